@@ -1,1 +1,18 @@
-//! .
+//! LodeDB's SQL dialect: text in, checked statement out. It touches no file and knows no engine.
+//!
+//! - [`types`]: the types of columns and parameters, with PostgreSQL's OIDs, names and modifiers.
+//! - [`datum`]: one value of any type; [`text`] and [`binary`] are its two forms on the wire.
+//! - [`vector`]: the arithmetic of vectors: distances and what pgvector calls operators.
+//! - [`copy`]: the three formats of COPY.
+//! - [`parse`]: a bounded parser; [`statement`]: what it yields.
+//! - [`resolve`]: parameter types and operators chosen as PostgreSQL chooses them.
+#![forbid(unsafe_code)]
+
+pub mod datum;
+pub mod error;
+pub mod types;
+pub mod vector;
+
+pub use datum::Datum;
+pub use error::{SqlError, SqlState};
+pub use types::{PgType, ScalarType, TypeWithModifier};
