@@ -1,1 +1,20 @@
-//! .
+//! LodeDB: a vector database with the guts of a storage engine.
+//!
+//! One process, one directory, one log. [`Db::open`] is the way in, for programs and for the server alike.
+
+pub mod catalog;
+pub mod commit;
+pub mod compaction;
+pub mod db;
+pub mod query;
+pub mod segment;
+pub mod server;
+pub mod snapshot;
+pub mod store;
+
+pub use db::{Db, Options, Session};
+
+/// The version of PostgreSQL whose behaviour LodeDB follows, as `server_version` says it.
+pub const SERVER_VERSION: &str = "15.18";
+/// The same as a number.
+pub const SERVER_VERSION_NUM: &str = "150018";

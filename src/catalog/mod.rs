@@ -1,0 +1,345 @@
+//! What exists: tables, columns, indexes and sequences.
+//!
+//! A [`Catalog`] is an immutable value; a [`Change`] makes the next one. It is part of every
+//! [`ReadView`](crate::commit::ReadView), so a statement sees one catalog from its start to its end. Changes
+//! are logged as whole after-images with the commit that makes them, and the catalog as a whole is in each
+//! manifest.
+//!
+//! INVARIANT 1: object ids come from one counter and are never used again.
+//! INVARIANT 2: every index and owned sequence names a table that exists.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lodedb_sql::error::Result;
+use lodedb_sql::{SqlError, SqlState, TypeWithModifier};
+use serde::{Deserialize, Serialize};
+
+use crate::segment::{IndexSpec, VectorColumn};
+
+/// The OID of a table.
+pub type TableId = u32;
+/// The OID of an index.
+pub type IndexId = u32;
+/// The OID of a sequence.
+pub type SequenceId = u32;
+/// The number of a column in its table, from 1, never used again (`attnum`).
+pub type ColumnId = u32;
+
+/// The first OID given to objects of users; `vector` and `vector[]` have 16385 and 16386.
+pub const FIRST_USER_OID: u32 = 16400;
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Its OID.
+    pub id: TableId,
+    /// Its name in schema `public`.
+    pub name: String,
+    /// Its columns, dropped ones included, in the order of their numbers: `columns[i].id == i + 1`.
+    pub columns: Vec<Column>,
+    /// CHECK constraints.
+    pub checks: Vec<Check>,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its number, from 1.
+    pub id: ColumnId,
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: TypeWithModifier,
+    /// NOT NULL or part of the primary key.
+    pub not_null: bool,
+    /// The default as SQL text; serial columns say `nextval('t_c_seq')`.
+    pub default: Option<String>,
+    /// GENERATED ... AS IDENTITY.
+    pub identity: Option<Identity>,
+    /// Left by DROP COLUMN: invisible, NULL in every new row.
+    pub dropped: bool,
+}
+
+/// How an identity column treats given values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Identity {
+    /// A given value is refused.
+    Always,
+    /// A given value is taken.
+    ByDefault,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// The condition as SQL text.
+    pub condition: String,
+}
+
+/// An index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Index {
+    /// Its OID.
+    pub id: IndexId,
+    /// Its name.
+    pub name: String,
+    /// The table it serves.
+    pub table: TableId,
+    /// What it is.
+    pub kind: IndexKind,
+}
+
+/// What an index is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum IndexKind {
+    /// Ordered keys in RocksDB.
+    Btree {
+        /// Column numbers, most significant first.
+        columns: Vec<ColumnId>,
+        /// Whether two rows may not share a key without NULLs.
+        unique: bool,
+        /// Set where the index is a constraint.
+        constraint: Option<KeyConstraint>,
+    },
+    /// Codes beside the segments.
+    Vector {
+        /// Column, metric, kind and options.
+        spec: IndexSpec,
+        /// The operator class as it was declared.
+        opclass: String,
+        /// The access method as it was declared.
+        method: String,
+    },
+}
+
+/// Which constraint a unique index stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyConstraint {
+    /// PRIMARY KEY.
+    Primary,
+    /// UNIQUE.
+    Unique,
+}
+
+/// A sequence. Its value is not here: it moves outside transactions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sequence {
+    /// Its OID.
+    pub id: SequenceId,
+    /// Its name.
+    pub name: String,
+    /// The first value.
+    pub start: i64,
+    /// The step.
+    pub increment: i64,
+    /// The least value.
+    pub min: i64,
+    /// The greatest value.
+    pub max: i64,
+    /// The column that owns it, dropped with it.
+    pub owner: Option<(TableId, ColumnId)>,
+}
+
+/// One step from a catalog to the next: whole after-images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    /// Creates or replaces a table.
+    PutTable(Table),
+    /// Drops a table, its indexes and its sequences.
+    DropTable(TableId),
+    /// Creates or replaces an index.
+    PutIndex(Index),
+    /// Drops an index.
+    DropIndex(IndexId),
+    /// Creates or replaces a sequence.
+    PutSequence(Sequence),
+    /// Drops a sequence.
+    DropSequence(SequenceId),
+}
+
+/// All that exists, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    version: u64,
+    next_oid: u32,
+    tables: BTreeMap<TableId, Arc<Table>>,
+    indexes: BTreeMap<IndexId, Arc<Index>>,
+    sequences: BTreeMap<SequenceId, Arc<Sequence>>,
+    names: BTreeMap<String, u32>,
+}
+
+impl Table {
+    /// The columns a user sees, each with its place in a row.
+    pub fn visible_columns(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(|(_, column)| !column.dropped)
+    }
+    /// The place of a column in a row, by name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| !column.dropped && column.name == name)
+    }
+    /// The vector columns, as the segments of this table hold them.
+    pub fn vector_columns(&self) -> Vec<VectorColumn> {
+        self.columns
+            .iter()
+            .filter(|column| !column.dropped && column.ty.is_vector())
+            .map(|column| VectorColumn { id: column.id, dims: column.ty.vector_dims().map(|dims| dims as u32) })
+            .collect()
+    }
+    /// Whether rows of this table live in segments too.
+    pub fn has_vectors(&self) -> bool {
+        self.columns.iter().any(|column| !column.dropped && column.ty.is_vector())
+    }
+}
+
+impl Index {
+    /// The places in a row of the columns of a btree index.
+    pub fn key_positions(&self) -> Option<impl Iterator<Item = usize> + '_> {
+        match &self.kind {
+            IndexKind::Btree { columns, .. } => Some(columns.iter().map(|&column| column as usize - 1)),
+            IndexKind::Vector { .. } => None,
+        }
+    }
+    /// Whether two rows may not share a key.
+    pub fn is_unique(&self) -> bool {
+        matches!(self.kind, IndexKind::Btree { unique: true, .. })
+    }
+    /// Whether this is a primary key.
+    pub fn is_primary(&self) -> bool {
+        matches!(self.kind, IndexKind::Btree { constraint: Some(KeyConstraint::Primary), .. })
+    }
+}
+
+impl Catalog {
+    /// Counts the changes since the database was made; equal versions of one database are equal catalogs.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+    /// The OID the next object gets.
+    pub fn next_oid(&self) -> u32 {
+        self.next_oid.max(FIRST_USER_OID)
+    }
+    /// The table of this name.
+    pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
+        self.names.get(name).and_then(|id| self.tables.get(id))
+    }
+    /// The table of this name, or `42P01`.
+    pub fn require_table(&self, name: &str) -> Result<&Arc<Table>> {
+        self.table(name)
+            .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))
+    }
+    /// The table of this id.
+    pub fn table_by_id(&self, id: TableId) -> Option<&Arc<Table>> {
+        self.tables.get(&id)
+    }
+    /// The index of this name.
+    pub fn index(&self, name: &str) -> Option<&Arc<Index>> {
+        self.names.get(name).and_then(|id| self.indexes.get(id))
+    }
+    /// The index of this id.
+    pub fn index_by_id(&self, id: IndexId) -> Option<&Arc<Index>> {
+        self.indexes.get(&id)
+    }
+    /// The sequence of this name.
+    pub fn sequence(&self, name: &str) -> Option<&Arc<Sequence>> {
+        self.names.get(name).and_then(|id| self.sequences.get(id))
+    }
+    /// The sequence of this id.
+    pub fn sequence_by_id(&self, id: SequenceId) -> Option<&Arc<Sequence>> {
+        self.sequences.get(&id)
+    }
+    /// Whether a table, index or sequence has this name.
+    pub fn has_relation(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+    /// Every table, by id.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values()
+    }
+    /// Every index, by id.
+    pub fn indexes(&self) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes.values()
+    }
+    /// Every sequence, by id.
+    pub fn sequences(&self) -> impl Iterator<Item = &Arc<Sequence>> {
+        self.sequences.values()
+    }
+    /// The indexes of a table, by id.
+    pub fn indexes_of(&self, table: TableId) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes.values().filter(move |index| index.table == table)
+    }
+    /// The primary key of a table.
+    pub fn primary_key(&self, table: TableId) -> Option<&Arc<Index>> {
+        self.indexes_of(table).find(|index| index.is_primary())
+    }
+
+    /// The catalog after `change`.
+    pub fn apply(&mut self, change: &Change) {
+        self.version += 1;
+        match change {
+            Change::PutTable(table) => {
+                if let Some(old) = self.tables.get(&table.id) {
+                    self.names.remove(&old.name);
+                }
+                self.claim(&table.name, table.id);
+                self.tables.insert(table.id, Arc::new(table.clone()));
+            }
+            Change::PutIndex(index) => {
+                if let Some(old) = self.indexes.get(&index.id) {
+                    self.names.remove(&old.name);
+                }
+                self.claim(&index.name, index.id);
+                self.indexes.insert(index.id, Arc::new(index.clone()));
+            }
+            Change::PutSequence(sequence) => {
+                if let Some(old) = self.sequences.get(&sequence.id) {
+                    self.names.remove(&old.name);
+                }
+                self.claim(&sequence.name, sequence.id);
+                self.sequences.insert(sequence.id, Arc::new(sequence.clone()));
+            }
+            Change::DropTable(id) => {
+                self.release(self.tables.get(id).map(|table| table.name.clone()));
+                self.tables.remove(id);
+                let indexes: Vec<IndexId> = self.indexes_of(*id).map(|index| index.id).collect();
+                for index in indexes {
+                    self.drop_index(index);
+                }
+                let owned: Vec<SequenceId> = self
+                    .sequences
+                    .values()
+                    .filter(|sequence| sequence.owner.is_some_and(|(table, _)| table == *id))
+                    .map(|sequence| sequence.id)
+                    .collect();
+                for sequence in owned {
+                    self.drop_sequence(sequence);
+                }
+            }
+            Change::DropIndex(id) => self.drop_index(*id),
+            Change::DropSequence(id) => self.drop_sequence(*id),
+        }
+    }
+
+    fn drop_index(&mut self, id: IndexId) {
+        self.release(self.indexes.get(&id).map(|index| index.name.clone()));
+        self.indexes.remove(&id);
+    }
+
+    fn drop_sequence(&mut self, id: SequenceId) {
+        self.release(self.sequences.get(&id).map(|sequence| sequence.name.clone()));
+        self.sequences.remove(&id);
+    }
+
+    fn claim(&mut self, name: &str, id: u32) {
+        self.names.insert(name.to_owned(), id);
+        self.next_oid = self.next_oid().max(id + 1);
+    }
+
+    fn release(&mut self, name: Option<String>) {
+        if let Some(name) = name {
+            self.names.remove(&name);
+        }
+    }
+}

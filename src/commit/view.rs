@@ -1,0 +1,185 @@
+//! What a reader holds: one consistent state, and its own transaction's overlay on it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use lodedb_sql::Datum;
+use lodedb_sql::error::Result;
+
+use super::overlay::{Overlay, RowChange};
+use super::{Row, RowId};
+use crate::catalog::{Catalog, IndexId, Table, TableId};
+use crate::db::error::store_error;
+use crate::segment::{IndexView, SegmentView};
+use crate::store;
+
+/// One published state of the database. It never changes; a new commit publishes a new one.
+#[derive(Debug)]
+pub struct ReadView {
+    /// The last commit in it.
+    pub lsn: u64,
+    /// What exists.
+    pub catalog: Arc<Catalog>,
+    /// Rows, keys and entries as of `lsn`.
+    pub rows: store::Snapshot,
+    /// The segments of the tables that have any.
+    pub tables: Arc<BTreeMap<TableId, Arc<TableView>>>,
+}
+
+/// The part of a view that belongs to one table.
+#[derive(Clone, Debug, Default)]
+pub struct TableView {
+    /// The id the next row gets.
+    pub next_row: RowId,
+    /// How many rows there are.
+    pub live_rows: u64,
+    /// The segments, oldest first; the last one is the mutable segment that grows. Empty without vectors.
+    pub segments: Vec<SegmentView>,
+    /// The vector indexes.
+    pub indexes: BTreeMap<IndexId, Arc<IndexView>>,
+}
+
+impl TableView {
+    /// Where the vectors of a row are: the place of its segment in `segments`, and its ordinal there.
+    pub fn locate(&self, row: RowId) -> Option<(usize, u32)> {
+        self.segments.iter().enumerate().rev().find_map(|(place, segment)| {
+            segment.find(row).filter(|&ordinal| !segment.dead.contains(ordinal)).map(|ordinal| (place, ordinal))
+        })
+    }
+}
+
+/// A view with an overlay: what one statement reads.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// The committed state.
+    pub view: Arc<ReadView>,
+    /// The transaction's own changes.
+    pub overlay: Arc<Overlay>,
+}
+
+/// A row as a scan yields it.
+#[derive(Clone, Debug)]
+pub struct ScannedRow {
+    /// Its id, provisional for a row of this transaction.
+    pub id: RowId,
+    /// The commit that wrote it; 0 for a row this transaction wrote.
+    pub version: u64,
+    /// Its values, vectors included where they were asked for.
+    pub values: Row,
+}
+
+impl Reader {
+    /// The catalog with the transaction's own changes.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.overlay.catalog(&self.view.catalog)
+    }
+
+    /// The segments of a table, if it has rows or vectors.
+    pub fn table_view(&self, table: TableId) -> Option<&Arc<TableView>> {
+        if self.overlay.is_truncated(table) { None } else { self.view.tables.get(&table) }
+    }
+
+    /// One row, its vectors included; its version is 0 if this transaction wrote it.
+    pub fn row(&self, table: &Table, id: RowId) -> Result<Option<ScannedRow>> {
+        match self.overlay.change(table.id, id) {
+            Some(RowChange::Deleted) => return Ok(None),
+            Some(RowChange::Put { values, .. }) => return Ok(Some(ScannedRow { id, version: 0, values: values.clone() })),
+            None if self.overlay.is_truncated(table.id) => return Ok(None),
+            None => {}
+        }
+        let stored = self.view.rows.row(table.id, id).map_err(store_error)?;
+        Ok(stored.map(|stored| ScannedRow {
+            id,
+            version: stored.version,
+            values: self.fill(table, id, stored.values, true),
+        }))
+    }
+
+    /// Completes stored values: columns added later become NULL, vectors come from the segments.
+    pub fn fill(&self, table: &Table, id: RowId, mut values: Vec<Datum>, with_vectors: bool) -> Row {
+        values.resize(table.columns.len(), Datum::Null);
+        if with_vectors && table.has_vectors() {
+            if let Some((view, (place, ordinal))) =
+                self.view.tables.get(&table.id).and_then(|view| view.locate(id).map(|at| (view, at)))
+            {
+                for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
+                    if let Some(vector) = view.segments[place].vector(column.id, ordinal) {
+                        values[position] = Datum::Vector(vector.into());
+                    }
+                }
+            }
+        }
+        values.into()
+    }
+
+    /// Every row of a table by id, own rows last; vectors only if asked for.
+    pub fn scan(&self, table: &Arc<Table>, with_vectors: bool) -> Result<impl Iterator<Item = Result<ScannedRow>> + Send + use<>> {
+        let reader = self.clone();
+        let table = table.clone();
+        let own = self.overlay.clone();
+        let table_id = table.id;
+        let stored = (!self.overlay.is_truncated(table_id))
+            .then(|| self.view.rows.scan_rows(table_id, ..))
+            .into_iter()
+            .flatten();
+        let committed = stored.filter_map(move |item| {
+            let (id, stored) = match item {
+                Ok(item) => item,
+                Err(error) => return Some(Err(store_error(error))),
+            };
+            match reader.overlay.change(table.id, id) {
+                Some(RowChange::Deleted) => None,
+                Some(RowChange::Put { values, .. }) => Some(Ok(ScannedRow { id, version: 0, values: values.clone() })),
+                None => Some(Ok(ScannedRow {
+                    id,
+                    version: stored.version,
+                    values: reader.fill(&table, id, stored.values, with_vectors),
+                })),
+            }
+        });
+        let inserted: Vec<ScannedRow> = own
+            .inserted(table_id)
+            .map(|(id, values)| ScannedRow { id, version: 0, values: values.clone() })
+            .collect();
+        Ok(committed.chain(inserted.into_iter().map(Ok)))
+    }
+
+    /// The row that has this key in a unique index.
+    pub fn unique(&self, table: TableId, index: IndexId, key: &[u8]) -> Result<Option<RowId>> {
+        match self.overlay.unique(index, key) {
+            Some(own) => Ok(own),
+            None if self.overlay.is_truncated(table) => Ok(None),
+            None => self.view.rows.unique(index, key).map_err(store_error),
+        }
+    }
+
+    /// The rows whose keys lie in a range of an index, in the order of the keys.
+    pub fn scan_index(
+        &self,
+        table: TableId,
+        index: IndexId,
+        lower: Bound<Vec<u8>>,
+        upper: Bound<Vec<u8>>,
+        reverse: bool,
+    ) -> Result<Vec<(Vec<u8>, RowId)>> {
+        let mut found = Vec::new();
+        if !self.overlay.is_truncated(table) {
+            for entry in self.view.rows.scan_index(index, lower.clone(), upper.clone(), reverse) {
+                let (key, row) = entry.map_err(store_error)?;
+                if !self.overlay.hides_entry(index, &key, row) {
+                    found.push((key, row));
+                }
+            }
+        }
+        let before = found.len();
+        found.extend(self.overlay.entries(index, lower, upper));
+        if found.len() > before {
+            found.sort();
+            if reverse {
+                found.reverse();
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,14 @@
+//! The front door: a database is opened here, and sessions run statements; the server comes in this way too.
+
+pub mod copy;
+pub mod engine;
+pub mod error;
+pub mod options;
+pub mod outcome;
+pub mod session;
+pub mod settings;
+
+pub use engine::Db;
+pub use options::Options;
+pub use outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};
+pub use session::Session;

@@ -1,0 +1,306 @@
+//! The settings of a session (`SET`, `SHOW`) and the environment a statement runs in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lodedb_sql::error::Result;
+use lodedb_sql::{SqlError, SqlState};
+
+/// What a statement may know of its session and its moment.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The role the session acts as.
+    pub user: String,
+    /// The name of the database.
+    pub database: String,
+    /// The number of the session (`pg_backend_pid`).
+    pub session: i32,
+    /// The session's time zone.
+    pub zone: chrono_tz::Tz,
+    /// When the transaction began: microseconds since 1970 UTC (`now()`).
+    pub transaction_time_us: i64,
+    /// When the statement began.
+    pub statement_time_us: i64,
+    /// The session's settings.
+    pub settings: Arc<Settings>,
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Text,
+    Bool,
+    Integer { min: i64, max: i64 },
+    Real { min: f64, max: f64 },
+    /// Milliseconds, or a number with a unit (ms, s, min, h, d).
+    Duration,
+    OneOf(&'static [&'static str]),
+    /// Shown, never set.
+    Fixed,
+}
+
+struct Definition {
+    name: &'static str,
+    /// The spelling PostgreSQL shows, where it is not lower case.
+    default: &'static str,
+    kind: Kind,
+}
+
+const fn setting(name: &'static str, default: &'static str, kind: Kind) -> Definition {
+    Definition { name, default, kind }
+}
+
+const ISOLATION: Kind =
+    Kind::OneOf(&["read committed", "read uncommitted", "repeatable read", "serializable"]);
+const ITERATIVE: Kind = Kind::OneOf(&["off", "relaxed_order", "strict_order"]);
+
+/// Every setting there is. Settings that steer PostgreSQL's planner are accepted and have no effect here.
+const DEFINITIONS: &[Definition] = &[
+    setting("application_name", "", Kind::Text),
+    setting("bytea_output", "hex", Kind::OneOf(&["hex", "escape"])),
+    setting("check_function_bodies", "on", Kind::Bool),
+    setting("client_encoding", "UTF8", Kind::Text),
+    setting("client_min_messages", "notice", Kind::Text),
+    setting("datestyle", "ISO, MDY", Kind::Text),
+    setting("deadlock_timeout", "1s", Kind::Duration),
+    setting("default_tablespace", "", Kind::Text),
+    setting("default_table_access_method", "heap", Kind::OneOf(&["heap"])),
+    setting("default_transaction_deferrable", "off", Kind::Bool),
+    setting("default_transaction_isolation", "read committed", ISOLATION),
+    setting("default_transaction_read_only", "off", Kind::Bool),
+    setting("enable_indexscan", "on", Kind::Bool),
+    setting("enable_bitmapscan", "on", Kind::Bool),
+    setting("enable_seqscan", "on", Kind::Bool),
+    setting("enable_sort", "on", Kind::Bool),
+    setting("escape_string_warning", "on", Kind::Bool),
+    setting("extra_float_digits", "1", Kind::Integer { min: -15, max: 3 }),
+    setting("hnsw.ef_search", "40", Kind::Integer { min: 1, max: 1000 }),
+    setting("hnsw.iterative_scan", "off", ITERATIVE),
+    setting("hnsw.max_scan_tuples", "20000", Kind::Integer { min: 1, max: i32::MAX as i64 }),
+    setting("hnsw.scan_mem_multiplier", "1", Kind::Real { min: 1.0, max: 1000.0 }),
+    setting("idle_in_transaction_session_timeout", "0", Kind::Duration),
+    setting("idle_session_timeout", "0", Kind::Duration),
+    setting("in_hot_standby", "off", Kind::Fixed),
+    setting("integer_datetimes", "on", Kind::Fixed),
+    setting("intervalstyle", "postgres", Kind::OneOf(&["postgres"])),
+    setting("ivfflat.iterative_scan", "off", Kind::OneOf(&["off", "relaxed_order"])),
+    setting("ivfflat.max_probes", "32768", Kind::Integer { min: 1, max: 32768 }),
+    setting("ivfflat.probes", "1", Kind::Integer { min: 1, max: 32768 }),
+    setting("is_superuser", "on", Kind::Fixed),
+    setting("jit", "off", Kind::Bool),
+    setting("lc_collate", "C", Kind::Fixed),
+    setting("lc_ctype", "C.UTF-8", Kind::Fixed),
+    setting("lc_messages", "C", Kind::Text),
+    setting("lc_monetary", "C", Kind::Text),
+    setting("lc_numeric", "C", Kind::Text),
+    setting("lc_time", "C", Kind::Text),
+    setting("lock_timeout", "0", Kind::Duration),
+    setting("lodedb.exact", "off", Kind::Bool),
+    setting("lodedb.target_recall", "0.95", Kind::Real { min: 0.5, max: 1.0 }),
+    setting("lodedb.probes", "0", Kind::Integer { min: 0, max: 1 << 20 }),
+    setting("lodedb.candidates", "0", Kind::Integer { min: 0, max: 1 << 24 }),
+    setting("maintenance_work_mem", "64MB", Kind::Text),
+    setting("max_identifier_length", "63", Kind::Fixed),
+    setting("max_index_keys", "32", Kind::Fixed),
+    setting("max_parallel_maintenance_workers", "2", Kind::Integer { min: 0, max: 1024 }),
+    setting("max_parallel_workers", "2", Kind::Integer { min: 0, max: 1024 }),
+    setting("max_parallel_workers_per_gather", "2", Kind::Integer { min: 0, max: 1024 }),
+    setting("min_parallel_table_scan_size", "8MB", Kind::Text),
+    setting("quote_all_identifiers", "off", Kind::Bool),
+    setting("role", "none", Kind::Text),
+    setting("row_security", "on", Kind::Bool),
+    setting("search_path", "\"$user\", public", Kind::Text),
+    setting("server_encoding", "UTF8", Kind::Fixed),
+    setting("server_version", crate::SERVER_VERSION, Kind::Fixed),
+    setting("server_version_num", crate::SERVER_VERSION_NUM, Kind::Fixed),
+    setting("session_authorization", "", Kind::Text),
+    setting("standard_conforming_strings", "on", Kind::OneOf(&["on"])),
+    setting("statement_timeout", "0", Kind::Duration),
+    setting("synchronize_seqscans", "on", Kind::Bool),
+    setting("synchronous_commit", "on", Kind::OneOf(&["on", "off", "local", "remote_write", "remote_apply"])),
+    setting("timezone", "UTC", Kind::Text),
+    setting("transaction_deferrable", "off", Kind::Bool),
+    setting("transaction_isolation", "read committed", ISOLATION),
+    setting("transaction_read_only", "off", Kind::Bool),
+    setting("vacuum_cost_delay", "0", Kind::Text),
+    setting("work_mem", "4MB", Kind::Text),
+    setting("xmloption", "content", Kind::Text),
+];
+
+/// Settings a client is told of when they change.
+const REPORTED: &[(&str, &str)] = &[
+    ("application_name", "application_name"),
+    ("client_encoding", "client_encoding"),
+    ("datestyle", "DateStyle"),
+    ("default_transaction_read_only", "default_transaction_read_only"),
+    ("in_hot_standby", "in_hot_standby"),
+    ("integer_datetimes", "integer_datetimes"),
+    ("intervalstyle", "IntervalStyle"),
+    ("is_superuser", "is_superuser"),
+    ("server_encoding", "server_encoding"),
+    ("server_version", "server_version"),
+    ("session_authorization", "session_authorization"),
+    ("standard_conforming_strings", "standard_conforming_strings"),
+    ("timezone", "TimeZone"),
+];
+
+/// The settings that differ from their defaults.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    values: BTreeMap<&'static str, String>,
+}
+
+fn definition(name: &str) -> Result<&'static Definition> {
+    let lower = name.to_ascii_lowercase();
+    DEFINITIONS.iter().find(|definition| definition.name == lower).ok_or_else(|| {
+        SqlError::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
+    })
+}
+
+/// Milliseconds of a duration as PostgreSQL writes it.
+pub fn parse_duration_ms(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let scale = match text[digits..].trim() {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(scale)
+}
+
+/// The zone of this name: a name of the tz database, whatever its case, or `UTC`.
+pub fn parse_zone(name: &str) -> Option<chrono_tz::Tz> {
+    let name = name.trim();
+    if let Ok(zone) = name.parse() {
+        return Some(zone);
+    }
+    let fixed = name.trim_start_matches('<').split('>').next().unwrap_or(name);
+    match fixed.to_ascii_uppercase().as_str() {
+        "Z" | "GMT" | "UTC" | "+00" | "-00" | "0" | "+00:00" | "00:00:00" | "ETC/UTC" | "UNIVERSAL" => Some(chrono_tz::UTC),
+        _ => chrono_tz::TZ_VARIANTS.iter().copied().find(|zone| zone.name().eq_ignore_ascii_case(name)),
+    }
+}
+
+impl Settings {
+    /// The value of a setting, as SHOW prints it.
+    pub fn get(&self, name: &str) -> Result<String> {
+        let definition = definition(name)?;
+        Ok(self.values.get(definition.name).cloned().unwrap_or_else(|| definition.default.to_owned()))
+    }
+
+    /// Changes a setting; `None` means its default.
+    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<()> {
+        let definition = definition(name)?;
+        let Some(value) = value else {
+            self.values.remove(definition.name);
+            return Ok(());
+        };
+        let invalid = || {
+            SqlError::new(
+                SqlState::InvalidParameterValue,
+                format!("invalid value for parameter \"{}\": \"{value}\"", definition.name),
+            )
+        };
+        let stored = match definition.kind {
+            Kind::Fixed => {
+                return Err(SqlError::new(
+                    SqlState::CannotConnectNow,
+                    format!("parameter \"{}\" cannot be changed", definition.name),
+                ));
+            }
+            Kind::Bool => match value.to_ascii_lowercase().as_str() {
+                "on" | "true" | "yes" | "1" | "t" | "y" => "on".to_owned(),
+                "off" | "false" | "no" | "0" | "f" | "n" => "off".to_owned(),
+                _ => {
+                    return Err(SqlError::new(
+                        SqlState::InvalidParameterValue,
+                        format!("parameter \"{}\" requires a Boolean value", definition.name),
+                    ));
+                }
+            },
+            Kind::Integer { min, max } => {
+                let number: i64 = value.trim().parse().map_err(|_| invalid())?;
+                if !(min..=max).contains(&number) {
+                    return Err(out_of_range(definition.name, value, min, max));
+                }
+                number.to_string()
+            }
+            Kind::Real { min, max } => {
+                let number: f64 = value.trim().parse().map_err(|_| invalid())?;
+                if !(min..=max).contains(&number) {
+                    return Err(out_of_range(definition.name, value, min, max));
+                }
+                number.to_string()
+            }
+            Kind::Duration => {
+                parse_duration_ms(value).ok_or_else(invalid)?;
+                value.trim().to_owned()
+            }
+            Kind::OneOf(choices) => {
+                let lower = value.to_ascii_lowercase();
+                choices.iter().find(|choice| **choice == lower).ok_or_else(invalid)?.to_string()
+            }
+            Kind::Text => self.checked_text(definition.name, value).ok_or_else(invalid)?,
+        };
+        self.values.insert(definition.name, stored);
+        Ok(())
+    }
+
+    fn checked_text(&self, name: &str, value: &str) -> Option<String> {
+        match name {
+            "timezone" => parse_zone(value).map(|zone| zone.name().to_owned()),
+            "client_encoding" => {
+                let plain: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+                matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode").then(|| "UTF8".to_owned())
+            }
+            "datestyle" => {
+                let parts: Vec<String> = value.split(',').map(|part| part.trim().to_ascii_uppercase()).collect();
+                parts.iter().all(|part| matches!(part.as_str(), "ISO" | "MDY" | "DEFAULT" | "US")).then(|| "ISO, MDY".to_owned())
+            }
+            _ => Some(value.to_owned()),
+        }
+    }
+
+    /// The session's time zone.
+    pub fn zone(&self) -> chrono_tz::Tz {
+        self.values.get("timezone").and_then(|name| parse_zone(name)).unwrap_or(chrono_tz::UTC)
+    }
+
+    /// A duration in milliseconds; 0 is no limit.
+    pub fn duration_ms(&self, name: &str) -> u64 {
+        self.get(name).ok().and_then(|value| parse_duration_ms(&value)).unwrap_or(0)
+    }
+
+    /// Whether a boolean setting is on.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_ok_and(|value| value == "on")
+    }
+
+    /// Every setting with its value, by name.
+    pub fn all(&self) -> Vec<(&'static str, String)> {
+        DEFINITIONS
+            .iter()
+            .map(|definition| {
+                let value = self.values.get(definition.name).cloned();
+                (definition.name, value.unwrap_or_else(|| definition.default.to_owned()))
+            })
+            .collect()
+    }
+
+    /// The settings a client is told of, with the spelling of the protocol.
+    pub fn reported(&self) -> Vec<(String, String)> {
+        REPORTED.iter().filter_map(|(name, shown)| Some(((*shown).to_owned(), self.get(name).ok()?))).collect()
+    }
+}
+
+fn out_of_range(name: &str, value: &str, min: impl std::fmt::Display, max: impl std::fmt::Display) -> SqlError {
+    SqlError::new(
+        SqlState::InvalidParameterValue,
+        format!("{value} is outside the valid range for parameter \"{name}\" ({min} .. {max})"),
+    )
+}
