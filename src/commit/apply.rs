@@ -13,6 +13,7 @@ use crate::segment::{
     Bits, IndexFiles, IndexView, Mutable, Segment, SegmentError, SegmentId, SegmentView,
 };
 use crate::snapshot::files::SegmentStore;
+use crate::snapshot::manifest::IndexManifest;
 use crate::store::{Batch, Store, StoreError, StoredRow, key};
 
 /// Why a record could not be applied. Every one of them stops the database: its order would be broken.
@@ -44,7 +45,7 @@ pub struct State {
     /// The tables.
     pub tables: Arc<BTreeMap<TableId, Arc<TableView>>>,
     /// The last value each sequence gave out.
-    pub sequences: BTreeMap<SequenceId, i64>,
+    pub sequences: Arc<BTreeMap<SequenceId, i64>>,
     /// The id the next segment gets.
     pub next_segment: SegmentId,
 }
@@ -56,7 +57,7 @@ impl State {
             lsn: 0,
             catalog: Arc::new(Catalog::default()),
             tables: Arc::new(BTreeMap::new()),
-            sequences: BTreeMap::new(),
+            sequences: Arc::new(BTreeMap::new()),
             next_segment: 1,
         }
     }
@@ -68,6 +69,7 @@ impl State {
             catalog: self.catalog.clone(),
             rows: store.snapshot(),
             tables: self.tables.clone(),
+            sequences: self.sequences.clone(),
         }
     }
 
@@ -166,6 +168,8 @@ impl State {
                 let view = self.table_mut(*table);
                 view.live_rows = 0;
                 view.segments.clear();
+                view.sealed_files.clear();
+                view.index_files.clear();
                 for index in view.indexes.values_mut() {
                     *index = Arc::new(IndexView::empty(index.spec.clone()));
                 }
@@ -175,8 +179,8 @@ impl State {
             }
             Op::Sequence { id, value } => {
                 match value {
-                    Some(value) => self.sequences.insert(*id, *value),
-                    None => self.sequences.remove(id),
+                    Some(value) => Arc::make_mut(&mut self.sequences).insert(*id, *value),
+                    None => Arc::make_mut(&mut self.sequences).remove(id),
                 };
             }
             Op::Freeze { table, segment } => {
@@ -206,6 +210,9 @@ impl State {
                     Err(error) => tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt"),
                 }
                 view.indexes.insert(*index, Arc::new(built));
+                let sealed = &view.sealed_files;
+                let codes = codes.iter().filter(|(segment, _)| sealed.contains_key(segment)).cloned().collect();
+                view.index_files.insert(*index, IndexManifest { quantizer: Some(quantizer.clone()), codes });
             }
         }
         Ok(())
@@ -225,7 +232,7 @@ impl State {
                     .map(|sequence| sequence.id)
                     .collect();
                 for sequence in owned {
-                    self.sequences.remove(&sequence);
+                    Arc::make_mut(&mut self.sequences).remove(&sequence);
                 }
             }
             Change::PutIndex(index) => match &index.kind {
@@ -247,7 +254,9 @@ impl State {
                 if let Some(index) = self.catalog.index_by_id(*id).cloned() {
                     match &index.kind {
                         IndexKind::Vector { .. } => {
-                            self.table_mut(index.table).indexes.remove(id);
+                            let view = self.table_mut(index.table);
+                            view.indexes.remove(id);
+                            view.index_files.remove(id);
                         }
                         IndexKind::Btree { .. } => {
                             if let Some(writer) = writer {
@@ -258,7 +267,7 @@ impl State {
                 }
             }
             Change::DropSequence(id) => {
-                self.sequences.remove(id);
+                Arc::make_mut(&mut self.sequences).remove(id);
             }
             Change::PutTable(table) => {
                 self.table_mut(table.id);
@@ -312,6 +321,16 @@ impl State {
             view.segments[place] = sealed;
         }
         let output_id = output.as_ref().map(|(id, _)| *id);
+        view.sealed_files.retain(|segment, _| !inputs.contains(segment));
+        if let Some((id, output_files)) = output {
+            view.sealed_files.insert(*id, output_files.clone());
+        }
+        for (index, index_files) in &mut view.index_files {
+            index_files.codes.retain(|(segment, _)| !inputs.contains(segment));
+            if let (Some(id), Some((_, code_files))) = (output_id, codes.iter().find(|(of, _)| of == index)) {
+                index_files.codes.push((id, code_files.clone()));
+            }
+        }
         let mut at = 0;
         view.segments.retain(|segment| {
             let keep = (at == place && output_id.is_some()) || !inputs.contains(&segment.id());
