@@ -21,6 +21,7 @@ states! {
     CardinalityViolation = "21000",
     DataException = "22000",
     StringDataRightTruncation = "22001",
+    SequenceLimitExceeded = "2200H",
     NullValueNotAllowed = "22004",
     NumericValueOutOfRange = "22003",
     InvalidDatetimeFormat = "22007",

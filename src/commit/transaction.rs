@@ -337,12 +337,29 @@ impl Transaction {
         self.overlay_mut().attach(op);
     }
 
+    /// Enters rows into an index this transaction makes: keys, rows, whether the key is unique.
+    pub fn enter_keys(&mut self, index: IndexId, entries: Vec<(Vec<u8>, RowId, bool)>) {
+        let overlay = self.overlay_mut();
+        for (key, row, unique) in entries {
+            if unique {
+                overlay.set_key(index, key, Some(row));
+            } else {
+                overlay.set_entry(index, key, row, true);
+            }
+        }
+    }
+
     /// `23505`: a row has a key that another one has.
     pub fn unique_violation(&self, table: &Table, index: IndexId, row: &[Datum]) -> SqlError {
         let catalog = self.overlay.catalog(&self.view.catalog);
-        let Some(index) = catalog.index_by_id(index) else {
-            return SqlError::new(SqlState::UniqueViolation, "duplicate key value violates unique constraint");
-        };
+        match catalog.index_by_id(index) {
+            Some(index) => self.unique_violation_of(table, index, row),
+            None => SqlError::new(SqlState::UniqueViolation, "duplicate key value violates unique constraint"),
+        }
+    }
+
+    /// As [`Self::unique_violation`], of an index that need not be in the catalog.
+    pub fn unique_violation_of(&self, table: &Table, index: &Index, row: &[Datum]) -> SqlError {
         let positions: Vec<usize> = index.key_positions().into_iter().flatten().collect();
         let names: Vec<&str> = positions.iter().map(|&at| table.columns[at].name.as_str()).collect();
         let values: Vec<String> = positions
@@ -367,9 +384,13 @@ impl Transaction {
         let ops = self.ops(&overlay);
         drop(overlay);
         let engine = self.engine.clone();
+        let files: Vec<u64> = ops.iter().flat_map(crate::compaction::jobs::file_ids).collect();
         // The commit goes on if this future is dropped; the locks must outlive it, so they travel along.
         let committing = tokio::spawn(async move {
             let result = engine.committer.commit(ops).await;
+            for id in files {
+                engine.segment_ids.settle(id);
+            }
             drop(self);
             result
         });
@@ -422,6 +443,9 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        for id in self.overlay.attached().iter().flat_map(crate::compaction::jobs::file_ids) {
+            self.engine.segment_ids.settle(id);
+        }
         self.engine.locks.release_all(self.id);
     }
 }

@@ -239,3 +239,24 @@ pub fn build_index(
     engine.files.offer_quantizer(index, quantizer, Some(Arc::new(calibration)));
     Ok(Some(Op::BuildIndex { table, index, quantizer: files, codes }))
 }
+
+/// Seals every row a table has. The caller holds `Engine::maintenance`.
+pub fn seal_all(engine: &Arc<Engine>, table: TableId, stop: &AtomicBool) -> Result<(), SqlError> {
+    let mutable_rows = |view: &ReadView| {
+        let segments = view.tables.get(&table).map_or(&[][..], |table| &table.segments[..]);
+        segments
+            .iter()
+            .filter(|segment| matches!(segment.segment, Segment::Mutable { .. }) && segment.len() > 0)
+            .map(SegmentView::id)
+            .collect::<Vec<SegmentId>>()
+    };
+    let view = engine.view();
+    let frozen = mutable_rows(&view);
+    if frozen.is_empty() {
+        return Ok(());
+    }
+    if view.tables.get(&table).and_then(|table| table.segments.last()).is_some_and(|last| frozen.contains(&last.id())) {
+        freeze(engine, table)?;
+    }
+    seal(engine, &engine.view(), table, &frozen, stop)
+}

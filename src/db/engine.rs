@@ -55,11 +55,20 @@ pub struct Engine {
     /// Progress of index builds under way.
     pub progress: Mutex<BTreeMap<u64, crate::compaction::Progress>>,
     pub(crate) view: Arc<ArcSwap<ReadView>>,
-    sequences: Mutex<BTreeMap<SequenceId, Option<i64>>>,
+    /// When it was opened: microseconds since 1970 UTC.
+    pub started_us: i64,
+    sequences: Mutex<BTreeMap<SequenceId, SequenceState>>,
     next_oid: AtomicU32,
     next_session: AtomicI32,
     closed: AtomicBool,
     _lock: Lock,
+}
+
+/// A sequence and the last value it gave out.
+#[derive(Debug)]
+struct SequenceState {
+    definition: Sequence,
+    last: Option<i64>,
 }
 
 /// The last checkpoint.
@@ -119,31 +128,70 @@ impl Engine {
         id
     }
 
-    /// The next value of a sequence.
-    pub fn next_value(&self, sequence: &Sequence) -> Result<i64> {
+    /// The next value of a sequence. It never comes back, whatever becomes of the transaction.
+    pub fn next_value(&self, sequence: SequenceId) -> Result<i64> {
         let mut values = self.sequences.lock();
-        let last = values.entry(sequence.id).or_insert(None);
-        let next = match *last {
-            None => sequence.start,
+        let Some(state) = values.get_mut(&sequence) else {
+            return Err(SqlError::new(SqlState::UndefinedTable, "the sequence does not exist"));
+        };
+        let definition = &state.definition;
+        let next = match state.last {
+            None => definition.start,
             Some(last) => last
-                .checked_add(sequence.increment)
-                .filter(|next| (sequence.min..=sequence.max).contains(next))
+                .checked_add(definition.increment)
+                .filter(|next| (definition.min..=definition.max).contains(next))
                 .ok_or_else(|| {
                     let (end, bound) =
-                        if sequence.increment > 0 { ("maximum", sequence.max) } else { ("minimum", sequence.min) };
+                        if definition.increment > 0 { ("maximum", definition.max) } else { ("minimum", definition.min) };
                     SqlError::new(
-                        SqlState::ObjectNotInPrerequisiteState,
-                        format!("nextval: reached {end} value of sequence \"{}\" ({bound})", sequence.name),
+                        SqlState::SequenceLimitExceeded,
+                        format!("nextval: reached {end} value of sequence \"{}\" ({bound})", definition.name),
                     )
                 })?,
         };
-        *last = Some(next);
+        state.last = Some(next);
         Ok(next)
     }
 
-    /// Sets a sequence.
-    pub fn set_value(&self, sequence: SequenceId, value: Option<i64>) {
-        self.sequences.lock().insert(sequence, value);
+    /// Sets a sequence; gives the value to log as the last one given out.
+    pub fn set_value(&self, sequence: SequenceId, value: i64, called: bool) -> Result<i64> {
+        let mut values = self.sequences.lock();
+        let Some(state) = values.get_mut(&sequence) else {
+            return Err(SqlError::new(SqlState::UndefinedTable, "the sequence does not exist"));
+        };
+        let definition = &state.definition;
+        if !(definition.min..=definition.max).contains(&value) {
+            return Err(SqlError::new(
+                SqlState::NumericValueOutOfRange,
+                format!(
+                    "setval: value {value} is out of bounds for sequence \"{}\" ({}..{})",
+                    definition.name, definition.min, definition.max
+                ),
+            ));
+        }
+        // Not called: the next value is this one, as if the one before it had been given out.
+        let last = if called { value } else { value.wrapping_sub(definition.increment) };
+        state.last = Some(last);
+        Ok(last)
+    }
+
+    /// The last value given out and whether one was.
+    pub fn peek_value(&self, sequence: SequenceId) -> Option<(i64, bool)> {
+        let values = self.sequences.lock();
+        let state = values.get(&sequence)?;
+        Some(state.last.map_or((state.definition.start, false), |last| (last, true)))
+    }
+
+    /// A sequence exists from now on, at its start or after `last`.
+    pub fn add_sequence(&self, definition: Sequence, last: Option<i64>) {
+        self.sequences.lock().insert(definition.id, SequenceState { definition, last });
+    }
+
+    /// A sequence starts over.
+    pub fn restart_sequence(&self, sequence: SequenceId) {
+        if let Some(state) = self.sequences.lock().get_mut(&sequence) {
+            state.last = None;
+        }
     }
 
     /// Whether a write failed and the process should end.
@@ -171,7 +219,15 @@ impl Db {
         let opened = recovery::open(fs, dir.as_ref(), &options)?;
         let view = Arc::new(ArcSwap::from_pointee(opened.state.view(&opened.store)));
         let (next_oid, next_segment) = (opened.state.catalog.next_oid(), opened.state.next_segment);
-        let sequences = opened.state.sequences.iter().map(|(&id, &value)| (id, Some(value))).collect();
+        let sequences = opened
+            .state
+            .catalog
+            .sequences()
+            .map(|definition| {
+                let last = opened.state.sequences.get(&definition.id).copied();
+                (definition.id, SequenceState { definition: definition.as_ref().clone(), last })
+            })
+            .collect();
         let (store, log, files) = (Arc::new(opened.store), Arc::new(opened.log), Arc::new(opened.files));
         let committer = Committer::start(crate::commit::committer::CommitParts {
             state: opened.state,
@@ -199,6 +255,7 @@ impl Db {
             maintenance: Mutex::new(()),
             progress: Mutex::default(),
             view,
+            started_us: super::clock::now_us(),
             sequences: Mutex::new(sequences),
             next_oid: AtomicU32::new(next_oid),
             next_session: AtomicI32::new(1),
