@@ -14,12 +14,9 @@ use crate::segment::make_spare;
 pub(crate) fn spawn(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, LogError> {
     let start = |name: &str, work: fn(&Shared)| {
         let shared = Arc::clone(shared);
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || work(&shared))
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared))
     };
-    let spares = start("wal-spare", keep_spare_ready)
-        .map_err(LogError::io("start thread for", &shared.dir))?;
+    let spares = start("wal-spare", keep_spare_ready).map_err(LogError::io("start thread for", &shared.dir))?;
     match start("wal-idle", mark_when_idle) {
         Ok(marks) => Ok(vec![spares, marks]),
         Err(e) => {
@@ -34,18 +31,14 @@ pub(crate) fn spawn(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, LogErro
 fn keep_spare_ready(shared: &Shared) {
     let mut state = shared.state.lock();
     loop {
-        while !state.stopping
-            && (state.poisoned || state.spare.is_some() || state.spare_error.is_some())
-        {
+        while !state.stopping && (state.poisoned || state.spare.is_some() || state.spare_error.is_some()) {
             shared.spare_wanted.wait(&mut state);
         }
         if state.stopping {
             return;
         }
         let bytes = shared.options.segment_bytes;
-        match MutexGuard::unlocked(&mut state, || {
-            make_spare(shared.fs.as_ref(), &shared.dir, bytes)
-        }) {
+        match MutexGuard::unlocked(&mut state, || make_spare(shared.fs.as_ref(), &shared.dir, bytes)) {
             Ok(spare) => state.spare = Some(spare),
             Err(e) => {
                 // Not the end: an unused file is missing, no record is. The next rotation asks again.
@@ -66,12 +59,7 @@ fn mark_when_idle(shared: &Shared) {
         // Quiet means: nothing new was made durable, or appended, for a whole interval.
         let durable_lsn = state.durable_lsn;
         let deadline = Instant::now() + shared.options.idle_mark_after;
-        while !state.stopping
-            && !shared
-                .mark_wanted
-                .wait_until(&mut state, deadline)
-                .timed_out()
-        {}
+        while !state.stopping && !shared.mark_wanted.wait_until(&mut state, deadline).timed_out() {}
         if state.stopping {
             return;
         }

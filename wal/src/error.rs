@@ -20,9 +20,7 @@ pub enum LogError {
         source: io::Error,
     },
     /// An earlier write or sync failed: whether what was not yet acknowledged survives is unknown until the log is opened anew.
-    #[error(
-        "log is stopped by an earlier write or sync that failed; outcome of unacknowledged records is unknown"
-    )]
+    #[error("log is stopped by an earlier write or sync that failed; outcome of unacknowledged records is unknown")]
     Poisoned,
     /// Bytes that were once durable are gone or changed.
     #[error("log is damaged: {reason}: file {}, offset {offset}, lsn {lsn}", file.display())]
@@ -59,10 +57,6 @@ pub enum LogError {
 
 impl LogError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
-        move |source| LogError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| LogError::Io { action, path: path.to_owned(), source }
     }
 }

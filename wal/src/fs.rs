@@ -118,9 +118,7 @@ pub struct Lock {
 impl Lock {
     /// Wraps whatever keeps the lock held until it is dropped.
     pub fn new(held: impl Any + Send + Sync) -> Lock {
-        Lock {
-            _held: Box::new(held),
-        }
+        Lock { _held: Box::new(held) }
     }
 }
 
@@ -136,10 +134,7 @@ pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io
     while !buf.is_empty() {
         match file.read_at(buf, offset) {
             Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    format!("file ends at byte {offset}"),
-                ));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("file ends at byte {offset}")));
             }
             Ok(n) => {
                 buf = &mut buf[n..];
@@ -157,10 +152,7 @@ pub fn write_all_at(file: &dyn File, mut buf: &[u8], mut offset: u64) -> io::Res
     while !buf.is_empty() {
         match file.write_at(buf, offset) {
             Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::WriteZero,
-                    format!("no byte written at {offset}"),
-                ));
+                return Err(io::Error::new(io::ErrorKind::WriteZero, format!("no byte written at {offset}")));
             }
             Ok(n) => {
                 buf = &buf[n..];
@@ -179,9 +171,7 @@ pub fn read_file(fs: &dyn FileSystem, path: &Path) -> io::Result<Vec<u8>> {
     let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
     let mut bytes = Vec::new();
     // A length is what the disk claims, not what memory can hold: ask, do not abort.
-    bytes
-        .try_reserve_exact(len)
-        .map_err(|e| io::Error::new(io::ErrorKind::OutOfMemory, e))?;
+    bytes.try_reserve_exact(len).map_err(|e| io::Error::new(io::ErrorKind::OutOfMemory, e))?;
     bytes.resize(len, 0);
     read_exact_at(file.as_ref(), &mut bytes, 0)?;
     Ok(bytes)

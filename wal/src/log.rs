@@ -23,7 +23,7 @@ use crate::options::Planted;
 use crate::reader::LogReader;
 use crate::recovery::recover;
 use crate::segment::{
-    SegmentFile, SegmentHeader, Spare, choose_segment_id, make_spare, publish_segment, segment_path,
+    END_MARK_BYTES, SegmentFile, SegmentHeader, Spare, choose_segment_id, make_spare, publish_segment, segment_path,
 };
 use crate::{LogError, LogOptions, Lsn};
 
@@ -83,11 +83,7 @@ impl Log {
             mark_wanted: Condvar::new(),
             options,
         });
-        let threads = if shared.options.background {
-            background::spawn(&shared)?
-        } else {
-            Vec::new()
-        };
+        let threads = if shared.options.background { background::spawn(&shared)? } else { Vec::new() };
         Ok(Log { shared, threads })
     }
 
@@ -97,14 +93,7 @@ impl Log {
         let shared = &self.shared;
         let state = shared.state.lock();
         let (fs, options) = (Arc::clone(&shared.fs), shared.options.clone());
-        LogReader::new(
-            fs,
-            &shared.dir,
-            options,
-            &state.segments,
-            lsn,
-            state.written_lsn,
-        )
+        LogReader::new(fs, &shared.dir, options, &state.segments, lsn, state.written_lsn)
     }
 
     /// Appends records with consecutive LSNs and gives the last one's. They are buffered: durable only after [`Log::sync`].
@@ -113,15 +102,9 @@ impl Log {
     pub fn append(&self, records: &[&[u8]]) -> Result<Lsn, LogError> {
         let limit = self.shared.options.max_record_bytes;
         if let Some(large) = records.iter().find(|record| record.len() > limit as usize) {
-            return Err(LogError::TooLarge {
-                bytes: large.len() as u64,
-                limit: limit.into(),
-            });
+            return Err(LogError::TooLarge { bytes: large.len() as u64, limit: limit.into() });
         }
-        let batch_bytes: u64 = records
-            .iter()
-            .map(|record| crate::frame::frame_bytes(record.len()))
-            .sum();
+        let batch_bytes: u64 = records.iter().map(|record| crate::frame::frame_bytes(record.len())).sum();
         let shared = self.shared.as_ref();
         let mut state = shared.state.lock();
         while state.rotating && !state.poisoned {
@@ -172,6 +155,13 @@ impl Log {
         }
     }
 
+    /// Hands everything appended to the operating system without waiting for the disk: it then survives the end of the process, but
+    /// not of the machine.
+    pub fn flush(&self) -> Result<(), LogError> {
+        let shared = self.shared.as_ref();
+        shared.write_out(&mut shared.state.lock(), false)
+    }
+
     /// The highest LSN known to be on disk.
     pub fn durable_lsn(&self) -> Lsn {
         self.shared.state.lock().durable_lsn
@@ -185,11 +175,7 @@ impl Log {
     /// Removes the segments all of whose records are below `lsn`; the active one always stays.
     pub fn truncate_before(&self, lsn: Lsn) -> Result<(), LogError> {
         let shared = self.shared.as_ref();
-        let lsn = if shared.options.is_planted(Planted::TruncateTooMuch) {
-            Lsn::MAX
-        } else {
-            lsn
-        };
+        let lsn = if shared.options.is_planted(Planted::TruncateTooMuch) { Lsn::MAX } else { lsn };
         let mut removed = false;
         loop {
             let mut state = shared.state.lock();
@@ -203,30 +189,18 @@ impl Log {
             // Oldest first, so that what is left after a crash reaches from some record to the end, but for what nobody needs.
             state.segments.remove(0);
             drop(state);
-            shared
-                .fs
-                .remove_file(&path)
-                .map_err(LogError::io("remove", &path))?;
+            shared.fs.remove_file(&path).map_err(LogError::io("remove", &path))?;
             removed = true;
         }
         if removed {
-            shared
-                .fs
-                .sync_dir(&shared.dir)
-                .map_err(LogError::io("sync directory", &shared.dir))?;
+            shared.fs.sync_dir(&shared.dir).map_err(LogError::io("sync directory", &shared.dir))?;
         }
         Ok(())
     }
 
     /// Bytes the segments take on disk, without the spare.
     pub fn size_bytes(&self) -> u64 {
-        self.shared
-            .state
-            .lock()
-            .segments
-            .iter()
-            .map(|segment| segment.bytes)
-            .sum()
+        self.shared.state.lock().segments.iter().map(|segment| segment.bytes).sum()
     }
 
     /// Whether a write or sync failed, so that nothing is acknowledged any more.
@@ -295,11 +269,7 @@ impl Shared {
         if let Err(source) = result {
             self.poison(state);
             let path = segment_path(&self.dir, first_lsn);
-            return Err(LogError::Io {
-                action: if sync { "write and sync" } else { "write" },
-                path,
-                source,
-            });
+            return Err(LogError::Io { action: if sync { "write and sync" } else { "write" }, path, source });
         }
         buffer.clear();
         state.keep_buffer(buffer);
@@ -343,37 +313,18 @@ impl Shared {
         let path = segment_path(&self.dir, first_lsn);
         state.io_busy = true;
         let published = MutexGuard::unlocked(state, || {
-            publish_segment(
-                self.fs.as_ref(),
-                &self.dir,
-                spare,
-                &header,
-                &[],
-                &self.options,
-            )
+            publish_segment(self.fs.as_ref(), &self.dir, spare, &header, &[], &[], &self.options)
         });
         state.io_busy = false;
         let file = match published {
             Ok(file) => file,
             Err(source) => {
                 self.poison(state);
-                return Err(LogError::Io {
-                    action: "begin segment",
-                    path,
-                    source,
-                });
+                return Err(LogError::Io { action: "begin segment", path, source });
             }
         };
-        state.segments.push(SegmentFile {
-            first_lsn,
-            path,
-            bytes: header.segment_bytes,
-        });
-        state.active = Active {
-            file,
-            offset: crate::segment::HEADER_BYTES,
-            header,
-        };
+        state.segments.push(SegmentFile { first_lsn, path, bytes: header.segment_bytes });
+        state.active = Active { file, offset: crate::segment::HEADER_BYTES, header };
         state.marked = true;
         self.spare_wanted.notify_one();
         Ok(())
@@ -396,11 +347,7 @@ impl Shared {
                 return Ok(spare);
             }
             if let Some(source) = state.spare_error.take() {
-                return Err(LogError::Io {
-                    action: "make segment in",
-                    path: self.dir.clone(),
-                    source,
-                });
+                return Err(LogError::Io { action: "make segment in", path: self.dir.clone(), source });
             }
             state.check()?;
             self.spare_wanted.notify_one();
@@ -417,16 +364,16 @@ impl Shared {
         let (mark, at) = state.encode_mark();
         let file = Arc::clone(&state.active.file);
         state.io_busy = true;
-        let result = MutexGuard::unlocked(&mut state, || write_all_at(file.as_ref(), &mark, at));
+        let end = state.active.header.segment_bytes - END_MARK_BYTES;
+        let result = MutexGuard::unlocked(&mut state, || {
+            write_all_at(file.as_ref(), &mark, at)?;
+            write_all_at(file.as_ref(), &mark, end)
+        });
         state.io_busy = false;
         if let Err(source) = result {
             self.poison(&mut state);
             let path = segment_path(&self.dir, state.active.header.first_lsn);
-            return Err(LogError::Io {
-                action: "write",
-                path,
-                source,
-            });
+            return Err(LogError::Io { action: "write", path, source });
         }
         self.changed.notify_all();
         Ok(true)

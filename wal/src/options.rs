@@ -56,27 +56,19 @@ impl LogOptions {
             ));
         }
         if !self.segment_bytes.is_multiple_of(512) {
-            faults.push(format!(
-                "segment_bytes must be a multiple of 512, not {}",
-                self.segment_bytes
-            ));
+            faults.push(format!("segment_bytes must be a multiple of 512, not {}", self.segment_bytes));
         }
         if self.max_record_bytes == 0 {
             faults.push("max_record_bytes must not be 0".to_owned());
         }
-        let needed =
-            HEADER_BYTES + frame_bytes(self.max_record_bytes as usize) + TAIL_RESERVE_BYTES;
+        let needed = HEADER_BYTES + frame_bytes(self.max_record_bytes as usize) + TAIL_RESERVE_BYTES;
         if needed > self.segment_bytes {
             faults.push(format!(
                 "a record of max_record_bytes {} needs segment_bytes of at least {needed}, not {}",
                 self.max_record_bytes, self.segment_bytes
             ));
         }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(LogError::Options(faults.join("; ")))
-        }
+        if faults.is_empty() { Ok(()) } else { Err(LogError::Options(faults.join("; "))) }
     }
 
     pub(crate) fn is_planted(&self, bug: Planted) -> bool {

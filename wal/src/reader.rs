@@ -51,22 +51,13 @@ impl LogReader {
                 .cloned()
                 .collect()
         };
-        Ok(LogReader {
-            fs,
-            options,
-            left,
-            current: None,
-            from,
-            end,
-        })
+        Ok(LogReader { fs, options, left, current: None, from, end })
     }
 
     fn advance(&mut self) -> Result<Option<(Lsn, Vec<u8>)>, LogError> {
         loop {
             if let Some(current) = &mut self.current {
-                while let Some((lsn, payload)) =
-                    current.walk.next(&current.loaded.bytes, current.bound)
-                {
+                while let Some((lsn, payload)) = current.walk.next(&current.loaded.bytes, current.bound) {
                     if lsn >= self.from {
                         return Ok(Some((lsn, current.loaded.bytes[payload].to_vec())));
                     }
@@ -78,28 +69,17 @@ impl LogReader {
             let Some(segment) = self.left.pop_front() else {
                 return Ok(None);
             };
-            let before = self
-                .current
-                .take()
-                .map(|done| (done.loaded.header.number, done.walk));
+            let before = self.current.take().map(|done| (done.loaded.header.number, done.walk));
             let loaded = load_segment(self.fs.as_ref(), &segment, OpenMode::Read, &self.options)?;
             if !self.options.is_planted(Planted::ReplayTwice) {
                 check_follows(&segment, &loaded.header, before.as_ref())?;
             }
             let walk = Walk::new(&loaded.header);
-            let mut bound = self
-                .left
-                .front()
-                .map_or(self.end + 1, |next| next.first_lsn);
+            let mut bound = self.left.front().map_or(self.end + 1, |next| next.first_lsn);
             if self.options.is_planted(Planted::ReplayTwice) {
                 bound = Lsn::MAX;
             }
-            self.current = Some(Current {
-                segment,
-                loaded,
-                walk,
-                bound,
-            });
+            self.current = Some(Current { segment, loaded, walk, bound });
         }
     }
 }

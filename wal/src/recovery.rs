@@ -18,9 +18,8 @@ use crate::frame::{FrameHeader, FrameKind, encode_record};
 use crate::fs::{File, FileSystem, OpenMode, parent_of};
 use crate::options::Planted;
 use crate::segment::{
-    HEADER_BYTES, LoadedSegment, MARK_ALIGN, SegmentFile, SegmentHeader, Spare, choose_segment_id,
-    load_segment, make_spare, parse_segment_name, publish_segment, segment_path, spare_path,
-    unfinished_spare_path,
+    HEADER_BYTES, LoadedSegment, MARK_ALIGN, SegmentFile, SegmentHeader, Spare, choose_segment_id, load_segment,
+    make_spare, parse_segment_name, publish_segment, segment_path, spare_path, unfinished_spare_path,
 };
 use crate::walk::{TailState, Walk};
 use crate::{LogError, LogOptions, Lsn};
@@ -59,16 +58,12 @@ pub(crate) fn recover(
             options,
             spare,
             Vec::new(),
-            Start {
-                number: 1,
-                first_lsn: first_needed,
-                prev_crc: 0,
-            },
+            Start { number: 1, first_lsn: first_needed, prev_crc: 0 },
             &[],
         );
     };
 
-    let (loaded, walk) = verify_segments(fs, dir, &segments, first_needed, options)?;
+    let (loaded, mut walk) = verify_segments(fs, dir, &segments, first_needed, options)?;
     let last_lsn = walk.next_lsn - 1;
     let tail = walk.judge_tail(&loaded.bytes);
     if let TailState::Damaged(_) = tail
@@ -83,10 +78,7 @@ pub(crate) fn recover(
     }
     let floor = floor.max(first_needed - 1);
     if last_lsn < floor {
-        return Err(LogError::BelowFloor {
-            last: last_lsn,
-            floor,
-        });
+        return Err(LogError::BelowFloor { last: last_lsn, floor });
     }
 
     let spare = take_spare(fs, dir, options)?;
@@ -117,8 +109,9 @@ fn ensure_directory(fs: &dyn FileSystem, dir: &Path) -> Result<(), LogError> {
         fs.create_dir(dir).map_err(LogError::io("create", dir))?;
     }
     // CRASH: an earlier opening may have created the directory and been cut off before this; syncing again costs little.
-    fs.sync_dir(parent_of(dir))
-        .map_err(LogError::io("sync parent directory of", dir))
+    fs.sync_dir(parent_of(dir)).map_err(LogError::io("sync parent directory of", dir))?;
+    // CRASH: and it may have named a segment and been cut off, or failed, before the name was durable.
+    fs.sync_dir(dir).map_err(LogError::io("sync directory", dir))
 }
 
 fn list_segments(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentFile>, LogError> {
@@ -129,30 +122,19 @@ fn list_segments(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentFile>, Lo
         .filter(|entry| !entry.is_dir)
         .filter_map(|entry| {
             let first_lsn = parse_segment_name(&entry.name)?;
-            Some(SegmentFile {
-                first_lsn,
-                path: dir.join(&entry.name),
-                bytes: entry.len,
-            })
+            Some(SegmentFile { first_lsn, path: dir.join(&entry.name), bytes: entry.len })
         })
         .collect())
 }
 
 /// The place of the segment holding `lsn` among `segments`, or of damage.
-pub(crate) fn find_segment(
-    dir: &Path,
-    segments: &[SegmentFile],
-    lsn: Lsn,
-) -> Result<usize, LogError> {
-    segments
-        .partition_point(|segment| segment.first_lsn <= lsn)
-        .checked_sub(1)
-        .ok_or_else(|| LogError::Damaged {
-            file: segment_path(dir, lsn),
-            offset: 0,
-            lsn,
-            reason: "segment that held this record is missing",
-        })
+pub(crate) fn find_segment(dir: &Path, segments: &[SegmentFile], lsn: Lsn) -> Result<usize, LogError> {
+    segments.partition_point(|segment| segment.first_lsn <= lsn).checked_sub(1).ok_or_else(|| LogError::Damaged {
+        file: segment_path(dir, lsn),
+        offset: 0,
+        lsn,
+        reason: "segment that held this record is missing",
+    })
 }
 
 /// Checks that a segment goes on where the one before it ended.
@@ -176,11 +158,7 @@ pub(crate) fn check_follows(
 }
 
 /// Checks that a finished walk reached the record before `bound`.
-pub(crate) fn check_reached(
-    segment: &SegmentFile,
-    walk: &Walk,
-    bound: Lsn,
-) -> Result<(), LogError> {
+pub(crate) fn check_reached(segment: &SegmentFile, walk: &Walk, bound: Lsn) -> Result<(), LogError> {
     if walk.next_lsn == bound {
         return Ok(());
     }
@@ -204,11 +182,7 @@ fn verify_segments(
     let mut before: Option<(u64, Walk)> = None;
     for (index, segment) in segments.iter().enumerate().skip(first) {
         let next = segments.get(index + 1);
-        let mode = if next.is_some() {
-            OpenMode::Read
-        } else {
-            OpenMode::ReadWrite
-        };
+        let mode = if next.is_some() { OpenMode::Read } else { OpenMode::ReadWrite };
         let loaded = load_segment(fs, segment, mode, options)?;
         check_follows(segment, &loaded.header, before.as_ref())?;
         let mut walk = Walk::new(&loaded.header);
@@ -221,46 +195,29 @@ fn verify_segments(
         before = Some((loaded.header.number, walk));
     }
     // `find_segment` gave an index of an existing segment, so the loop met the last one.
-    Err(LogError::Damaged {
-        file: dir.to_owned(),
-        offset: 0,
-        lsn: first_needed,
-        reason: "log has no segment",
-    })
+    Err(LogError::Damaged { file: dir.to_owned(), offset: 0, lsn: first_needed, reason: "log has no segment" })
 }
 
 /// Removes what an interrupted opening or rotation left; keeps a spare that is whole, untouched and of the right size.
-fn take_spare(
-    fs: &dyn FileSystem,
-    dir: &Path,
-    options: &LogOptions,
-) -> Result<Option<Spare>, LogError> {
+fn take_spare(fs: &dyn FileSystem, dir: &Path, options: &LogOptions) -> Result<Option<Spare>, LogError> {
     let unfinished = unfinished_spare_path(dir);
-    if fs
-        .exists(&unfinished)
-        .map_err(LogError::io("look for", &unfinished))?
-    {
-        fs.remove_file(&unfinished)
-            .map_err(LogError::io("remove", &unfinished))?;
+    if fs.exists(&unfinished).map_err(LogError::io("look for", &unfinished))? {
+        fs.remove_file(&unfinished).map_err(LogError::io("remove", &unfinished))?;
     }
     let path = spare_path(dir);
     if !fs.exists(&path).map_err(LogError::io("look for", &path))? {
         return Ok(None);
     }
-    let file = fs
-        .open(&path, OpenMode::ReadWrite)
-        .map_err(LogError::io("open", &path))?;
+    let file = fs.open(&path, OpenMode::ReadWrite).map_err(LogError::io("open", &path))?;
     let bytes = file.len().map_err(LogError::io("read length of", &path))?;
     if bytes == options.segment_bytes {
         let mut start = [0; HEADER_BYTES as usize];
-        crate::fs::read_exact_at(file.as_ref(), &mut start, 0)
-            .map_err(LogError::io("read", &path))?;
+        crate::fs::read_exact_at(file.as_ref(), &mut start, 0).map_err(LogError::io("read", &path))?;
         if start.iter().all(|&byte| byte == 0) {
             return Ok(Some(Spare { file, bytes }));
         }
     }
-    fs.remove_file(&path)
-        .map_err(LogError::io("remove", &path))?;
+    fs.remove_file(&path).map_err(LogError::io("remove", &path))?;
     Ok(None)
 }
 
@@ -284,11 +241,7 @@ fn rewrite_tail(
     let proven = end.proven.min(end.next_lsn - 1);
     let mut walk = Walk::new(&loaded.header);
     while walk.next(&loaded.bytes, proven + 1).is_some() {}
-    let start = Start {
-        number: loaded.header.number + 1,
-        first_lsn: proven + 1,
-        prev_crc: walk.prev_crc,
-    };
+    let start = Start { number: loaded.header.number + 1, first_lsn: proven + 1, prev_crc: walk.prev_crc };
     let mut unproven: Vec<&[u8]> = Vec::new();
     while let Some((_, payload)) = walk.next(&loaded.bytes, end.next_lsn) {
         unproven.push(&loaded.bytes[payload]);
@@ -309,10 +262,7 @@ fn begin_segment(
     records: &[&[u8]],
 ) -> Result<Recovered, LogError> {
     // Records kept from a segment of another size must fit, with a mark.
-    let size: u64 = records
-        .iter()
-        .map(|record| crate::frame::frame_bytes(record.len()))
-        .sum();
+    let size: u64 = records.iter().map(|record| crate::frame::frame_bytes(record.len())).sum();
     let needed = (HEADER_BYTES + size + crate::segment::TAIL_RESERVE_BYTES).next_multiple_of(512);
     let bytes = options.segment_bytes.max(needed);
     let spare = match spare {
@@ -342,33 +292,17 @@ fn begin_segment(
         frame.lsn += 1;
     }
     let last_lsn = frame.lsn - 1;
+    let mut end_mark = Vec::new();
     if !records.is_empty() {
         // The claim is true whenever it can be read: the file gets its name after its bytes are synced.
-        let mark = FrameHeader {
-            kind: FrameKind::IdleMark,
-            lsn: last_lsn,
-            durable_lsn: last_lsn,
-            ..frame
-        };
+        let mark = FrameHeader { kind: FrameKind::IdleMark, lsn: last_lsn, durable_lsn: last_lsn, ..frame };
         frames.resize(frames.len().next_multiple_of(MARK_ALIGN), 0);
         frames.extend_from_slice(&mark.encode().0);
+        end_mark.extend_from_slice(&mark.encode().0);
     }
     let offset = HEADER_BYTES + frames.len() as u64;
-    let file = publish_segment(fs, dir, spare, &header, &frames, options)
+    let file = publish_segment(fs, dir, spare, &header, &frames, &end_mark, options)
         .map_err(LogError::io("begin segment", &path))?;
-    segments.push(SegmentFile {
-        first_lsn: start.first_lsn,
-        path,
-        bytes,
-    });
-    Ok(Recovered {
-        segments,
-        file,
-        header,
-        offset,
-        last_lsn,
-        prev_crc: frame.prev_crc,
-        marked: true,
-        spare: None,
-    })
+    segments.push(SegmentFile { first_lsn: start.first_lsn, path, bytes });
+    Ok(Recovered { segments, file, header, offset, last_lsn, prev_crc: frame.prev_crc, marked: true, spare: None })
 }

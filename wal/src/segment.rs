@@ -16,8 +16,11 @@ pub(crate) const HEADER_BYTES: u64 = 512;
 /// Idle marks start at multiples of this, so that a mark is never in the sector of the record it vouches for, unless that one
 /// ends there.
 pub(crate) const MARK_ALIGN: usize = 512;
-/// Kept free at the end of a segment, so that there is always room for one idle mark.
-pub(crate) const TAIL_RESERVE_BYTES: u64 = 1024;
+/// The last sector of a segment holds a copy of the newest idle mark, far from the records it vouches for: a page lost whole takes
+/// the last record and the mark after it together.
+pub(crate) const END_MARK_BYTES: u64 = 512;
+/// Kept free of records at the end of a segment: room for one more idle mark, and the end mark.
+pub(crate) const TAIL_RESERVE_BYTES: u64 = MARK_ALIGN as u64 + 512 + END_MARK_BYTES;
 
 const MAGIC: [u8; 8] = *b"LODEDBWL";
 const FORMAT_VERSION: u32 = 1;
@@ -52,8 +55,7 @@ impl SegmentHeader {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<SegmentHeader, &'static str> {
-        let bytes: &[u8; HEADER_BYTES as usize] =
-            bytes.first_chunk().ok_or("segment has no whole header")?;
+        let bytes: &[u8; HEADER_BYTES as usize] = bytes.first_chunk().ok_or("segment has no whole header")?;
         if crc32fast::hash(&bytes[..508]) != u32_at(bytes, 508) || bytes[0..8] != MAGIC {
             return Err("segment header is not what was written");
         }
@@ -67,7 +69,8 @@ impl SegmentHeader {
             first_lsn: u64_at(bytes, 40),
             prev_crc: u32_at(bytes, 48),
         };
-        if header.first_lsn == 0 || header.segment_bytes > LogOptions::MAX_SEGMENT_BYTES {
+        let sizes = LogOptions::MIN_SEGMENT_BYTES..=LogOptions::MAX_SEGMENT_BYTES;
+        if !(1..Lsn::MAX >> 1).contains(&header.first_lsn) || !sizes.contains(&header.segment_bytes) {
             return Err("segment header makes no sense");
         }
         Ok(header)
@@ -107,19 +110,11 @@ pub(crate) fn load_segment(
     mode: OpenMode,
     options: &LogOptions,
 ) -> Result<LoadedSegment, LogError> {
-    let damaged = |offset: u64, reason| LogError::Damaged {
-        file: segment.path.clone(),
-        offset,
-        lsn: segment.first_lsn,
-        reason,
-    };
-    let file = fs
-        .open(&segment.path, mode)
-        .map_err(LogError::io("open", &segment.path))?;
+    let damaged =
+        |offset: u64, reason| LogError::Damaged { file: segment.path.clone(), offset, lsn: segment.first_lsn, reason };
+    let file = fs.open(&segment.path, mode).map_err(LogError::io("open", &segment.path))?;
     drop_cached_pages(file.as_ref());
-    let len = file
-        .len()
-        .map_err(LogError::io("read length of", &segment.path))?;
+    let len = file.len().map_err(LogError::io("read length of", &segment.path))?;
     if len < HEADER_BYTES {
         return Err(damaged(len, "segment file is too short"));
     }
@@ -136,17 +131,9 @@ pub(crate) fn load_segment(
         return Err(damaged(len, "segment file is shorter than it was made"));
     }
     bytes.resize(header.segment_bytes as usize, 0);
-    read_exact_at(
-        file.as_ref(),
-        &mut bytes[HEADER_BYTES as usize..],
-        HEADER_BYTES,
-    )
-    .map_err(LogError::io("read", &segment.path))?;
-    Ok(LoadedSegment {
-        header,
-        bytes,
-        file,
-    })
+    read_exact_at(file.as_ref(), &mut bytes[HEADER_BYTES as usize..], HEADER_BYTES)
+        .map_err(LogError::io("read", &segment.path))?;
+    Ok(LoadedSegment { header, bytes, file })
 }
 
 /// Asks the page cache to forget what it holds of a file, so that what is read next is what the disk holds: after a failed sync the
@@ -187,10 +174,7 @@ pub(crate) fn make_spare(fs: &dyn FileSystem, dir: &Path, bytes: u64) -> io::Res
         opened => opened?,
     };
     let filled = fill_with_zeros(file.as_ref(), bytes);
-    if let Err(e) = filled
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs.rename(&tmp, &spare_path(dir)))
-    {
+    if let Err(e) = filled.and_then(|()| file.sync_all()).and_then(|()| fs.rename(&tmp, &spare_path(dir))) {
         // Most often the disk is full: give back what was taken. A leftover would be removed at the next opening.
         let _ = fs.remove_file(&tmp);
         return Err(e);
@@ -216,12 +200,14 @@ pub(crate) fn publish_segment(
     spare: Spare,
     header: &SegmentHeader,
     frames: &[u8],
+    end_mark: &[u8],
     options: &LogOptions,
 ) -> io::Result<Arc<dyn File>> {
     let path = segment_path(dir, header.first_lsn);
     let mut start = header.encode().to_vec();
     start.extend_from_slice(frames);
     write_all_at(spare.file.as_ref(), &start, 0)?;
+    write_all_at(spare.file.as_ref(), end_mark, header.segment_bytes - END_MARK_BYTES)?;
     // ORDER: content, name, directory. CRASH: before the directory is synced the segment may be missing or there, but if it is there
     // it is whole, and no frame that anybody waits for is in it alone.
     if !options.is_planted(Planted::NameBeforeSync) {
@@ -238,9 +224,7 @@ pub(crate) fn publish_segment(
 pub(crate) fn choose_segment_id(options: &LogOptions, number: u64, first_lsn: Lsn) -> u64 {
     match options.segment_id_seed {
         // Spread by multiplication: distinct for distinct (number, lsn) of one test, and no more is asked of it.
-        Some(seed) => {
-            (seed ^ number.rotate_left(32) ^ first_lsn).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
-        }
+        Some(seed) => (seed ^ number.rotate_left(32) ^ first_lsn).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
         None => RandomState::new().hash_one((number, first_lsn)) | 1,
     }
 }

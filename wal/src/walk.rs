@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::Lsn;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
-use crate::segment::{HEADER_BYTES, MARK_ALIGN, SegmentHeader};
+use crate::segment::{END_MARK_BYTES, HEADER_BYTES, MARK_ALIGN, SegmentHeader};
 
 /// A position in a segment's frames and what has been learned on the way there.
 #[derive(Debug, Clone)]
@@ -64,11 +64,8 @@ impl Walk {
             match header.kind {
                 FrameKind::IdleMark => self.pass_mark(&header, at),
                 FrameKind::Record => {
-                    let payload =
-                        at + FRAME_HEADER_BYTES..at + FRAME_HEADER_BYTES + header.len as usize;
-                    if header.lsn >= bound
-                        || crc32fast::hash(&bytes[payload.clone()]) != header.payload_crc
-                    {
+                    let payload = at + FRAME_HEADER_BYTES..at + FRAME_HEADER_BYTES + header.len as usize;
+                    if header.lsn >= bound || crc32fast::hash(&bytes[payload.clone()]) != header.payload_crc {
                         return None;
                     }
                     self.offset = at + frame_bytes(header.len as usize) as usize;
@@ -87,13 +84,10 @@ impl Walk {
         let (header, crc) = FrameHeader::decode(bytes.get(self.offset..)?, self.segment_id)?;
         let follows = match header.kind {
             FrameKind::Record => header.lsn == self.next_lsn,
-            FrameKind::IdleMark => header.lsn + 1 == self.next_lsn && header.len == 0,
+            FrameKind::IdleMark => header.lsn == self.next_lsn - 1 && header.len == 0,
         };
-        let fits = frame_bytes(header.len as usize) <= (bytes.len() - self.offset) as u64;
-        let sound = follows
-            && fits
-            && header.prev_crc == self.prev_crc
-            && header.durable_lsn < self.next_lsn;
+        let fits = self.offset as u64 + frame_bytes(header.len as usize) + END_MARK_BYTES <= bytes.len() as u64;
+        let sound = follows && fits && header.prev_crc == self.prev_crc && header.durable_lsn < self.next_lsn;
         sound.then_some((header, crc, self.offset))
     }
 
@@ -103,10 +97,7 @@ impl Walk {
         if at == self.offset || !is_zero(bytes.get(self.offset..at)?) {
             return None;
         }
-        let there = Walk {
-            offset: at,
-            ..self.clone()
-        };
+        let there = Walk { offset: at, ..self.clone() };
         let (header, _, _) = there.frame(bytes)?;
         if header.kind != FrameKind::IdleMark {
             return None;
@@ -121,11 +112,18 @@ impl Walk {
         self.at_mark = true;
     }
 
-    /// Judges what follows the end of a walk in the last segment.
-    pub(crate) fn judge_tail(&self, bytes: &[u8]) -> TailState {
-        let rest = bytes.get(self.offset..).unwrap_or_default();
+    /// Judges what follows the end of a walk in the last segment; learns from the end mark what it proves.
+    pub(crate) fn judge_tail(&mut self, bytes: &[u8]) -> TailState {
+        let Some((body, end)) = bytes.split_last_chunk::<{ END_MARK_BYTES as usize }>() else { return TailState::Torn };
+        let end_mark = FrameHeader::decode(end, self.segment_id);
+        let end_proves = end_mark.map_or(0, |(mark, _)| mark.durable_lsn);
+        if end_proves >= self.next_lsn {
+            return TailState::Damaged(body.len());
+        }
+        self.proven = self.proven.max(end_proves);
+        let rest = body.get(self.offset..).unwrap_or_default();
         if is_zero(rest) {
-            return TailState::Clean;
+            return if end_mark.is_some() || is_zero(end) { TailState::Clean } else { TailState::Torn };
         }
         for at in (0..rest.len()).step_by(FRAME_ALIGN) {
             if let Some((header, _)) = FrameHeader::decode(&rest[at..], self.segment_id)
@@ -142,6 +140,5 @@ impl Walk {
 fn is_zero(bytes: &[u8]) -> bool {
     // In chunks, so that 64 MiB of zeros take milliseconds.
     let mut chunks = bytes.chunks_exact(64);
-    chunks.all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
-        && chunks.remainder().iter().all(|&b| b == 0)
+    chunks.all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0) && chunks.remainder().iter().all(|&b| b == 0)
 }

@@ -80,20 +80,11 @@ impl FileSystem for OsFileSystem {
     }
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Lock> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::WouldBlock,
-                    format!("{} is locked", path.display()),
-                ));
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} is locked", path.display())));
             }
             Err(TryLockError::Error(e)) => return Err(e),
         }

@@ -145,9 +145,7 @@ impl SimFileSystem {
     }
 
     fn from_disk(disk: Disk) -> SimFileSystem {
-        SimFileSystem {
-            disk: Arc::new(Mutex::new(disk)),
-        }
+        SimFileSystem { disk: Arc::new(Mutex::new(disk)) }
     }
 
     /// Cuts the power before the changing call number `call` (from 1, counted as [`SimFileSystem::calls`] does): it and everything
@@ -180,10 +178,7 @@ impl SimFileSystem {
     pub fn plan_fault(&self, fault: Fault) {
         let mut disk = self.disk.lock();
         let already = disk.counts.get(&fault.call).copied().unwrap_or(0);
-        disk.faults.push(Fault {
-            nth: fault.nth + already,
-            ..fault
-        });
+        disk.faults.push(Fault { nth: fault.nth + already, ..fault });
     }
 
     /// Forgets all planned faults.
@@ -224,10 +219,7 @@ impl SimFileSystem {
     /// The disks the machine may come back with if the power goes now, at most `limit` (at least two). Among the random ones are
     /// disks with sectors torn in the middle.
     pub fn crash_images(&self, limit: usize) -> Vec<SimFileSystem> {
-        images::crash_images(&self.disk.lock(), limit)
-            .into_iter()
-            .map(SimFileSystem::from_disk)
-            .collect()
+        images::crash_images(&self.disk.lock(), limit).into_iter().map(SimFileSystem::from_disk).collect()
     }
 
     /// A hash of all names and live bytes: equal disks have equal fingerprints.

@@ -52,11 +52,7 @@ impl State {
     pub(crate) fn new(recovered: Recovered) -> State {
         let last_lsn = recovered.last_lsn;
         State {
-            active: Active {
-                file: recovered.file,
-                header: recovered.header,
-                offset: recovered.offset,
-            },
+            active: Active { file: recovered.file, header: recovered.header, offset: recovered.offset },
             segments: recovered.segments,
             buffer: Vec::new(),
             idle_buffer: Vec::new(),
@@ -75,30 +71,18 @@ impl State {
     }
 
     pub(crate) fn check(&self) -> Result<(), LogError> {
-        if self.poisoned {
-            Err(LogError::Poisoned)
-        } else {
-            Ok(())
-        }
+        if self.poisoned { Err(LogError::Poisoned) } else { Ok(()) }
     }
 
     /// Bytes of frames the active segment still takes.
     pub(crate) fn room(&self) -> u64 {
-        self.active
-            .header
-            .segment_bytes
-            .saturating_sub(TAIL_RESERVE_BYTES)
-            .saturating_sub(self.active.offset)
+        self.active.header.segment_bytes.saturating_sub(TAIL_RESERVE_BYTES).saturating_sub(self.active.offset)
     }
 
     /// Puts one record into the buffer. The caller has seen to the room.
     pub(crate) fn encode(&mut self, record: &[u8], options: &LogOptions) {
         self.last_lsn += 1;
-        let durable_lsn = if options.is_planted(Planted::EarlyDurable) {
-            self.last_lsn - 1
-        } else {
-            self.durable_lsn
-        };
+        let durable_lsn = if options.is_planted(Planted::EarlyDurable) { self.last_lsn - 1 } else { self.durable_lsn };
         let header = self.frame_header(FrameKind::Record, durable_lsn);
         self.prev_crc = encode_record(&mut self.buffer, header, record);
         self.active.offset += frame_bytes(record.len());
@@ -113,9 +97,7 @@ impl State {
     /// An idle mark and where it goes.
     pub(crate) fn encode_mark(&mut self) -> ([u8; FRAME_HEADER_BYTES], u64) {
         let at = self.active.offset.next_multiple_of(MARK_ALIGN as u64);
-        let (bytes, _) = self
-            .frame_header(FrameKind::IdleMark, self.durable_lsn)
-            .encode();
+        let (bytes, _) = self.frame_header(FrameKind::IdleMark, self.durable_lsn).encode();
         self.active.offset = at + bytes.len() as u64;
         self.marked = true;
         (bytes, at)

@@ -13,11 +13,7 @@ use crate::fs::{DirEntry, File, FileSystem, Lock, OpenMode};
 impl FileSystem for SimFileSystem {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut disk = self.disk.lock();
-        let call = if mode == OpenMode::CreateNew {
-            CallKind::Create
-        } else {
-            CallKind::Open
-        };
+        let call = if mode == OpenMode::CreateNew { CallKind::Create } else { CallKind::Open };
         disk.step(call, || format!("create {}", path.display()))?;
         let node = if mode == OpenMode::CreateNew {
             disk.create(path, Node::File(FileNode::default()))?
@@ -26,23 +22,13 @@ impl FileSystem for SimFileSystem {
             disk.file(node)?;
             node
         };
-        let name = path
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        Ok(Arc::new(SimFile {
-            disk: Arc::clone(&self.disk),
-            node,
-            name,
-            writable: mode != OpenMode::Read,
-        }))
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Arc::new(SimFile { disk: Arc::clone(&self.disk), node, name, writable: mode != OpenMode::Read }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        disk.step(CallKind::Rename, || {
-            format!("rename {} {}", from.display(), to.display())
-        })?;
+        disk.step(CallKind::Rename, || format!("rename {} {}", from.display(), to.display()))?;
         let node = disk.find(from)?;
         let (from_dir, from_name) = disk.find_parent(from)?;
         let (to_dir, to_name) = disk.find_parent(to)?;
@@ -74,9 +60,7 @@ impl FileSystem for SimFileSystem {
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        disk.step(CallKind::Remove, || {
-            format!("remove tree {}", path.display())
-        })?;
+        disk.step(CallKind::Remove, || format!("remove tree {}", path.display()))?;
         let node = disk.find(path)?;
         disk.empty_dir(node)?;
         let (dir, name) = disk.find_parent(path)?;
@@ -85,9 +69,7 @@ impl FileSystem for SimFileSystem {
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        disk.step(CallKind::CreateDir, || {
-            format!("create directory {}", path.display())
-        })?;
+        disk.step(CallKind::CreateDir, || format!("create directory {}", path.display()))?;
         disk.create(path, Node::Dir(DirNode::default()))?;
         Ok(())
     }
@@ -100,16 +82,8 @@ impl FileSystem for SimFileSystem {
         Ok(names
             .into_iter()
             .map(|(name, id)| match &disk.nodes[id] {
-                Node::File(file) => DirEntry {
-                    name,
-                    is_dir: false,
-                    len: file.live.len() as u64,
-                },
-                Node::Dir(_) => DirEntry {
-                    name,
-                    is_dir: true,
-                    len: 0,
-                },
+                Node::File(file) => DirEntry { name, is_dir: false, len: file.live.len() as u64 },
+                Node::Dir(_) => DirEntry { name, is_dir: true, len: 0 },
             })
             .collect())
     }
@@ -122,9 +96,7 @@ impl FileSystem for SimFileSystem {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        disk.step(CallKind::SyncDir, || {
-            format!("sync directory {}", path.display())
-        })?;
+        disk.step(CallKind::SyncDir, || format!("sync directory {}", path.display()))?;
         let node = disk.find(path)?;
         disk.sync_dir(node)
     }
@@ -133,9 +105,7 @@ impl FileSystem for SimFileSystem {
         let mut disk = self.disk.lock();
         disk.step(CallKind::Look, String::new)?;
         let used = disk.used();
-        Ok(disk
-            .capacity
-            .map_or(1 << 40, |capacity| capacity.saturating_sub(used)))
+        Ok(disk.capacity.map_or(1 << 40, |capacity| capacity.saturating_sub(used)))
     }
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Lock> {
@@ -146,17 +116,11 @@ impl FileSystem for SimFileSystem {
             Err(_) => disk.create(path, Node::File(FileNode::default()))?,
         };
         if !disk.locked.insert(node) {
-            return Err(io::Error::new(
-                io::ErrorKind::WouldBlock,
-                format!("{} is locked", path.display()),
-            ));
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} is locked", path.display())));
         }
         disk.resize(node, 0)?;
         disk.write(node, contents.as_bytes(), 0)?;
-        Ok(Lock::new(HeldNode {
-            disk: Arc::clone(&self.disk),
-            node,
-        }))
+        Ok(Lock::new(HeldNode { disk: Arc::clone(&self.disk), node }))
     }
 }
 
@@ -180,28 +144,19 @@ struct SimFile {
 
 impl std::fmt::Debug for SimFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SimFile")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("SimFile").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl SimFile {
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::PermissionDenied.into())
-        }
+        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.disk.lock();
         let fault = disk.step(CallKind::Sync, || format!("sync {}", self.name))?;
-        disk.sync_file(
-            self.node,
-            matches!(fault, Some(FaultKind::Io | FaultKind::NoSpace)),
-        )
+        disk.sync_file(self.node, matches!(fault, Some(FaultKind::Io | FaultKind::NoSpace)))
     }
 }
 
@@ -210,9 +165,7 @@ impl File for SimFile {
         let mut disk = self.disk.lock();
         let fault = disk.step(CallKind::Read, String::new)?;
         let live = Arc::clone(&disk.file(self.node)?.live);
-        let start = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(live.len());
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(live.len());
         let mut n = buf.len().min(live.len() - start);
         if fault == Some(FaultKind::Short) && n > 1 {
             n = 1 + disk.dice.below(n as u64 - 1) as usize;
@@ -227,9 +180,7 @@ impl File for SimFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         self.check_writable()?;
         let mut disk = self.disk.lock();
-        let fault = disk.step(CallKind::Write, || {
-            format!("write {} {offset} {}", self.name, buf.len())
-        })?;
+        let fault = disk.step(CallKind::Write, || format!("write {} {offset} {}", self.name, buf.len()))?;
         let mut n = buf.len();
         match fault {
             Some(FaultKind::Io) => return Err(io::Error::other("simulated EIO of a write")),
@@ -243,9 +194,7 @@ impl File for SimFile {
         }
         let end = offset + n as u64;
         let grows = end.saturating_sub(disk.file(self.node)?.live.len() as u64);
-        let free = disk
-            .capacity
-            .map_or(u64::MAX, |capacity| capacity.saturating_sub(disk.used()));
+        let free = disk.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(disk.used()));
         if grows > free {
             n = n.saturating_sub((grows - free) as usize);
             if n == 0 {
@@ -259,14 +208,9 @@ impl File for SimFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check_writable()?;
         let mut disk = self.disk.lock();
-        disk.step(CallKind::SetLen, || {
-            format!("set length {} {len}", self.name)
-        })?;
+        disk.step(CallKind::SetLen, || format!("set length {} {len}", self.name))?;
         let grows = len.saturating_sub(disk.file(self.node)?.live.len() as u64);
-        if disk
-            .capacity
-            .is_some_and(|capacity| disk.used() + grows > capacity && grows > 0)
-        {
+        if disk.capacity.is_some_and(|capacity| disk.used() + grows > capacity && grows > 0) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         disk.resize(self.node, len as usize)
@@ -340,8 +284,7 @@ impl Disk {
             live.resize(end, 0);
         }
         live[start..end].copy_from_slice(bytes);
-        file.dirty
-            .extend(start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+        file.dirty.extend(start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
         Ok(())
     }
 }

@@ -96,11 +96,7 @@ impl Disk {
     }
 
     /// Counts a call; says which fault it shall have, or fails because the power is off.
-    pub(super) fn step(
-        &mut self,
-        call: CallKind,
-        what: impl FnOnce() -> String,
-    ) -> io::Result<Option<FaultKind>> {
+    pub(super) fn step(&mut self, call: CallKind, what: impl FnOnce() -> String) -> io::Result<Option<FaultKind>> {
         if call.changes() {
             self.crashed |= self.crash_at.is_some_and(|at| self.calls + 1 >= at);
         }
@@ -122,18 +118,15 @@ impl Disk {
         let planned = match planned {
             // Interrupted for ever would be a hang, which no kernel does.
             Some(FaultKind::Interrupted) => {
-                self.faults
-                    .retain(|f| !(f.call == call && f.fault == FaultKind::Interrupted));
+                self.faults.retain(|f| !(f.call == call && f.fault == FaultKind::Interrupted));
                 planned
             }
             Some(_) => planned,
-            None if self.ragged && matches!(call, CallKind::Read | CallKind::Write) => {
-                match self.dice.below(8) {
-                    0 => Some(FaultKind::Interrupted),
-                    1..=4 => Some(FaultKind::Short),
-                    _ => None,
-                }
-            }
+            None if self.ragged && matches!(call, CallKind::Read | CallKind::Write) => match self.dice.below(8) {
+                0 => Some(FaultKind::Interrupted),
+                1..=4 => Some(FaultKind::Short),
+                _ => None,
+            },
             None => None,
         };
         match planned {
@@ -144,11 +137,7 @@ impl Disk {
             // Reads need no space.
             Some(FaultKind::NoSpace) if !call.changes() => Ok(None),
             // A sync loses data, a write may write a part: the call itself fails.
-            Some(FaultKind::Io | FaultKind::NoSpace)
-                if matches!(call, CallKind::Sync | CallKind::Write) =>
-            {
-                Ok(planned)
-            }
+            Some(FaultKind::Io | FaultKind::NoSpace) if matches!(call, CallKind::Sync | CallKind::Write) => Ok(planned),
             Some(FaultKind::Io) => Err(io::Error::other("simulated EIO")),
             Some(FaultKind::NoSpace) => Err(io::ErrorKind::StorageFull.into()),
             other => Ok(other),
@@ -191,10 +180,7 @@ impl Disk {
 
     /// The directory a path is in, and the last name.
     pub(super) fn find_parent(&self, path: &Path) -> io::Result<(NodeId, String)> {
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let name = path.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
         let parent = self.find(super::super::parent_of(path))?;
         match &self.nodes[parent] {
             Node::Dir(_) => Ok((parent, name.to_owned())),
@@ -203,11 +189,7 @@ impl Disk {
     }
 
     /// Changes names of one directory, live now, durable when synced.
-    pub(super) fn change_names(
-        &mut self,
-        dir: NodeId,
-        names: Vec<(String, Option<NodeId>)>,
-    ) -> io::Result<()> {
+    pub(super) fn change_names(&mut self, dir: NodeId, names: Vec<(String, Option<NodeId>)>) -> io::Result<()> {
         let live = &mut self.dir(dir)?.live;
         apply_names(live, &names);
         self.pending.push(DirChange { dir, names });
@@ -235,21 +217,12 @@ impl Disk {
         }
         for sector in std::mem::take(&mut file.dirty) {
             if !(failing && dice.below(2) == 0) {
-                copy_sector(
-                    &file.live,
-                    Arc::make_mut(&mut file.durable).as_mut_slice(),
-                    sector,
-                    SECTOR_BYTES,
-                );
+                copy_sector(&file.live, Arc::make_mut(&mut file.durable).as_mut_slice(), sector, SECTOR_BYTES);
             }
         }
         file.len_dirty = false;
         self.dice = dice;
-        if failing {
-            Err(io::Error::other("simulated EIO of a sync"))
-        } else {
-            Ok(())
-        }
+        if failing { Err(io::Error::other("simulated EIO of a sync")) } else { Ok(()) }
     }
 
     pub(super) fn evict(&mut self) {
@@ -336,10 +309,7 @@ impl Disk {
     }
 }
 
-pub(super) fn apply_names(
-    entries: &mut BTreeMap<String, NodeId>,
-    names: &[(String, Option<NodeId>)],
-) {
+pub(super) fn apply_names(entries: &mut BTreeMap<String, NodeId>, names: &[(String, Option<NodeId>)]) {
     for (name, node) in names {
         match node {
             Some(id) => entries.insert(name.clone(), *id),

@@ -51,10 +51,7 @@ fn pending_units(disk: &Disk) -> Vec<Unit> {
             let start = sector * SECTOR_BYTES;
             let durable = file.durable.get(start..).unwrap_or_default();
             let live = file.live.get(start..).unwrap_or_default();
-            let (d, l) = (
-                durable.len().min(SECTOR_BYTES),
-                live.len().min(SECTOR_BYTES),
-            );
+            let (d, l) = (durable.len().min(SECTOR_BYTES), live.len().min(SECTOR_BYTES));
             before[..d].copy_from_slice(&durable[..d]);
             after[..l].copy_from_slice(&live[..l]);
             // A sector that reads the same either way is no choice.
@@ -71,9 +68,7 @@ fn choose_subsets(units: usize, limit: usize, dice: &mut Dice) -> Vec<Vec<bool>>
     let none = vec![false; units];
     let all = vec![true; units];
     if units <= EXHAUSTIVE_UNITS && 1usize << units <= limit {
-        return (0..1usize << units)
-            .map(|bits| (0..units).map(|u| bits >> u & 1 == 1).collect())
-            .collect();
+        return (0..1usize << units).map(|bits| (0..units).map(|u| bits >> u & 1 == 1).collect()).collect();
     }
     let mut chosen = vec![none.clone(), all.clone()];
     let mut singles: Vec<Vec<bool>> = Vec::new();
@@ -97,13 +92,7 @@ fn choose_subsets(units: usize, limit: usize, dice: &mut Dice) -> Vec<Vec<bool>>
 /// The disk with just the chosen units kept. With `tear`, a kept sector may hold only its beginning.
 fn image(disk: &Disk, units: &[Unit], kept: &[bool], mut tear: Option<&mut Dice>) -> Disk {
     let mut nodes = disk.nodes.clone();
-    let chosen = |wanted: bool| {
-        units
-            .iter()
-            .zip(kept)
-            .filter(move |(_, k)| **k == wanted)
-            .map(|(u, _)| *u)
-    };
+    let chosen = |wanted: bool| units.iter().zip(kept).filter(move |(_, k)| **k == wanted).map(|(u, _)| *u);
     for unit in chosen(true) {
         match unit {
             Unit::Name(index) => {
@@ -127,12 +116,7 @@ fn image(disk: &Disk, units: &[Unit], kept: &[bool], mut tear: Option<&mut Dice>
                     {
                         bytes = dice.below(SECTOR_BYTES as u64) as usize;
                     }
-                    copy_sector(
-                        &file.live,
-                        Arc::make_mut(&mut file.durable).as_mut_slice(),
-                        sector,
-                        bytes,
-                    );
+                    copy_sector(&file.live, Arc::make_mut(&mut file.durable).as_mut_slice(), sector, bytes);
                 }
             }
         }
