@@ -54,7 +54,9 @@ fn mark_when_idle(shared: &Shared) {
     let mut state = shared.state.lock();
     loop {
         while !state.stopping && (state.poisoned || !state.wants_mark()) {
+            state.mark_waits = true;
             shared.mark_wanted.wait(&mut state);
+            state.mark_waits = false;
         }
         // Quiet means: nothing new was made durable, or appended, for a whole interval.
         let durable_lsn = state.durable_lsn;

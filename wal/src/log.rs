@@ -276,7 +276,9 @@ impl Shared {
         state.written_lsn = target;
         if sync {
             state.durable_lsn = target;
-            self.mark_wanted.notify_one();
+            if state.mark_waits {
+                self.mark_wanted.notify_one();
+            }
         }
         self.changed.notify_all();
         Ok(())
@@ -297,10 +299,6 @@ impl Shared {
         // ORDER: the old segment is whole on disk before the new one is written to (INVARIANT 5).
         let sync = !self.options.is_planted(Planted::NoSyncAtRotation);
         self.write_out(state, sync)?;
-        while state.io_busy {
-            self.changed.wait(state);
-        }
-        state.check()?;
         let number = state.active.header.number + 1;
         let first_lsn = state.last_lsn + 1;
         let header = SegmentHeader {

@@ -107,6 +107,10 @@ pub(crate) enum Planted {
     NameBeforeSync,
     /// The old segment is not synced before the new one is used.
     NoSyncAtRotation,
+    /// Recovery takes a spare for zeros if its first sector is.
+    TrustSpare,
+    /// Opening does not sync the directory it found.
+    NoDirSyncAtOpen,
     /// Truncation also removes the segment that holds the given LSN.
     TruncateTooMuch,
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::frame::{u32_at, u64_at};
 use crate::fs::{File, FileSystem, OpenMode, read_exact_at, write_all_at};
 use crate::options::Planted;
+use crate::walk::is_zero;
 use crate::{LogError, LogOptions, Lsn};
 
 /// Bytes of a segment's header: one sector.
@@ -24,7 +25,7 @@ pub(crate) const TAIL_RESERVE_BYTES: u64 = MARK_ALIGN as u64 + 512 + END_MARK_BY
 
 const MAGIC: [u8; 8] = *b"LODEDBWL";
 const FORMAT_VERSION: u32 = 1;
-const ZEROS_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 1 << 20;
 
 /// What a segment says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +114,6 @@ pub(crate) fn load_segment(
     let damaged =
         |offset: u64, reason| LogError::Damaged { file: segment.path.clone(), offset, lsn: segment.first_lsn, reason };
     let file = fs.open(&segment.path, mode).map_err(LogError::io("open", &segment.path))?;
-    drop_cached_pages(file.as_ref());
     let len = file.len().map_err(LogError::io("read length of", &segment.path))?;
     if len < HEADER_BYTES {
         return Err(damaged(len, "segment file is too short"));
@@ -138,13 +138,14 @@ pub(crate) fn load_segment(
 
 /// Asks the page cache to forget what it holds of a file, so that what is read next is what the disk holds: after a failed sync the
 /// cache may show bytes the disk never got. Advice only; recovery does not depend on it being followed.
-fn drop_cached_pages(file: &dyn File) {
+pub(crate) fn drop_cached_pages(fs: &dyn FileSystem, path: &Path) -> Result<(), LogError> {
+    let file = fs.open(path, OpenMode::Read).map_err(LogError::io("open", path))?;
     #[cfg(target_os = "linux")]
     if let Some(os_file) = file.os_file() {
         let _ = rustix::fs::fadvise(os_file, 0, None, rustix::fs::Advice::DontNeed);
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = file;
+    drop(file);
+    Ok(())
 }
 
 /// A file of zeros, on disk, ready to become a segment.
@@ -182,8 +183,23 @@ pub(crate) fn make_spare(fs: &dyn FileSystem, dir: &Path, bytes: u64) -> io::Res
     Ok(Spare { file, bytes })
 }
 
+/// Whether the first `bytes` bytes of a file are all zero.
+pub(crate) fn is_zero_file(file: &dyn File, bytes: u64) -> io::Result<bool> {
+    let mut block = vec![0; BLOCK_BYTES.min(bytes as usize)];
+    let mut at = 0;
+    while at < bytes {
+        let n = (bytes - at).min(block.len() as u64) as usize;
+        read_exact_at(file, &mut block[..n], at)?;
+        if !is_zero(&block[..n]) {
+            return Ok(false);
+        }
+        at += n as u64;
+    }
+    Ok(true)
+}
+
 fn fill_with_zeros(file: &dyn File, bytes: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_BYTES.min(bytes as usize)];
+    let zeros = vec![0; BLOCK_BYTES.min(bytes as usize)];
     let mut at = 0;
     while at < bytes {
         let n = (bytes - at).min(zeros.len() as u64);

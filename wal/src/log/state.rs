@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) spare: Option<Spare>,
     /// Why the background could not make a spare; it waits until somebody needs one.
     pub(crate) spare_error: Option<io::Error>,
+    /// Whether the background waits for something to mark; not while it waits for quiet, so that syncs need not wake it.
+    pub(crate) mark_waits: bool,
     pub(crate) stopping: bool,
 }
 
@@ -66,6 +68,7 @@ impl State {
             poisoned: false,
             spare: recovered.spare,
             spare_error: None,
+            mark_waits: false,
             stopping: false,
         }
     }

@@ -78,7 +78,7 @@ fn no_damage_loses_acknowledged_records_silently() {
         let mut all = Verdicts::default();
         for seed in 1..=8 {
             let verdicts = damage_logs(workload, seed, rounds, None);
-            assert_eq!(verdicts.silent, [String::new(); 0], "{workload:?} seed {seed}");
+            assert!(verdicts.silent.is_empty(), "{workload:?} seed {seed}: {:#?}", verdicts.silent);
             all.detected += verdicts.detected;
             all.harmless += verdicts.harmless;
         }

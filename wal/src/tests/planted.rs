@@ -23,6 +23,12 @@ fn hunt(bug: Planted) -> Option<String> {
             }
         }
     }
+    // Some bugs need two crashes in the right places.
+    for seed in 4..40 {
+        if let Err(broken) = cut_everywhere(&Workload::TruncateReopen.steps(seed, 60), seed, 64, Some(bug)) {
+            return Some(format!("a power cut: seed {seed}: {broken}"));
+        }
+    }
     None
 }
 
@@ -48,5 +54,7 @@ caught! {
     trusting_a_tail_that_was_only_read_is_caught: TrustTail,
     naming_a_segment_before_its_header_is_synced_is_caught: NameBeforeSync,
     rotating_without_a_sync_is_caught: NoSyncAtRotation,
+    taking_a_used_spare_for_zeros_is_caught: TrustSpare,
+    opening_without_directory_sync_is_caught: NoDirSyncAtOpen,
     truncating_too_much_is_caught: TruncateTooMuch,
 }
