@@ -1,1 +1,4 @@
 //! .
+
+pub mod commit;
+pub mod store;
