@@ -11,7 +11,7 @@
 //! Numbers are big-endian, so bytes sort as numbers do; a key is what [`super::key::encode_key`] makes. A key marks its
 //! own end, so the row id behind it cannot be mistaken for more of it.
 
-use super::{IndexId, Result, RowId, StoreError, TableId};
+use super::{Result, RowId, StoreError, TableId};
 
 /// A column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

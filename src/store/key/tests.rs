@@ -97,7 +97,7 @@ fn arrays() -> impl Strategy<Value = Datum> {
 
 /// Two values of one type, NULL among them.
 fn pairs() -> impl Strategy<Value = (Datum, Datum)> {
-    fn two<T: std::fmt::Debug>(
+    fn two<T: std::fmt::Debug + 'static>(
         values: impl Strategy<Value = T> + Clone + 'static,
         wrap: fn(T) -> Datum,
     ) -> BoxedStrategy<(Datum, Datum)> {
