@@ -91,15 +91,13 @@ fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 0]);
 }
 
-/// As PostgreSQL: by elements, NULL last; then the shorter first; then by dimensions and their lower bounds.
+/// As PostgreSQL: by elements, NULL last; then the shorter first; then by dimensions.
 fn put_array(array: &ArrayDatum, out: &mut Vec<u8>) {
     encode_key(&array.elements, out);
     out.push(END);
     out.push(array.dimensions.len().min(usize::from(u8::MAX)) as u8);
-    for (length, _) in &array.dimensions {
+    for (length, lower) in &array.dimensions {
         out.extend_from_slice(&length.to_be_bytes());
-    }
-    for (_, lower) in &array.dimensions {
         out.extend_from_slice(&((*lower as u32) ^ (1 << 31)).to_be_bytes());
     }
 }
