@@ -11,6 +11,7 @@
 pub mod datum;
 pub mod error;
 pub mod parse;
+pub mod resolve;
 pub mod rewrite;
 pub mod statement;
 pub mod type_name;

@@ -52,6 +52,7 @@ pub(crate) fn tokenize(source: Source<'_>) -> Result<Vec<TokenWithSpan>> {
         tokens.push(token);
     }
     name_operators(&mut tokens);
+    drop_only(&mut tokens);
     Ok(tokens)
 }
 
@@ -115,6 +116,26 @@ fn operator_token(name: &str) -> Token {
         "~~*" => Token::DoubleTildeAsterisk,
         "!~~*" => Token::ExclamationMarkDoubleTildeAsterisk,
         other => Token::CustomBinaryOperator(other.to_owned()),
+    }
+}
+
+/// ONLY before a table says that tables inheriting from it are left out; there are none. The parser would take the
+/// word for the table's name.
+fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
+    let keyword_at = |tokens: &[TokenWithSpan], n: usize| match tokens.get(n).map(|token| &token.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let is_only = |tokens: &[TokenWithSpan], n: usize| {
+        keyword_at(tokens, n) == Keyword::ONLY
+            && n > 0
+            && matches!(keyword_at(tokens, n - 1), Keyword::FROM | Keyword::JOIN)
+            && matches!(tokens.get(n + 1).map(|token| &token.token), Some(Token::Word(_) | Token::LParen))
+    };
+    if (0..tokens.len()).any(|n| is_only(tokens, n)) {
+        let kept: Vec<bool> = (0..tokens.len()).map(|n| !is_only(tokens, n)).collect();
+        let mut kept = kept.into_iter();
+        tokens.retain(|_| kept.next().unwrap_or(true));
     }
 }
 

@@ -120,7 +120,7 @@ impl Reader<'_> {
             && !["select", "with", "values", "table"].iter().any(|word| self.peek_nth_word(1, word))
             && !matches!(self.parser.peek_nth_token_ref(1).token, Token::LParen);
         if listed {
-            for (name, value) in self.options()? {
+            for (name, value) in self.utility_options()? {
                 self.explain_option(&mut options, &name, &value)?;
             }
         } else {
@@ -144,6 +144,18 @@ impl Reader<'_> {
             | Statement::Declare(_) => Ok(Statement::Explain { options, statement: Box::new(statement) }),
             other => Err(SqlError::unsupported(format!("EXPLAIN {}", other.command_tag()))),
         }
+    }
+
+    /// `(name [value], ..)`, names and values as text.
+    fn utility_options(&mut self) -> Result<Vec<(String, String)>> {
+        self.expect(&Token::LParen)?;
+        let options = self.list(|reader| {
+            let name = reader.label()?;
+            let bare = matches!(reader.peek().token, Token::Comma | Token::RParen);
+            Ok((name, if bare { "true".to_owned() } else { reader.option_value()? }))
+        })?;
+        self.expect(&Token::RParen)?;
+        Ok(options)
     }
 
     fn explain_option(&self, options: &mut ExplainOptions, name: &str, value: &str) -> Result<()> {
@@ -182,7 +194,7 @@ impl Reader<'_> {
         self.next();
         let (mut full, mut verbose, mut analyze) = (false, false, false);
         if self.peek().token == Token::LParen {
-            for (name, value) in self.options()? {
+            for (name, value) in self.utility_options()? {
                 let on = boolean(&value).unwrap_or(true);
                 match name.as_str() {
                     "full" => full = on,
@@ -211,7 +223,7 @@ impl Reader<'_> {
         self.next();
         let mut verbose = false;
         if self.peek().token == Token::LParen {
-            for (name, value) in self.options()? {
+            for (name, value) in self.utility_options()? {
                 match name.as_str() {
                     "verbose" => verbose = boolean(&value).unwrap_or(true),
                     "skip_locked" | "buffer_usage_limit" => {}
@@ -245,7 +257,7 @@ impl Reader<'_> {
         self.next();
         let mut concurrently = false;
         if self.peek().token == Token::LParen {
-            for (name, value) in self.options()? {
+            for (name, value) in self.utility_options()? {
                 match name.as_str() {
                     "concurrently" => concurrently = boolean(&value).unwrap_or(true),
                     "verbose" => {}
