@@ -10,7 +10,6 @@ use lodedb_sql::error::Result;
 use super::overlay::{Overlay, RowChange};
 use super::{Row, RowId};
 use crate::catalog::{Catalog, IndexId, SequenceId, Table, TableId};
-use crate::db::error::store_error;
 use crate::segment::{IndexView, SegmentFiles, SegmentId, SegmentView};
 use crate::snapshot::manifest::IndexManifest;
 use crate::store;
@@ -95,7 +94,7 @@ impl Reader {
             None if self.overlay.is_truncated(table.id) => return Ok(None),
             None => {}
         }
-        let stored = self.view.rows.row(table.id, id).map_err(store_error)?;
+        let stored = self.view.rows.row(table.id, id)?;
         Ok(stored.map(|stored| ScannedRow {
             id,
             version: stored.version,
@@ -133,7 +132,7 @@ impl Reader {
         let committed = stored.filter_map(move |item| {
             let (id, stored) = match item {
                 Ok(item) => item,
-                Err(error) => return Some(Err(store_error(error))),
+                Err(error) => return Some(Err(error.into())),
             };
             match reader.overlay.change(table.id, id) {
                 Some(RowChange::Deleted) => None,
@@ -157,7 +156,7 @@ impl Reader {
         match self.overlay.unique(index, key) {
             Some(own) => Ok(own),
             None if self.overlay.is_truncated(table) => Ok(None),
-            None => self.view.rows.unique(index, key).map_err(store_error),
+            None => Ok(self.view.rows.unique(index, key)?),
         }
     }
 
@@ -173,7 +172,7 @@ impl Reader {
         let mut found = Vec::new();
         if !self.overlay.is_truncated(table) {
             for entry in self.view.rows.scan_index(index, lower.clone(), upper.clone(), reverse) {
-                let (key, row) = entry.map_err(store_error)?;
+                let (key, row) = entry?;
                 if !self.overlay.hides_entry(index, &key, row) {
                     found.push((key, row));
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::{Datum, SqlError};
 
@@ -11,8 +12,8 @@ use crate::catalog::{IndexId, Table, TableId};
 use crate::commit::record::Op;
 use crate::commit::{ReadView, RowId};
 use crate::db::engine::Engine;
-use crate::db::error::{segment_error, store_error};
-use crate::query::arrow::BatchBuilder;
+use crate::db::error::segment_error;
+use crate::query::arrow::{BatchBuilder, arrow_field};
 use crate::segment::{
     IndexFiles, IndexSpec, IndexView, Quantizer, SealInput, Sealed, Segment, SegmentId, SegmentIndex, SegmentView,
     calibrate, write_sealed,
@@ -135,20 +136,26 @@ fn encode(
 fn scalar_batches(view: &ReadView, table: &Arc<Table>, rows: &[RowId]) -> Result<Vec<RecordBatch>, SqlError> {
     let positions: Vec<usize> =
         table.visible_columns().filter(|(_, column)| !column.ty.is_vector()).map(|(at, _)| at).collect();
+    let schema = Arc::new(Schema::new(
+        positions
+            .iter()
+            .map(|&at| arrow_field(&table.columns[at].name, table.columns[at].ty, true))
+            .collect::<Vec<_>>(),
+    ));
     let mut batches = Vec::with_capacity(rows.len() / BATCH_ROWS + 1);
     for chunk in rows.chunks(BATCH_ROWS) {
-        let mut builder = BatchBuilder::new(table, &positions, chunk.len());
+        let mut builder = BatchBuilder::new(schema.clone(), positions.clone(), chunk.len())?;
         let dense = chunk.last().is_some_and(|last| last - chunk[0] < 2 * chunk.len() as u64);
         if dense {
             let mut wanted = chunk.iter().peekable();
-            for item in view.rows.scan_rows(table.id, chunk[0]..=chunk[chunk.len() - 1]).map_err(store_error)? {
-                let (row, stored) = item.map_err(store_error)?;
+            for item in view.rows.scan_rows(table.id, chunk[0]..=chunk[chunk.len() - 1]) {
+                let (row, stored) = item?;
                 if wanted.next_if_eq(&&row).is_some() {
                     builder.push(&padded(stored.values, table))?;
                 }
             }
         } else {
-            for stored in view.rows.rows(table.id, chunk).map_err(store_error)?.into_iter().flatten() {
+            for stored in view.rows.rows(table.id, chunk)?.into_iter().flatten() {
                 builder.push(&padded(stored.values, table))?;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lodedb_sql::{Datum, PgType, SqlError, SqlState};
+use lodedb_sql::{Datum, PgType, SqlError};
 use lodedb_wal::LogError;
 
 use crate::commit::apply::ApplyError;
@@ -82,12 +82,6 @@ pub enum OpenError {
     Manifest(#[from] ManifestError),
 }
 
-/// What a client sees of an error of the store.
-pub fn store_error(error: StoreError) -> SqlError {
-    let state = if error.is_damage() { SqlState::DataCorrupted } else { SqlState::IoError };
-    SqlError::new(state, error.to_string())
-}
-
 /// What a client sees of an error of a segment.
 pub fn segment_error(error: SegmentError) -> SqlError {
     error.into_sql()
@@ -98,7 +92,5 @@ pub fn shown(datum: &Datum, ty: PgType) -> String {
     if datum.is_null() {
         return "null".into();
     }
-    let mut text = String::new();
-    lodedb_sql::text::write_text(datum, ty, chrono_tz::UTC, &mut text);
-    text
+    lodedb_sql::text::to_text(datum, ty, chrono_tz::UTC)
 }
