@@ -38,7 +38,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
-use crate::error::{Result, SqlError};
+use crate::error::{Result, SqlError, SqlState};
 use crate::parse::Source;
 use crate::types::{PgType, TypeWithModifier};
 
@@ -81,6 +81,7 @@ impl<'a> Rewriter<'a> {
 
     /// Rewrites the items of a RETURNING.
     pub(crate) fn items(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
+        self.check_aliases(items)?;
         names::name_items(items, false)?;
         self.walk(items)
     }
@@ -88,6 +89,19 @@ impl<'a> Rewriter<'a> {
     /// Rewrites the tables of a FROM.
     pub(crate) fn tables(&mut self, tables: &mut Vec<TableWithJoins>) -> Result<()> {
         self.walk(tables)
+    }
+
+    /// A string is no alias.
+    fn check_aliases(&self, items: &[SelectItem]) -> Result<()> {
+        for item in items {
+            if let SelectItem::ExprWithAlias { alias, .. } = item
+                && alias.quote_style == Some('\'')
+            {
+                let message = format!("syntax error at or near \"'{}'\"", alias.value);
+                return Err(self.place(SqlError::new(SqlState::SyntaxError, message), alias.span));
+            }
+        }
+        Ok(())
     }
 
     fn walk(&mut self, node: &mut impl VisitMut) -> Result<()> {

@@ -21,7 +21,11 @@ impl VisitorMut for Rewriter<'_> {
         flow(check_query(query))
     }
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
-        flow(name_items(&mut select.projection, select.having.is_some()).and_then(|()| check_select(select)))
+        flow(
+            self.check_aliases(&select.projection)
+                .and_then(|()| name_items(&mut select.projection, select.having.is_some()))
+                .and_then(|()| check_select(select)),
+        )
     }
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
         flow(check_table_factor(factor))

@@ -201,6 +201,7 @@ pub enum InsertSource {
 
 /// One value of a row written out.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all values are of the large variant, or few are kept")]
 pub enum InsertValue {
     /// DEFAULT.
     Default,
@@ -228,6 +229,7 @@ pub enum ConflictTarget {
 
 /// What an ON CONFLICT does.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all values are of the large variant, or few are kept")]
 pub enum ConflictAction {
     /// DO NOTHING.
     Nothing,
@@ -434,6 +436,7 @@ pub struct TableConstraint {
 
 /// What a constraint demands.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all values are of the large variant, or few are kept")]
 pub enum ConstraintKind {
     /// PRIMARY KEY.
     PrimaryKey(Vec<String>),
@@ -545,6 +548,7 @@ pub struct IndexColumn {
 
 /// What an index indexes.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all values are of the large variant, or few are kept")]
 pub enum IndexKey {
     /// A column.
     Column(String),
