@@ -1,5 +1,6 @@
 //! The front door: a database is opened here, and sessions run statements; the server comes in this way too.
 
+pub mod clock;
 pub mod copy;
 pub mod engine;
 pub mod error;
