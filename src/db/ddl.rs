@@ -621,7 +621,7 @@ fn build(
     let guard = engine.maintenance.lock();
     let view = engine.view();
     let rows = view.tables.get(&table).map_or(0, |view| view.live_rows);
-    let result = if rows < engine.options.train_rows {
+    let result = if rows < engine.options.train_rows || spec.kind == SegmentIndexKind::Flat {
         // So few rows are searched exactly; the background trains the index when there are more.
         Ok(None)
     } else {

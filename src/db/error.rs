@@ -7,7 +7,6 @@ use lodedb_wal::LogError;
 
 use crate::commit::apply::ApplyError;
 use crate::commit::record::RecordError;
-use crate::segment::SegmentError;
 use crate::snapshot::manifest::ManifestError;
 use crate::store::StoreError;
 
@@ -73,18 +72,13 @@ pub enum OpenError {
     Store(#[from] StoreError),
     /// A segment is damaged.
     #[error(transparent)]
-    Segment(#[from] SegmentError),
+    Segment(#[from] SqlError),
     /// A record could not be applied.
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// A manifest could not be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-}
-
-/// What a client sees of an error of a segment.
-pub fn segment_error(error: SegmentError) -> SqlError {
-    error.into_sql()
 }
 
 /// A value as DETAIL lines show it.

@@ -1,71 +1,86 @@
-//! Segments: where vectors live, and how the nearest ones are found.
+//! Segments: where a table's vectors live, and how the nearest of them are found.
 //!
-//! The commit room appends to [`Mutable`] segments, the compaction room writes and opens [`Sealed`] ones and builds
-//! [`Quantizer`]s and [`SegmentIndex`]es; the query room calls [`search`]. FAISS is behind the fence in [`faiss`]
-//! and nowhere else.
+//! A table's rows with vectors are in one [`Mutable`] segment, which grows in memory, and any number of [`Sealed`] ones, which are
+//! immutable files. An index adds a [`Quantizer`] (trained once a generation) and one [`SegmentIndex`] for each sealed segment.
+//! [`search`] takes the segments of a view, and the index if there is one, and answers with exact distances: codes only nominate, raw
+//! vectors decide.
 //!
-//! INVARIANT 8: within a segment everything speaks 32-bit ordinals; a row is live in at most one place of a table.
-//! INVARIANT 9: a distance that leaves this room was computed from the raw vectors.
-//! INVARIANT 10: nothing of a file is parsed before the checksums of its blocks hold.
+//! Who calls it: `commit` appends and seals, `compaction` merges and builds, `snapshot` opens and scrubs, `query` searches. Nobody
+//! else names FAISS.
+//!
+//! What always holds here:
+//!
+//! 1. Inside a segment everything speaks 32-bit ordinals; a row id is 64 bits. In a sealed segment row ids ascend with ordinals; in a
+//!    mutable one a row may come again, and its later ordinal is the newer version.
+//! 2. A published file never changes. Raw vectors and row ids are primary; codes, Arrow copies and calibrations are derived.
+//! 3. No byte is parsed before the checksum of its block held. A damaged primary file is an error that names it, never a short answer.
+//! 4. `k` rows are returned whenever `k` live rows with a vector match. NULL vectors are never returned. A distance is exact; ties are
+//!    ordered by row id; a distance that is no number (cosine with a zero vector) comes last, as PostgreSQL sorts it.
+//! 5. A search takes no lock and starts no thread.
+//!
+//! Where to look: [`bits`] sets of rows; `mutable`; `sealed` over `raw` and `scalars`, both over `blocks` over `mapped`; `spec`,
+//! `quantizer`, `index` over `faiss`; `search` over `strategy`, `nearest` and `calibration`; `merge`.
 
 pub mod bits;
-mod calibrate;
-mod error;
-mod file;
+mod blocks;
+mod calibration;
+mod faiss;
 mod index;
+mod mapped;
+mod merge;
 mod mutable;
+mod nearest;
+mod quantizer;
+mod raw;
+mod scalars;
 mod sealed;
 mod search;
 mod spec;
+mod strategy;
+#[cfg(test)]
+mod tests;
 mod view;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use bits::Bits;
-pub use calibrate::{Calibration, calibrate};
-pub use error::SegmentError;
-pub use file::FileInfo;
-pub use index::{IndexFiles, Quantizer, QuantizerFiles, SegmentIndex};
-pub use mutable::Mutable;
-pub use sealed::{SealInput, Sealed, SegmentFiles, write_sealed};
-pub use search::{Effort, KnnRequest, Neighbor, RowFilter, SearchStats, SegmentStats, search};
-pub use spec::{IndexKind, IndexSpec};
-pub use view::{IndexView, Segment, SegmentView};
-
-/// The id of a row.
-pub type RowId = u64;
-/// The id of a segment or of a quantizer, never used again.
-pub type SegmentId = u64;
-/// The number of a column.
-pub type ColumnId = u32;
-/// The OID of an index.
-pub type IndexId = u32;
-
+use lodedb_sql::error::{Result, SqlError, SqlState};
 use serde::{Deserialize, Serialize};
 
-/// A vector column as segments hold it.
+pub use bits::Bits;
+pub use blocks::FileEntry;
+pub use calibration::{Calibration, calibrate};
+pub use index::SegmentIndex;
+pub use merge::{MergedRows, Merging, merge_index, merge_sealed};
+pub use mutable::Mutable;
+pub use quantizer::{Quantizer, sample_vectors};
+pub use sealed::{SealInput, Sealed, SegmentFiles, VectorSource, write_sealed};
+pub use search::{Effort, KnnRequest, Neighbor, RowFilter, SearchStats, SegmentStats, search};
+pub use spec::{IndexKind, IndexSpec};
+pub use strategy::Strategy;
+pub use view::{IndexView, Segment, SegmentView};
+
+/// A row's number, for life.
+pub type RowId = u64;
+/// A segment's number.
+pub type SegmentId = u64;
+/// A column's number.
+pub type ColumnId = u32;
+/// An index's number.
+pub type IndexId = u32;
+
+/// A vector column of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VectorColumn {
     /// Its number.
     pub id: ColumnId,
-    /// Its dimensions; `None` where each vector may have its own.
+    /// The dimensions of its type; `None` for a `vector` without.
     pub dims: Option<u32>,
 }
 
-/// Whether the processor has what this build was compiled for; names what it lacks.
-pub fn check_processor() -> Result<(), &'static str> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let checks = [
-            (cfg!(target_feature = "avx2") && !std::arch::is_x86_feature_detected!("avx2"), "AVX2"),
-            (cfg!(target_feature = "fma") && !std::arch::is_x86_feature_detected!("fma"), "FMA"),
-            (cfg!(target_feature = "f16c") && !std::arch::is_x86_feature_detected!("f16c"), "F16C"),
-        ];
-        if let Some((_, name)) = checks.iter().find(|(missing, _)| *missing) {
-            return Err(name);
-        }
+/// `57014` when the flag is raised.
+fn cancelled_by(flag: &AtomicBool) -> Result<()> {
+    if flag.load(Ordering::Relaxed) {
+        return Err(SqlError::new(SqlState::QueryCanceled, "canceling statement due to user request"));
     }
     Ok(())
 }
-
-/// The class of instructions this build uses, as `version()` says it.
-pub const SPEED_CLASS: &str = if cfg!(target_feature = "avx2") { "AVX2" } else { "generic" };

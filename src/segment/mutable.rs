@@ -1,174 +1,247 @@
-//! The segment that grows: in memory, appended to by one thread, read by any number without locks.
+//! The mutable segment: rows appended by one writer, read without locks by any number of readers up to the length they saw.
+//!
+//! INVARIANT 1: a slot below `len` is never written again; `len` is raised (release) only after the whole row is in place, and
+//! every read starts from a length loaded with acquire.
+//! INVARIANT 2: memory is never moved: chunk `i` holds `64 << i` rows and stays where it was allocated until the segment is dropped.
 
 use std::cell::UnsafeCell;
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use lodedb_sql::error::{Result, SqlError, SqlState};
+use parking_lot::Mutex;
 
-use super::error::SegmentError;
-use super::{ColumnId, RowId, SegmentId, VectorColumn};
+use super::{RowId, SegmentId, VectorColumn};
 
-/// Rows in one chunk. Chunks never move, so a reader may hold a slice while the segment grows.
-const CHUNK_ROWS: usize = 1024;
-/// The most rows of a segment.
-const ROWS_MAX: u32 = u32::MAX - 1;
+const FIRST_CHUNK: u32 = 64;
+/// `64 << 0 + .. + 64 << 25` is just under 2^32.
+const CHUNKS: usize = 26;
 
-/// A segment that grows.
+/// Where an ordinal lives: its chunk and the place in it.
+#[inline]
+fn locate(ordinal: u32) -> (usize, usize) {
+    let chunk = (ordinal / FIRST_CHUNK + 1).ilog2();
+    (chunk as usize, (ordinal - FIRST_CHUNK * ((1 << chunk) - 1)) as usize)
+}
+
+fn chunk_rows(chunk: usize) -> usize {
+    (FIRST_CHUNK as usize) << chunk
+}
+
+/// Floats of one chunk of a fixed-width column.
+struct Floats(Box<[UnsafeCell<f32>]>);
+
+// SAFETY: the only writes go through `Floats::write`, which the writer's lock of `Mutable` serialises and which touches slots at or
+// above `len` only; readers form references to slots below a `len` they loaded with acquire (INVARIANT 1), so no slot is ever
+// read and written at once.
+unsafe impl Sync for Floats {}
+
+impl Floats {
+    fn new(len: usize) -> Self {
+        // Zeroed by the allocator, so untouched pages cost nothing.
+        let zeros = Box::into_raw(vec![0f32; len].into_boxed_slice());
+        // SAFETY: `UnsafeCell<f32>` has the layout of `f32`, and the pointer comes from a box given up on the line before.
+        Self(unsafe { Box::from_raw(zeros as *mut [UnsafeCell<f32>]) })
+    }
+
+    /// The caller holds the writer's lock and no reader has been shown `at..at + values.len()`.
+    fn write(&self, at: usize, values: &[f32]) {
+        for (cell, value) in self.0[at..at + values.len()].iter().zip(values) {
+            // SAFETY: in bounds by the slice above; unpublished, so nobody else reads or writes it (INVARIANT 1).
+            unsafe { *cell.get() = *value };
+        }
+    }
+
+    /// The caller has loaded, with acquire, a length that covers these floats.
+    fn read(&self, at: usize, len: usize) -> &[f32] {
+        let cells = &self.0[at..at + len];
+        // SAFETY: in bounds by the slice above; published slots are never written again (INVARIANT 1), so a shared reference holds;
+        // `UnsafeCell<f32>` has the layout of `f32`.
+        unsafe { std::slice::from_raw_parts(cells.as_ptr().cast::<f32>(), len) }
+    }
+}
+
+enum Column {
+    Fixed { dims: u32, chunks: [OnceLock<(Floats, Box<[AtomicU8]>)>; CHUNKS] },
+    Varying { chunks: [OnceLock<Box<[OnceLock<Box<[f32]>>]>>; CHUNKS] },
+}
+
+/// Row ids of one chunk, and an open-addressed table from row id to ordinal (stored plus one; zero is a free slot).
+struct Rows {
+    ids: Box<[AtomicU64]>,
+    table: Box<[AtomicU32]>,
+}
+
+impl Rows {
+    fn new(rows: usize) -> Self {
+        Self {
+            ids: (0..rows).map(|_| AtomicU64::new(0)).collect(),
+            table: (0..rows * 2).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+    fn probe(&self, row: RowId) -> impl Iterator<Item = &AtomicU32> {
+        let mask = self.table.len() - 1;
+        let start = (row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
+        (0..=mask).map(move |step| &self.table[(start + step) & mask])
+    }
+}
+
+/// An append-only segment in memory.
 pub struct Mutable {
     id: SegmentId,
     columns: Vec<VectorColumn>,
-    chunks: RwLock<Arc<Vec<Arc<Chunk>>>>,
-    /// Rows completely written; readers go by the length their view gives, which is never greater.
+    stores: Vec<Column>,
+    rows: [OnceLock<Rows>; CHUNKS],
     len: AtomicU32,
     bytes: AtomicUsize,
-    /// Where each row was last put.
-    places: RwLock<HashMap<RowId, Vec<u32>>>,
+    writer: Mutex<()>,
 }
 
-struct Chunk {
-    slots: Box<[UnsafeCell<Slot>]>,
-}
-
-#[derive(Default)]
-struct Slot {
-    row: RowId,
-    vectors: Vec<Option<Box<[f32]>>>,
-}
-
-// SAFETY: a slot is written once, by the one writer, before `len` is raised past it with Release; readers touch only
-// slots below a length they got after that, with Acquire. So no slot is read while it is written.
-unsafe impl Sync for Chunk {}
-
-impl std::fmt::Debug for Mutable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mutable").field("id", &self.id).field("len", &self.len()).finish_non_exhaustive()
+impl fmt::Debug for Mutable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mutable({}, {} rows)", self.id, self.len())
     }
 }
 
 impl Mutable {
-    /// An empty segment for these columns.
+    /// An empty segment with these vector columns.
     pub fn new(id: SegmentId, columns: Vec<VectorColumn>) -> Arc<Self> {
+        let stores = columns
+            .iter()
+            .map(|column| match column.dims {
+                Some(dims) => Column::Fixed { dims, chunks: [const { OnceLock::new() }; CHUNKS] },
+                None => Column::Varying { chunks: [const { OnceLock::new() }; CHUNKS] },
+            })
+            .collect();
         Arc::new(Self {
             id,
             columns,
-            chunks: RwLock::default(),
+            stores,
+            rows: [const { OnceLock::new() }; CHUNKS],
             len: AtomicU32::new(0),
             bytes: AtomicUsize::new(0),
-            places: RwLock::default(),
+            writer: Mutex::new(()),
         })
     }
 
-    /// Its id.
-    pub fn id(&self) -> SegmentId {
-        self.id
-    }
-
-    /// The vector columns it holds.
-    pub fn columns(&self) -> &[VectorColumn] {
-        &self.columns
-    }
-
-    /// Rows completely written.
-    pub fn len(&self) -> u32 {
-        self.len.load(Ordering::Acquire)
-    }
-
-    /// Whether nothing was written yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Memory its vectors take, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Adds a row with a vector for each column. One thread at a time may call this.
-    pub fn append(&self, row: RowId, vectors: &[Option<&[f32]>]) -> Result<u32, SegmentError> {
+    /// Appends one row, with one vector (or NULL) for each column in order, and gives its ordinal.
+    ///
+    /// A row id may come again: the later ordinal is the newer version. On an error nothing was appended.
+    pub fn append(&self, row: RowId, vectors: &[Option<&[f32]>]) -> Result<u32> {
+        if vectors.len() != self.columns.len() {
+            return Err(SqlError::internal(format!("{} vectors for {} columns", vectors.len(), self.columns.len())));
+        }
+        for (column, vector) in self.columns.iter().zip(vectors) {
+            if let (Some(dims), Some(vector)) = (column.dims, vector)
+                && vector.len() != dims as usize
+            {
+                let message = format!("expected {dims} dimensions, not {}", vector.len());
+                return Err(SqlError::new(SqlState::DataException, message));
+            }
+        }
+        let _writer = self.writer.lock();
         let ordinal = self.len.load(Ordering::Relaxed);
-        if ordinal >= ROWS_MAX {
-            return Err(SegmentError::Full(ROWS_MAX));
+        if ordinal >= FIRST_CHUNK * ((1 << CHUNKS) - 1) {
+            return Err(SqlError::new(SqlState::ProgramLimitExceeded, "segment is full"));
         }
-        let (chunk, slot) = (ordinal as usize / CHUNK_ROWS, ordinal as usize % CHUNK_ROWS);
-        if slot == 0 {
-            let mut chunks = self.chunks.write();
-            let fresh = Chunk { slots: (0..CHUNK_ROWS).map(|_| UnsafeCell::default()).collect() };
-            Arc::make_mut(&mut chunks).push(Arc::new(fresh));
+        let (chunk, at) = locate(ordinal);
+        let mut grown = 24;
+        for (store, vector) in self.stores.iter().zip(vectors) {
+            match store {
+                Column::Fixed { dims, chunks } => {
+                    let dims = *dims as usize;
+                    let (floats, valid) = chunks[chunk].get_or_init(|| {
+                        let rows = chunk_rows(chunk);
+                        (Floats::new(rows * dims), (0..rows).map(|_| AtomicU8::new(0)).collect())
+                    });
+                    if let Some(vector) = vector {
+                        floats.write(at * dims, vector);
+                        valid[at].store(1, Ordering::Relaxed);
+                    }
+                    grown += dims * 4 + 1;
+                }
+                Column::Varying { chunks } => {
+                    let slots = chunks[chunk].get_or_init(|| (0..chunk_rows(chunk)).map(|_| OnceLock::new()).collect());
+                    if let Some(vector) = vector {
+                        slots[at].get_or_init(|| (*vector).into());
+                        grown += vector.len() * 4 + 24;
+                    }
+                }
+            }
         }
-        let chunk = self.chunks.read()[chunk].clone();
-        let written = Slot { row, vectors: vectors.iter().map(|vector| vector.map(Into::into)).collect() };
-        self.bytes.fetch_add(
-            vectors.iter().flatten().map(|vector| vector.len() * 4).sum::<usize>() + 32,
-            Ordering::Relaxed,
-        );
-        // SAFETY: the slot is at `len`, which no reader reaches, and there is one writer.
-        unsafe { *chunk.slots[slot].get() = written };
-        self.places.write().entry(row).or_default().push(ordinal);
+        let rows = self.rows[chunk].get_or_init(|| Rows::new(chunk_rows(chunk)));
+        rows.ids[at].store(row, Ordering::Relaxed);
+        if let Some(free) = rows.probe(row).find(|slot| slot.load(Ordering::Relaxed) == 0) {
+            free.store(ordinal + 1, Ordering::Release);
+        }
+        self.bytes.fetch_add(grown, Ordering::Relaxed);
+        // ORDER: the row first, then the length that shows it.
         self.len.store(ordinal + 1, Ordering::Release);
         Ok(ordinal)
     }
 
-    /// A reader of the rows there are now; it takes the one lock once.
-    pub fn read(&self) -> MutableRows {
-        MutableRows { len: self.len(), chunks: self.chunks.read().clone() }
+    /// The segment's number.
+    pub fn id(&self) -> SegmentId {
+        self.id
+    }
+    /// Its vector columns.
+    pub fn columns(&self) -> &[VectorColumn] {
+        &self.columns
+    }
+    /// How many rows are published.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.len.load(Ordering::Acquire)
+    }
+    /// Whether no row is published.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Roughly the memory its rows take.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The id of a row.
+    /// The row at an ordinal below [`Mutable::len`]; 0 above it.
+    #[inline]
     pub fn row_id(&self, ordinal: u32) -> RowId {
-        let chunks = self.chunks.read();
-        assert!(ordinal < self.len(), "row {ordinal} of a segment of {}", self.len());
-        let slot = chunks[ordinal as usize / CHUNK_ROWS].slots[ordinal as usize % CHUNK_ROWS].get();
-        // SAFETY: below `len`: written, and never changed again.
-        unsafe { (*slot).row }
+        let (chunk, at) = locate(ordinal);
+        match self.rows.get(chunk).and_then(OnceLock::get) {
+            Some(rows) if ordinal < self.len() => rows.ids[at].load(Ordering::Relaxed),
+            _ => 0,
+        }
     }
 
-    /// The place of a column among the columns.
-    pub fn column_index(&self, column: ColumnId) -> Option<usize> {
-        self.columns.iter().position(|own| own.id == column)
-    }
-
-    /// A vector by the place of its column.
+    /// The vector of a column (by position) at an ordinal; `None` for NULL and above [`Mutable::len`].
+    #[inline]
     pub fn vector(&self, column: usize, ordinal: u32) -> Option<&[f32]> {
         if ordinal >= self.len() {
             return None;
         }
-        let chunks = self.chunks.read();
-        let slot = chunks[ordinal as usize / CHUNK_ROWS].slots[ordinal as usize % CHUNK_ROWS].get();
-        // SAFETY: the slot is below `len`, so it is written and never changes again. It lives as long as the segment:
-        // chunks are only added, never dropped, so the reference may outlive the lock and the list it came from.
-        let slot: &Slot = unsafe { &*slot };
-        slot.vectors.get(column)?.as_deref()
+        let (chunk, at) = locate(ordinal);
+        match self.stores.get(column)? {
+            Column::Fixed { dims, chunks } => {
+                let (floats, valid) = chunks[chunk].get()?;
+                let dims = *dims as usize;
+                (valid[at].load(Ordering::Relaxed) == 1).then(|| floats.read(at * dims, dims))
+            }
+            Column::Varying { chunks } => chunks[chunk].get()?[at].get().map(|vector| &**vector),
+        }
     }
 
-    /// The last ordinal below `len` at which a row was put.
+    /// The latest ordinal of a row among the first `len`.
     pub fn find(&self, row: RowId, len: u32) -> Option<u32> {
-        self.places.read().get(&row)?.iter().rev().copied().find(|&ordinal| ordinal < len)
-    }
-}
-
-/// The rows of a mutable segment at one moment.
-pub struct MutableRows {
-    len: u32,
-    chunks: Arc<Vec<Arc<Chunk>>>,
-}
-
-impl MutableRows {
-    fn slot(&self, ordinal: u32) -> &Slot {
-        assert!(ordinal < self.len, "row {ordinal} of a segment of {}", self.len);
-        let slot = self.chunks[ordinal as usize / CHUNK_ROWS].slots[ordinal as usize % CHUNK_ROWS].get();
-        // SAFETY: below `len`: written, and never changed again.
-        unsafe { &*slot }
-    }
-
-    /// The id of a row.
-    pub fn row_id(&self, ordinal: u32) -> RowId {
-        self.slot(ordinal).row
-    }
-
-    /// A vector by the place of its column.
-    pub fn vector(&self, column: usize, ordinal: u32) -> Option<&[f32]> {
-        self.slot(ordinal).vectors.get(column)?.as_deref()
+        let len = len.min(self.len());
+        let newest = locate(len.checked_sub(1)?).0;
+        (0..=newest).rev().find_map(|chunk| {
+            let rows = self.rows[chunk].get()?;
+            rows.probe(row)
+                .map(|slot| slot.load(Ordering::Acquire))
+                .take_while(|&stored| stored != 0)
+                .map(|stored| stored - 1)
+                .filter(|&ordinal| ordinal < len && rows.ids[locate(ordinal).1].load(Ordering::Relaxed) == row)
+                .max()
+        })
     }
 }

@@ -1,367 +1,274 @@
-//! A sealed segment: rows sorted by id, their vectors, and Arrow copies of their other columns, in mapped files.
+//! The sealed segment: rows sorted by id and their vectors in immutable files, opened in place.
+//!
+//! A folder holds `rows` (row ids, or their base where they are dense), `vectors.<column>` (primary) and `scalars` (derived). Index files
+//! beside them belong to [`super::SegmentIndex`]. [`SegmentFiles`], in the log's Seal record and the manifest, names them all with length
+//! and CRC; nothing is read that it does not name.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-use datafusion::arrow::buffer::Buffer;
-use datafusion::arrow::ipc::reader::{FileDecoder, read_footer_length};
-use datafusion::arrow::ipc::writer::FileWriter;
-use datafusion::arrow::ipc::{convert::fb_to_schema, root_as_footer};
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::array::RecordBatch;
+use lodedb_sql::error::{Result, SqlError};
 use lodedb_wal::fs::FileSystem;
 use serde::{Deserialize, Serialize};
 
-use super::error::SegmentError;
-use super::file::{self, FileInfo, Kind, Payload, damaged};
-use super::{ColumnId, RowId, SegmentId, VectorColumn};
+use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
+use super::mapped::{as_u64, u64_bytes};
+use super::raw::{RawVectors, write_raw};
+use super::scalars::{open_scalars, write_scalars};
+use super::{RowId, SegmentId, VectorColumn};
 
-/// The files of a sealed segment.
+const ROWS: &str = "rows";
+const SCALARS: &str = "scalars";
+
+/// The files of a sealed segment: what the log's Seal record and the manifest carry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentFiles {
-    /// How many rows there are.
+    /// The segment's number.
+    pub id: SegmentId,
+    /// How many rows it holds, dead ones included.
     pub rows: u32,
-    /// The row ids: primary.
-    pub row_ids: FileInfo,
-    /// The vectors of each column: primary.
-    pub vectors: Vec<(VectorColumn, FileInfo)>,
-    /// The Arrow copies of the other columns: derived.
-    pub scalars: Option<FileInfo>,
+    /// Its vector columns, in order.
+    pub columns: Vec<VectorColumn>,
+    /// The file of row ids. Primary.
+    pub row_ids: FileEntry,
+    /// The raw vector files, one for each column, in order. Primary.
+    pub vectors: Vec<FileEntry>,
+    /// The Arrow copy of the scalar columns. Derived.
+    pub scalars: Option<FileEntry>,
 }
+
+impl SegmentFiles {
+    /// All files, primary ones first, each with whether it is primary.
+    pub fn entries(&self) -> impl Iterator<Item = (&FileEntry, bool)> {
+        let primary = std::iter::once(&self.row_ids).chain(&self.vectors).map(|entry| (entry, true));
+        primary.chain(self.scalars.iter().map(|entry| (entry, false)))
+    }
+    /// The bytes they take.
+    pub fn bytes(&self) -> u64 {
+        self.entries().map(|(entry, _)| entry.len).sum()
+    }
+}
+
+/// Gives the vector of (position of the column, position of the row), or NULL.
+pub type VectorSource<'a> = dyn Fn(usize, u32) -> Result<Option<&'a [f32]>> + 'a;
 
 /// What a sealed segment is written from.
 pub struct SealInput<'a> {
-    /// The row ids, ascending.
+    /// The row ids, strictly ascending.
     pub rows: &'a [RowId],
-    /// The vector of a column, by its place, and of a row, by its place in `rows`.
-    pub vectors: &'a dyn Fn(usize, usize) -> Option<&'a [f32]>,
-    /// The other columns, `rows` rows in all.
-    pub scalars: Option<&'a [RecordBatch]>,
+    /// The vectors; asked for column by column in order of the rows.
+    pub vectors: &'a VectorSource<'a>,
+    /// The scalar columns of the same rows in the same order, in chunks of one schema; empty for none.
+    pub scalars: &'a [RecordBatch],
 }
 
-/// A sealed segment, open.
-#[derive(Debug)]
-pub struct Sealed {
-    id: SegmentId,
-    rows: u32,
-    row_ids: Payload,
-    columns: Vec<VectorColumn>,
-    vectors: Vec<VectorFile>,
-    scalars: Option<Vec<RecordBatch>>,
-}
-
-/// The vectors of one column. Payload: validity words, then either `dims` floats a row, or offsets and floats.
-#[derive(Debug)]
-struct VectorFile {
-    payload: Payload,
-    dims: Option<usize>,
-    offsets: usize,
-    data: usize,
-    all_valid: bool,
-}
-
-const DATA_ALIGNMENT: usize = 64;
-
-fn bytes_of_floats(floats: &[f32], out: &mut Vec<u8>) {
-    for float in floats {
-        out.extend(float.to_le_bytes());
-    }
-}
-
-/// Writes a sealed segment into a folder of its own, durable when this returns.
+/// Writes the files of a sealed segment into the folder `dir`, created if missing; when this returns, they and their names are durable.
+/// `progress` hears a share of 1 between the files.
+///
+/// CRASH: a cut leaves a folder nothing names; the clean-up at open removes it.
 pub fn write_sealed(
-    files: &dyn FileSystem,
+    fs: &dyn FileSystem,
     dir: &Path,
-    _id: SegmentId,
+    id: SegmentId,
     columns: &[VectorColumn],
     input: &SealInput<'_>,
-) -> Result<SegmentFiles, SegmentError> {
-    let io = |error| SegmentError::Io { path: dir.to_owned(), error };
-    if files.exists(dir).map_err(io)? {
-        // Left by a job that did not get to its commit.
-        files.remove_dir_all(dir).map_err(io)?;
+    progress: &dyn Fn(f64),
+) -> Result<SegmentFiles> {
+    let rows = u32::try_from(input.rows.len()).map_err(|_| SqlError::internal("too many rows for one segment"))?;
+    if !input.rows.is_sorted_by(|a, b| a < b) {
+        return Err(SqlError::internal("row ids of a sealed segment must ascend"));
     }
-    files.create_dir(dir).map_err(io)?;
-    let ids = input.rows.chunks(8192).map(|chunk| chunk.iter().flat_map(|row| row.to_le_bytes()).collect());
-    let row_ids = file::write(files, dir, "rows", Kind::Rows, &mut ids.into_iter())?;
+    if !input.scalars.is_empty() && input.scalars.iter().map(RecordBatch::num_rows).sum::<usize>() != rows as usize {
+        return Err(SqlError::internal("scalars of a sealed segment must have one value for each row"));
+    }
+    match fs.create_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        created => {
+            created.map_err(|e| failed(dir, &e))?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                fs.sync_dir(parent).map_err(|e| failed(parent, &e))?;
+            }
+        }
+    }
+    let steps = (columns.len() + 2) as f64;
+    let row_ids = write_rows(fs, &dir.join(ROWS), id, input.rows)?;
+    progress(1.0 / steps);
     let mut vectors = Vec::with_capacity(columns.len());
-    for (place, column) in columns.iter().enumerate() {
-        let name = format!("vectors.{}", column.id);
-        let info = file::write(files, dir, &name, Kind::Vectors, &mut vector_pieces(place, *column, input))?;
-        vectors.push((*column, info));
+    for (position, column) in columns.iter().enumerate() {
+        let path = dir.join(format!("vectors.{}", column.id));
+        vectors.push(write_raw(fs, &path, id, column.dims, rows, &|row| (input.vectors)(position, row))?);
+        progress((position + 2) as f64 / steps);
     }
-    let scalars = match input.scalars.and_then(|batches| Some((batches, batches.first()?))) {
-        Some((batches, first)) if first.num_columns() > 0 => {
-            let mut bytes = Vec::new();
-            let written = FileWriter::try_new(&mut bytes, &first.schema()).and_then(|mut writer| {
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-                writer.finish()
-            });
-            written.map_err(|error| damaged(dir, error.to_string()))?;
-            Some(file::write(files, dir, "scalars", Kind::Scalars, &mut std::iter::once(bytes))?)
-        }
-        _ => None,
+    let scalars = if input.scalars.is_empty() {
+        None
+    } else {
+        Some(write_scalars(fs, &dir.join(SCALARS), id, input.scalars)?)
     };
-    files.sync_dir(dir).map_err(io)?;
-    if let Some(parent) = dir.parent() {
-        files.sync_dir(parent).map_err(io)?;
-    }
-    Ok(SegmentFiles { rows: input.rows.len() as u32, row_ids, vectors, scalars })
+    // ORDER: every file was synced and named; now the names.
+    fs.sync_dir(dir).map_err(|e| failed(dir, &e))?;
+    progress(1.0);
+    Ok(SegmentFiles { id, rows, columns: columns.to_vec(), row_ids, vectors, scalars })
 }
 
-fn vector_pieces<'a>(
-    place: usize,
-    column: VectorColumn,
-    input: &'a SealInput<'a>,
-) -> Box<dyn Iterator<Item = Vec<u8>> + 'a> {
-    let rows = input.rows.len();
-    let mut head: Vec<u8> = Vec::new();
-    let mut validity = vec![0u64; rows.div_ceil(64)];
-    for (row, word) in (0..rows).map(|row| (row, row / 64)) {
-        if (input.vectors)(place, row).is_some() {
-            validity[word] |= 1 << (row % 64);
-        }
+fn write_rows(fs: &dyn FileSystem, path: &Path, id: SegmentId, rows: &[RowId]) -> Result<FileEntry> {
+    let mut writer = FrameWriter::create(fs, path, Kind::Rows, id)?;
+    let dense = rows.first().zip(rows.last()).is_none_or(|(first, last)| last - first == rows.len() as u64 - 1);
+    if dense {
+        writer.put(&rows.first().copied().unwrap_or(0).to_le_bytes())?;
+    } else {
+        writer.put(u64_bytes(rows))?;
     }
-    head.extend(validity.iter().flat_map(|word| word.to_le_bytes()));
-    if column.dims.is_none() {
-        let mut offset = 0u64;
-        head.extend(offset.to_le_bytes());
-        for row in 0..rows {
-            offset += (input.vectors)(place, row).map_or(0, |vector| vector.len() as u64);
-            head.extend(offset.to_le_bytes());
-        }
-    }
-    head.resize(head.len().next_multiple_of(DATA_ALIGNMENT), 0);
-    let body = (0..rows).step_by(4096).map(move |start| {
-        let mut piece = Vec::new();
-        for row in start..rows.min(start + 4096) {
-            match ((input.vectors)(place, row), column.dims) {
-                (Some(vector), _) => bytes_of_floats(vector, &mut piece),
-                (None, Some(dims)) => piece.resize(piece.len() + dims as usize * 4, 0),
-                (None, None) => {}
-            }
-        }
-        piece
-    });
-    Box::new(std::iter::once(head).chain(body))
+    writer.publish()
 }
 
-impl VectorFile {
-    fn new(payload: Payload, dims: Option<u32>, rows: usize) -> Result<Self, String> {
-        let offsets = rows.div_ceil(64) * 8;
-        let head = offsets + if dims.is_none() { (rows + 1) * 8 } else { 0 };
-        let data = head.next_multiple_of(DATA_ALIGNMENT);
-        let mut file =
-            Self { payload, dims: dims.map(|dims| dims as usize), offsets, data, all_valid: false };
-        if file.payload.len() < data {
-            return Err("it is shorter than its rows".into());
-        }
-        let floats = match file.dims {
-            Some(dims) => rows * dims,
-            None => {
-                let mut last = 0;
-                for row in 0..=rows {
-                    let offset = file.offset(row);
-                    if offset < last {
-                        return Err("its offsets do not ascend".into());
-                    }
-                    last = offset;
-                }
-                last
-            }
-        };
-        if file.payload.len() != data + floats * 4 {
-            return Err("its length does not fit its rows".into());
-        }
-        file.all_valid = (0..rows).all(|row| file.is_valid(row));
-        Ok(file)
-    }
+#[derive(Debug)]
+enum Rows {
+    Base(RowId),
+    Sorted(Frame),
+}
 
-    fn word(&self, at: usize) -> u64 {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.payload[at..at + 8]);
-        u64::from_le_bytes(bytes)
-    }
+/// An opened sealed segment. Immutable; shared by every view that holds it.
+pub struct Sealed {
+    fs: Arc<dyn FileSystem>,
+    dir: PathBuf,
+    files: SegmentFiles,
+    rows: Rows,
+    vectors: Vec<RawVectors>,
+    scalars: OnceLock<std::result::Result<Vec<RecordBatch>, SqlError>>,
+}
 
-    fn offset(&self, row: usize) -> usize {
-        self.word(self.offsets + row * 8) as usize
-    }
-
-    fn is_valid(&self, row: usize) -> bool {
-        self.word(row / 64 * 8) >> (row % 64) & 1 == 1
-    }
-
-    #[inline]
-    fn vector(&self, row: usize) -> Option<&[f32]> {
-        if !self.all_valid && !self.is_valid(row) {
-            return None;
-        }
-        let (start, len) = match self.dims {
-            Some(dims) => (row * dims, dims),
-            None => (self.offset(row), self.offset(row + 1) - self.offset(row)),
-        };
-        let bytes = &self.payload[self.data + start * 4..self.data + (start + len) * 4];
-        // SAFETY: every bit pattern is a float; the address is a multiple of 4, because the payload starts at byte 64
-        // of a page or of a heap block and `data` is a multiple of 64, which the empty prefix below confirms.
-        let (prefix, floats, _) = unsafe { bytes.align_to::<f32>() };
-        debug_assert!(prefix.is_empty());
-        Some(floats)
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({}, {} rows)", self.files.id, self.files.rows)
     }
 }
 
 impl Sealed {
-    /// Opens a segment and verifies its files.
-    pub fn open(files: &Arc<dyn FileSystem>, dir: &Path, names: &SegmentFiles) -> Result<Arc<Self>, SegmentError> {
-        let rows = names.rows as usize;
-        let row_ids = file::open(&**files, dir, &names.row_ids, Kind::Rows)?;
-        if row_ids.len() != rows * 8 {
-            return Err(damaged(&dir.join(&names.row_ids.name), "it has another number of rows"));
-        }
-        let mut columns = Vec::new();
-        let mut vectors = Vec::new();
-        for (column, info) in &names.vectors {
-            let payload = file::open(&**files, dir, info, Kind::Vectors)?;
-            let file = VectorFile::new(payload, column.dims, rows)
-                .map_err(|reason| damaged(&dir.join(&info.name), reason))?;
-            columns.push(*column);
-            vectors.push(file);
-        }
-        let scalars = match &names.scalars {
-            None => None,
-            // Derived: a copy that cannot be read is done without.
-            Some(info) => match open_scalars(&**files, dir, info, rows) {
-                Ok(batches) => Some(batches),
-                Err(error) => {
-                    tracing::warn!(%error, "the Arrow columns of a segment cannot be read; rows are used instead");
-                    None
-                }
-            },
+    /// Opens the files that `files` names in `dir`. Headers, block tables and row ids are checked here, vectors and scalars when first
+    /// touched. A primary file that is missing or damaged is `XX001` with its name.
+    pub fn open(fs: &Arc<dyn FileSystem>, dir: &Path, files: &SegmentFiles) -> Result<Arc<Self>> {
+        let path = dir.join(&files.row_ids.name);
+        let frame = Frame::open(fs.as_ref(), &path, Kind::Rows, files.id, Some(&files.row_ids))?;
+        frame.verify_all()?;
+        let ids = as_u64(frame.get(0..frame.body_len())?).ok_or_else(|| damaged(&path, "alignment"))?;
+        let rows = match (ids, files.rows) {
+            ([base], rows) if base.checked_add(u64::from(rows)).is_some() => Rows::Base(*base),
+            (ids, rows) if ids.len() == rows as usize && ids.is_sorted_by(|a, b| a < b) => Rows::Sorted(frame),
+            _ => return Err(damaged(&path, "row ids")),
         };
-        let id = dir
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.split('-').next())
-            .and_then(|name| name.parse().ok())
-            .ok_or_else(|| damaged(dir, "its folder is not named by a segment id"))?;
-        Ok(Arc::new(Self { id, rows: names.rows, row_ids, columns, vectors, scalars }))
+        if files.vectors.len() != files.columns.len() {
+            return Err(damaged(dir, "a column without a file"));
+        }
+        let vectors = files
+            .columns
+            .iter()
+            .zip(&files.vectors)
+            .map(|(column, entry)| {
+                RawVectors::open(fs.as_ref(), &dir.join(&entry.name), files.id, column.dims, files.rows, entry)
+            })
+            .collect::<Result<_>>()?;
+        let (fs, dir, files) = (Arc::clone(fs), dir.to_owned(), files.clone());
+        Ok(Arc::new(Self { fs, dir, files, rows, vectors, scalars: OnceLock::new() }))
     }
 
-    /// Its id.
+    /// The segment's number.
     pub fn id(&self) -> SegmentId {
-        self.id
+        self.files.id
     }
-
-    /// How many rows it has, dead ones included.
+    /// Its files.
+    pub fn files(&self) -> &SegmentFiles {
+        &self.files
+    }
+    /// The folder they are in.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+    /// How many rows it holds, dead ones included.
+    #[inline]
     pub fn len(&self) -> u32 {
-        self.rows
+        self.files.rows
     }
-
-    /// Whether it has no rows.
+    /// Whether it holds no row.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.files.rows == 0
     }
-
-    /// The vector columns it holds.
+    /// Its vector columns.
     pub fn columns(&self) -> &[VectorColumn] {
-        &self.columns
+        &self.files.columns
     }
 
-    /// The place of a column among the columns.
-    pub fn column_index(&self, column: ColumnId) -> Option<usize> {
-        self.columns.iter().position(|own| own.id == column)
+    #[inline]
+    fn sorted(&self) -> &[RowId] {
+        match &self.rows {
+            Rows::Base(_) => &[],
+            // Checked whole at open.
+            Rows::Sorted(frame) => as_u64(frame.peek(0..frame.body_len())).unwrap_or(&[]),
+        }
     }
 
-    /// The id of a row.
+    /// The row at an ordinal below [`Sealed::len`]; 0 above it.
     #[inline]
     pub fn row_id(&self, ordinal: u32) -> RowId {
-        let at = ordinal as usize * 8;
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.row_ids[at..at + 8]);
-        u64::from_le_bytes(bytes)
+        match &self.rows {
+            Rows::Base(base) if ordinal < self.files.rows => base + u64::from(ordinal),
+            Rows::Base(_) => 0,
+            Rows::Sorted(_) => self.sorted().get(ordinal as usize).copied().unwrap_or(0),
+        }
     }
 
     /// The ordinal of a row.
     pub fn find(&self, row: RowId) -> Option<u32> {
-        if self.rows == 0 {
-            return None;
+        match &self.rows {
+            Rows::Base(base) => row.checked_sub(*base).filter(|&at| at < u64::from(self.files.rows)).map(|at| at as u32),
+            Rows::Sorted(_) => self.sorted().binary_search(&row).ok().map(|at| at as u32),
         }
-        let (first, last) = (self.row_id(0), self.row_id(self.rows - 1));
-        if row < first || row > last {
-            return None;
-        }
-        // Ids are mostly dense: look where the row would be before searching.
-        if let Ok(guess) = u32::try_from(row - first) {
-            if guess < self.rows && self.row_id(guess) == row {
-                return Some(guess);
-            }
-        }
-        let (mut low, mut high) = (0, self.rows);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.row_id(middle) < row {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        (low < self.rows && self.row_id(low) == row).then_some(low)
     }
 
-    /// A vector, by the place of its column.
+    /// The vector of a column (by position) at an ordinal; `None` for NULL. Damage found on the way is `XX001`.
     #[inline]
-    pub fn vector(&self, column: usize, ordinal: u32) -> Option<&[f32]> {
-        self.vectors[column].vector(ordinal as usize)
-    }
-
-    /// All vectors of a column one after the other, where every row has one of `dims` floats.
-    pub(super) fn dense(&self, column: usize) -> Option<&[f32]> {
-        let file = &self.vectors[column];
-        if !file.all_valid || file.dims.is_none() {
-            return None;
+    pub fn vector(&self, column: usize, ordinal: u32) -> Result<Option<&[f32]>> {
+        match self.vectors.get(column) {
+            Some(vectors) => vectors.vector(ordinal),
+            None => Ok(None),
         }
-        // SAFETY: as in `vector`.
-        let (_, floats, _) = unsafe { file.payload[file.data..].align_to::<f32>() };
-        Some(floats)
     }
 
-    /// The other columns, in batches of equal length but for the last.
-    pub fn scalars(&self) -> Option<&[RecordBatch]> {
-        self.scalars.as_deref()
+    #[inline]
+    pub(super) fn raw(&self, column: usize) -> Option<&RawVectors> {
+        self.vectors.get(column)
     }
 
-    /// Bytes of its files.
-    pub fn bytes(&self) -> usize {
-        self.row_ids.len() + self.vectors.iter().map(|file| file.payload.len()).sum::<usize>()
+    /// The Arrow copy of the scalar columns, opened and checked on first use; `None` if the segment has none. An error means that the
+    /// derived file is damaged or missing: the caller reads RocksDB instead and rebuilds it with [`Sealed::rewrite_scalars`].
+    pub fn scalars(&self) -> Result<Option<&[RecordBatch]>> {
+        let Some(entry) = &self.files.scalars else { return Ok(None) };
+        let opened = self.scalars.get_or_init(|| {
+            open_scalars(self.fs.as_ref(), &self.dir.join(&entry.name), self.files.id, self.files.rows, entry)
+        });
+        opened.as_ref().map(|batches| Some(batches.as_slice())).map_err(SqlError::clone)
     }
-}
 
-/// The batches of an Arrow file, their buffers in the mapped file.
-fn open_scalars(
-    files: &dyn FileSystem,
-    dir: &Path,
-    info: &FileInfo,
-    rows: usize,
-) -> Result<Vec<RecordBatch>, SegmentError> {
-    let payload = file::open(files, dir, info, Kind::Scalars)?;
-    let path = dir.join(&info.name);
-    let wrong = |reason: String| damaged(&path, reason);
-    let buffer = Buffer::from(bytes::Bytes::from_owner(payload));
-    let trailer = buffer.len().checked_sub(10).ok_or_else(|| wrong("it is shorter than its trailer".into()))?;
-    let mut tail = [0; 10];
-    tail.copy_from_slice(&buffer[trailer..]);
-    let footer_len = read_footer_length(tail).map_err(|error| wrong(error.to_string()))?;
-    let start = trailer.checked_sub(footer_len).ok_or_else(|| wrong("its footer does not fit".into()))?;
-    let footer = root_as_footer(&buffer[start..trailer]).map_err(|error| wrong(error.to_string()))?;
-    let schema = fb_to_schema(footer.schema().ok_or_else(|| wrong("it has no schema".into()))?);
-    let decoder = FileDecoder::new(Arc::new(schema), footer.version());
-    let mut batches = Vec::new();
-    for block in footer.recordBatches().iter().flatten() {
-        let len = block.bodyLength() as usize + block.metaDataLength() as usize;
-        let data = buffer.slice_with_length(block.offset() as usize, len);
-        let batch = decoder.read_record_batch(block, &data).map_err(|error| wrong(error.to_string()))?;
-        batches.extend(batch);
+    /// Writes a new Arrow copy under the name `scalars.<version>` and gives the files with it named; the caller logs and publishes them.
+    pub fn rewrite_scalars(&self, version: u64, batches: &[RecordBatch]) -> Result<SegmentFiles> {
+        let path = self.dir.join(format!("{SCALARS}.{version}"));
+        let entry = write_scalars(self.fs.as_ref(), &path, self.files.id, batches)?;
+        self.fs.sync_dir(&self.dir).map_err(|e| failed(&self.dir, &e))?;
+        Ok(SegmentFiles { scalars: Some(entry), ..self.files.clone() })
     }
-    if batches.iter().map(RecordBatch::num_rows).sum::<usize>() != rows {
-        return Err(wrong("it has another number of rows".into()));
+
+    /// Checks every block of every primary file that was not checked yet.
+    pub fn verify(&self) -> Result<()> {
+        self.vectors.iter().try_for_each(|vectors| vectors.frame().verify_all())
     }
-    Ok(batches)
+
+    /// Checks every block of every primary file again: what the scrubber asks.
+    pub fn scrub(&self) -> Result<()> {
+        if let Rows::Sorted(frame) = &self.rows {
+            frame.verify_again()?;
+        }
+        self.vectors.iter().try_for_each(|vectors| vectors.frame().verify_again())
+    }
 }

@@ -1,111 +1,116 @@
-//! Segments and indexes as a read view holds them.
+//! What a reader holds: segments with their dead and overridden rows, and the indexes over them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::bits::Bits;
-use super::calibrate::Calibration;
-use super::index::{Quantizer, SegmentIndex};
-use super::mutable::Mutable;
-use super::sealed::Sealed;
-use super::spec::IndexSpec;
-use super::{ColumnId, RowId, SegmentId};
+use lodedb_sql::error::Result;
 
-/// A segment of either kind.
+use super::{Bits, Calibration, ColumnId, IndexSpec, Mutable, Quantizer, RowId, Sealed, SegmentId, SegmentIndex, VectorColumn};
+
+/// A segment as a view sees it.
 #[derive(Clone, Debug)]
 pub enum Segment {
-    /// In memory; the first `len` rows are part of the view.
+    /// The first `len` rows of a growing segment.
     Mutable {
         /// The segment.
         segment: Arc<Mutable>,
-        /// How many of its rows the view shows.
+        /// How many of its rows the view sees.
         len: u32,
     },
-    /// In files.
+    /// An immutable segment.
     Sealed(Arc<Sealed>),
 }
 
-/// A segment with what a view knows of its rows.
+impl Segment {
+    /// The segment's number.
+    pub fn id(&self) -> SegmentId {
+        match self {
+            Self::Mutable { segment, .. } => segment.id(),
+            Self::Sealed(sealed) => sealed.id(),
+        }
+    }
+    /// How many rows the view sees, dead ones included.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        match self {
+            Self::Mutable { segment, len } => (*len).min(segment.len()),
+            Self::Sealed(sealed) => sealed.len(),
+        }
+    }
+    /// Whether the view sees no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The vector columns.
+    pub fn columns(&self) -> &[VectorColumn] {
+        match self {
+            Self::Mutable { segment, .. } => segment.columns(),
+            Self::Sealed(sealed) => sealed.columns(),
+        }
+    }
+    /// The position of a column; `None` in a segment written before the column was added (all its vectors are NULL).
+    pub fn position(&self, column: ColumnId) -> Option<usize> {
+        self.columns().iter().position(|known| known.id == column)
+    }
+    /// The row at an ordinal below [`Segment::len`].
+    #[inline]
+    pub fn row_id(&self, ordinal: u32) -> RowId {
+        match self {
+            Self::Mutable { segment, .. } => segment.row_id(ordinal),
+            Self::Sealed(sealed) => sealed.row_id(ordinal),
+        }
+    }
+    /// The (latest) ordinal of a row.
+    pub fn find(&self, row: RowId) -> Option<u32> {
+        match self {
+            Self::Mutable { segment, len } => segment.find(row, *len),
+            Self::Sealed(sealed) => sealed.find(row),
+        }
+    }
+    /// The vector of a column (by position) at an ordinal; `None` for NULL.
+    #[inline]
+    pub fn vector(&self, column: usize, ordinal: u32) -> Result<Option<&[f32]>> {
+        match self {
+            Self::Mutable { segment, .. } => Ok(segment.vector(column, ordinal)),
+            Self::Sealed(sealed) => sealed.vector(column, ordinal),
+        }
+    }
+}
+
+/// A segment and the bits of the view over it.
 #[derive(Clone, Debug)]
 pub struct SegmentView {
     /// The segment.
     pub segment: Segment,
-    /// Rows that are gone, or were put elsewhere.
+    /// Rows that are gone.
     pub dead: Bits,
-    /// Rows whose Arrow copies are out of date: the row store has their values.
+    /// Rows whose scalar columns have changed since the segment's copy was made.
     pub overridden: Bits,
 }
 
 impl SegmentView {
-    /// A segment all of whose rows are live.
+    /// A segment with no bit set.
     pub fn new(segment: Segment) -> Self {
-        Self { segment, dead: Bits::default(), overridden: Bits::default() }
+        Self { segment, dead: Bits::new(), overridden: Bits::new() }
     }
 
-    /// Its id.
-    pub fn id(&self) -> SegmentId {
-        match &self.segment {
-            Segment::Mutable { segment, .. } => segment.id(),
-            Segment::Sealed(segment) => segment.id(),
-        }
-    }
-
-    /// How many rows it has, dead ones included.
-    pub fn len(&self) -> u32 {
-        match &self.segment {
-            Segment::Mutable { len, .. } => *len,
-            Segment::Sealed(segment) => segment.len(),
-        }
-    }
-
-    /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The id of a row.
-    pub fn row_id(&self, ordinal: u32) -> RowId {
-        match &self.segment {
-            Segment::Mutable { segment, .. } => segment.row_id(ordinal),
-            Segment::Sealed(segment) => segment.row_id(ordinal),
-        }
-    }
-
-    /// The ordinal of a row, dead or not.
-    pub fn find(&self, row: RowId) -> Option<u32> {
-        match &self.segment {
-            Segment::Mutable { segment, len } => segment.find(row, *len),
-            Segment::Sealed(segment) => segment.find(row),
-        }
-    }
-
-    /// The vector of a row in a column; `None` where it is NULL or the segment is older than the column.
-    pub fn vector(&self, column: ColumnId, ordinal: u32) -> Option<&[f32]> {
-        match &self.segment {
-            Segment::Mutable { segment, .. } => segment.vector(segment.column_index(column)?, ordinal),
-            Segment::Sealed(segment) => segment.vector(segment.column_index(column)?, ordinal),
-        }
-    }
-
-    /// Memory or file bytes of its rows and vectors.
-    pub fn bytes(&self) -> usize {
-        match &self.segment {
-            Segment::Mutable { segment, .. } => segment.bytes(),
-            Segment::Sealed(segment) => segment.bytes(),
-        }
+    /// How many rows are not dead, those with NULL vectors included.
+    pub fn live(&self) -> u32 {
+        let len = self.segment.len();
+        len - self.dead.count_below(len).min(len)
     }
 }
 
-/// A vector index as a view holds it.
+/// An index as a view sees it.
 #[derive(Clone, Debug)]
 pub struct IndexView {
     /// What it is.
     pub spec: Arc<IndexSpec>,
-    /// Its generations, the newest last; none until there are rows enough.
+    /// Its generations in use, newest last.
     pub quantizers: Vec<Arc<Quantizer>>,
-    /// Its codes for sealed segments. A segment without is searched exactly.
+    /// The codes of each sealed segment that has some; the others are searched exactly.
     pub segments: HashMap<SegmentId, Arc<SegmentIndex>>,
-    /// How much effort gives how much recall.
+    /// What effort gives what recall, once it was measured.
     pub calibration: Option<Arc<Calibration>>,
 }
 
