@@ -346,6 +346,12 @@ pub fn write_binary(datum: &Datum, ty: PgType, out: &mut Vec<u8>) {
         Datum::Uuid(value) => out.extend_from_slice(value),
         Datum::Oid(value) => out.extend_from_slice(&value.to_be_bytes()),
         Datum::Vector(value) => write_vector(value, out),
+        // These two have their one dimension even when they are empty.
+        Datum::Array(value) if value.elements.is_empty() && !matches!(ty, PgType::Array(_)) => {
+            for word in [1, 0, value.element.oid(), 0, 0] {
+                out.extend_from_slice(&word.to_be_bytes());
+            }
+        }
         Datum::Array(value) => write_array(value, out),
     }
 }

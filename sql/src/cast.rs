@@ -127,6 +127,8 @@ fn road(from: PgType, to: PgType, context: CastContext) -> Option<Road> {
         (Scalar(T::Int2vector), Array(T::Int2)) | (Scalar(T::Oidvector), Array(T::Oid)) => {
             Some((CastContext::Implicit, Road::PlainVector))
         }
+        (Scalar(T::Int2vector), Array(_)) => return road(Array(T::Int2), to, context),
+        (Scalar(T::Oidvector), Array(_)) => return road(Array(T::Oid), to, context),
         (Array(from), Array(to)) => {
             let least = [CastContext::Implicit, CastContext::Assignment, CastContext::Explicit]
                 .into_iter()
@@ -177,8 +179,8 @@ pub fn cast(
             }
             _ => Err(wrong_value(from)),
         },
-        Road::Elements => match (datum, from, to.ty) {
-            (Datum::Array(array), PgType::Array(from), PgType::Array(element)) => {
+        Road::Elements => match (datum, array_element(from), to.ty) {
+            (Datum::Array(array), Some(from), PgType::Array(element)) => {
                 let target = TypeWithModifier { ty: PgType::Scalar(element), modifier: to.modifier };
                 let elements = array
                     .elements
@@ -207,10 +209,9 @@ pub fn cast(
         Road::PlainVector => Ok(datum),
         Road::Text => {
             let text = match datum {
-                Datum::Text(text) if from == PgType::Scalar(ScalarType::Bpchar) => string::without_padding(text),
                 Datum::Text(text) => text,
                 // `true` and `false` in full: only the output function shortens them.
-                Datum::Bool(value) => value.to_string(),
+                Datum::Bool(value) if to.ty != PgType::Scalar(ScalarType::Name) => value.to_string(),
                 datum => to_text(&datum, from, environment.zone),
             };
             match to.ty {
@@ -340,7 +341,13 @@ fn float_to_numeric(value: f64, significant: usize) -> Result<BigDecimal> {
         let what = if value.is_nan() { "NaN" } else { "infinity" };
         return Err(SqlError::unsupported(format_args!("{what} in numeric")));
     }
-    let scientific = format!("{:.*e}", significant - 1, value);
+    // A tiny number loses digits rather than failing: the float was never exact.
+    let exponent = if value == 0.0 { 0 } else { value.abs().log10().floor() as i64 };
+    let excess = significant as i64 - 1 - exponent - number::MAX_DIGITS as i64;
+    let Ok(keep) = usize::try_from(significant as i64 - 1 - excess.max(0)) else {
+        return Ok(BigDecimal::from(0));
+    };
+    let scientific = format!("{value:.keep$e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     // C's %g drops the zeros at the end.
     let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };

@@ -1,18 +1,17 @@
 //! Applying a commit: to the store, to the segments, to the catalog. Live commits and recovery both pass here.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use lodedb_sql::Datum;
+use lodedb_sql::{Datum, SqlError};
 
 use super::record::Op;
 use super::view::{ReadView, TableView};
 use super::{Row, RowId};
 use crate::catalog::{Catalog, Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
-use crate::segment::{
-    Bits, IndexFiles, IndexView, Mutable, Segment, SegmentError, SegmentId, SegmentView,
-};
+use crate::segment::{Bits, FileEntry, IndexView, Mutable, Sealed, Segment, SegmentFiles, SegmentId, SegmentView};
 use crate::snapshot::files::SegmentStore;
+use crate::snapshot::manifest::IndexManifest;
 use crate::store::{Batch, Store, StoreError, StoredRow, key};
 
 /// Why a record could not be applied. Every one of them stops the database: its order would be broken.
@@ -23,7 +22,7 @@ pub enum ApplyError {
     Store(#[from] StoreError),
     /// A segment file failed.
     #[error(transparent)]
-    Segment(#[from] SegmentError),
+    Segment(#[from] SqlError),
     /// A record names what does not exist.
     #[error("commit {lsn} names {what}, which does not exist")]
     Missing {
@@ -44,7 +43,7 @@ pub struct State {
     /// The tables.
     pub tables: Arc<BTreeMap<TableId, Arc<TableView>>>,
     /// The last value each sequence gave out.
-    pub sequences: BTreeMap<SequenceId, i64>,
+    pub sequences: Arc<BTreeMap<SequenceId, i64>>,
     /// The id the next segment gets.
     pub next_segment: SegmentId,
 }
@@ -56,7 +55,7 @@ impl State {
             lsn: 0,
             catalog: Arc::new(Catalog::default()),
             tables: Arc::new(BTreeMap::new()),
-            sequences: BTreeMap::new(),
+            sequences: Arc::new(BTreeMap::new()),
             next_segment: 1,
         }
     }
@@ -68,6 +67,7 @@ impl State {
             catalog: self.catalog.clone(),
             rows: store.snapshot(),
             tables: self.tables.clone(),
+            sequences: self.sequences.clone(),
         }
     }
 
@@ -166,6 +166,8 @@ impl State {
                 let view = self.table_mut(*table);
                 view.live_rows = 0;
                 view.segments.clear();
+                view.sealed_files.clear();
+                view.index_files.clear();
                 for index in view.indexes.values_mut() {
                     *index = Arc::new(IndexView::empty(index.spec.clone()));
                 }
@@ -175,8 +177,8 @@ impl State {
             }
             Op::Sequence { id, value } => {
                 match value {
-                    Some(value) => self.sequences.insert(*id, *value),
-                    None => self.sequences.remove(id),
+                    Some(value) => Arc::make_mut(&mut self.sequences).insert(*id, *value),
+                    None => Arc::make_mut(&mut self.sequences).remove(id),
                 };
             }
             Op::Freeze { table, segment } => {
@@ -193,19 +195,23 @@ impl State {
                 let view = self.table_mut(*table);
                 let Some(old) = view.indexes.get(index) else { return Ok(()) };
                 let mut built = IndexView::empty(old.spec.clone());
-                match files.quantizer(*index, quantizer) {
+                match files.quantizer(&old.spec, quantizer) {
                     Ok((trained, calibration)) => {
                         built.quantizers.push(trained);
                         built.calibration = calibration;
-                        let present: HashSet<SegmentId> = view.segments.iter().map(SegmentView::id).collect();
-                        for (segment, code_files) in codes.iter().filter(|(segment, _)| present.contains(segment)) {
-                            attach(files, &mut built, *table, *index, *segment, code_files);
+                        for sealed in view.segments.iter().filter_map(sealed_of) {
+                            if let Some((_, entry)) = codes.iter().find(|(segment, _)| *segment == sealed.id()) {
+                                attach(files, &mut built, *table, *index, sealed, entry);
+                            }
                         }
                     }
                     // Derived data: without it the search is exact, and the index is built again.
                     Err(error) => tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt"),
                 }
                 view.indexes.insert(*index, Arc::new(built));
+                let sealed = &view.sealed_files;
+                let codes = codes.iter().filter(|(segment, _)| sealed.contains_key(segment)).cloned().collect();
+                view.index_files.insert(*index, IndexManifest { quantizer: Some(quantizer.clone()), codes });
             }
         }
         Ok(())
@@ -225,7 +231,7 @@ impl State {
                     .map(|sequence| sequence.id)
                     .collect();
                 for sequence in owned {
-                    self.sequences.remove(&sequence);
+                    Arc::make_mut(&mut self.sequences).remove(&sequence);
                 }
             }
             Change::PutIndex(index) => match &index.kind {
@@ -247,7 +253,9 @@ impl State {
                 if let Some(index) = self.catalog.index_by_id(*id).cloned() {
                     match &index.kind {
                         IndexKind::Vector { .. } => {
-                            self.table_mut(index.table).indexes.remove(id);
+                            let view = self.table_mut(index.table);
+                            view.indexes.remove(id);
+                            view.index_files.remove(id);
                         }
                         IndexKind::Btree { .. } => {
                             if let Some(writer) = writer {
@@ -258,7 +266,7 @@ impl State {
                 }
             }
             Change::DropSequence(id) => {
-                self.sequences.remove(id);
+                Arc::make_mut(&mut self.sequences).remove(id);
             }
             Change::PutTable(table) => {
                 self.table_mut(table.id);
@@ -274,25 +282,26 @@ impl State {
         &mut self,
         table: TableId,
         inputs: &[SegmentId],
-        output: &Option<(SegmentId, crate::segment::SegmentFiles)>,
-        codes: &[(IndexId, IndexFiles)],
+        output: &Option<SegmentFiles>,
+        codes: &[(IndexId, FileEntry)],
         files: &SegmentStore,
     ) -> Result<(), ApplyError> {
         let Some(view) = self.tables.get(&table) else { return Ok(()) };
-        let Some(place) = view.segments.iter().position(|segment| inputs.contains(&segment.id())) else {
+        let Some(place) = view.segments.iter().position(|view| inputs.contains(&view.segment.id())) else {
             // Truncated meanwhile: nothing is left to replace.
             return Ok(());
         };
         let mut sealed = None;
-        if let Some((id, output_files)) = output {
-            let segment = files.sealed(table, *id, output_files)?;
-            let mut live: BTreeMap<RowId, bool> = BTreeMap::new();
-            for input in view.segments.iter().filter(|segment| inputs.contains(&segment.id())) {
-                for ordinal in (0..input.len()).filter(|&ordinal| !input.dead.contains(ordinal)) {
-                    live.insert(input.row_id(ordinal), input.overridden.contains(ordinal));
+        let output_id = output.as_ref().map(|files| files.id);
+        if let Some(output_files) = output {
+            let segment = files.sealed(table, output_files)?;
+            let mut live: HashMap<RowId, bool> = HashMap::new();
+            for input in view.segments.iter().filter(|view| inputs.contains(&view.segment.id())) {
+                for ordinal in (0..input.segment.len()).filter(|&ordinal| !input.dead.contains(ordinal)) {
+                    live.insert(input.segment.row_id(ordinal), input.overridden.contains(ordinal));
                 }
             }
-            let (mut dead, mut overridden) = (Bits::default(), Bits::default());
+            let (mut dead, mut overridden) = (Bits::new(), Bits::new());
             for ordinal in 0..segment.len() {
                 match live.get(&segment.row_id(ordinal)) {
                     None => {
@@ -305,24 +314,34 @@ impl State {
                 }
             }
             sealed = Some(SegmentView { segment: Segment::Sealed(segment), dead, overridden });
-            self.next_segment = self.next_segment.max(id + 1);
+            self.next_segment = self.next_segment.max(output_files.id + 1);
         }
         let view = self.table_mut(table);
         if let Some(sealed) = sealed {
             view.segments[place] = sealed;
         }
-        let output_id = output.as_ref().map(|(id, _)| *id);
+        view.sealed_files.retain(|segment, _| !inputs.contains(segment));
+        if let Some(output_files) = output {
+            view.sealed_files.insert(output_files.id, output_files.clone());
+        }
+        for (index, index_files) in &mut view.index_files {
+            index_files.codes.retain(|(segment, _)| !inputs.contains(segment));
+            if let (Some(id), Some((_, code_files))) = (output_id, codes.iter().find(|(of, _)| of == index)) {
+                index_files.codes.push((id, code_files.clone()));
+            }
+        }
         let mut at = 0;
         view.segments.retain(|segment| {
-            let keep = (at == place && output_id.is_some()) || !inputs.contains(&segment.id());
+            let keep = (at == place && output_id.is_some()) || !inputs.contains(&segment.segment.id());
             at += 1;
             keep
         });
+        let sealed = view.segments.get(place).and_then(sealed_of).filter(|sealed| Some(sealed.id()) == output_id).cloned();
         for (index, index_view) in &mut view.indexes {
             let index_view = Arc::make_mut(index_view);
-            index_view.segments.retain(|segment, _| !inputs.contains(segment) || Some(*segment) == output_id);
-            if let (Some(id), Some((_, code_files))) = (output_id, codes.iter().find(|(of, _)| of == index)) {
-                attach(files, index_view, table, *index, id, code_files);
+            index_view.segments.retain(|segment, _| !inputs.contains(segment));
+            if let (Some(sealed), Some((_, entry))) = (&sealed, codes.iter().find(|(of, _)| of == index)) {
+                attach(files, index_view, table, *index, sealed, entry);
             }
         }
         Ok(())
@@ -337,21 +356,29 @@ fn known<'a>(catalog: &'a Catalog, lsn: u64, table: TableId) -> Result<&'a Arc<T
     catalog.table_by_id(table).ok_or_else(|| ApplyError::Missing { lsn, what: format!("table {table}") })
 }
 
+fn sealed_of(view: &SegmentView) -> Option<&Arc<Sealed>> {
+    match &view.segment {
+        Segment::Sealed(sealed) => Some(sealed),
+        Segment::Mutable { .. } => None,
+    }
+}
+
 /// Gives a segment's codes to an index; codes that cannot be read are left out: they are derived.
 fn attach(
     files: &SegmentStore,
     view: &mut IndexView,
     table: TableId,
     index: IndexId,
-    segment: SegmentId,
-    code_files: &IndexFiles,
+    sealed: &Arc<Sealed>,
+    entry: &FileEntry,
 ) {
-    match files.codes(table, segment, index, code_files, view) {
+    let Some(quantizer) = view.quantizers.last() else { return };
+    match files.codes(table, sealed, index, entry, quantizer) {
         Ok(codes) => {
-            view.segments.insert(segment, codes);
+            view.segments.insert(sealed.id(), codes);
         }
         Err(error) => {
-            tracing::warn!(index, segment, %error, "the codes of a segment cannot be read; it is searched exactly");
+            tracing::warn!(index, segment = sealed.id(), %error, "the codes of a segment cannot be read; it is searched exactly");
         }
     }
 }

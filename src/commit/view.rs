@@ -9,9 +9,9 @@ use lodedb_sql::error::Result;
 
 use super::overlay::{Overlay, RowChange};
 use super::{Row, RowId};
-use crate::catalog::{Catalog, IndexId, Table, TableId};
-use crate::db::error::store_error;
-use crate::segment::{IndexView, SegmentView};
+use crate::catalog::{Catalog, IndexId, SequenceId, Table, TableId};
+use crate::segment::{IndexView, SegmentFiles, SegmentId, SegmentView};
+use crate::snapshot::manifest::IndexManifest;
 use crate::store;
 
 /// One published state of the database. It never changes; a new commit publishes a new one.
@@ -25,6 +25,8 @@ pub struct ReadView {
     pub rows: store::Snapshot,
     /// The segments of the tables that have any.
     pub tables: Arc<BTreeMap<TableId, Arc<TableView>>>,
+    /// The last value each sequence gave out, as far as it was committed.
+    pub sequences: Arc<BTreeMap<SequenceId, i64>>,
 }
 
 /// The part of a view that belongs to one table.
@@ -38,13 +40,17 @@ pub struct TableView {
     pub segments: Vec<SegmentView>,
     /// The vector indexes.
     pub indexes: BTreeMap<IndexId, Arc<IndexView>>,
+    /// The files of the sealed segments, for the next manifest.
+    pub sealed_files: BTreeMap<SegmentId, SegmentFiles>,
+    /// The files of the indexes that are built, for the next manifest.
+    pub index_files: BTreeMap<IndexId, IndexManifest>,
 }
 
 impl TableView {
     /// Where the vectors of a row are: the place of its segment in `segments`, and its ordinal there.
     pub fn locate(&self, row: RowId) -> Option<(usize, u32)> {
-        self.segments.iter().enumerate().rev().find_map(|(place, segment)| {
-            segment.find(row).filter(|&ordinal| !segment.dead.contains(ordinal)).map(|ordinal| (place, ordinal))
+        self.segments.iter().enumerate().rev().find_map(|(place, view)| {
+            view.segment.find(row).filter(|&ordinal| !view.dead.contains(ordinal)).map(|ordinal| (place, ordinal))
         })
     }
 }
@@ -88,29 +94,29 @@ impl Reader {
             None if self.overlay.is_truncated(table.id) => return Ok(None),
             None => {}
         }
-        let stored = self.view.rows.row(table.id, id).map_err(store_error)?;
-        Ok(stored.map(|stored| ScannedRow {
-            id,
-            version: stored.version,
-            values: self.fill(table, id, stored.values, true),
-        }))
+        let stored = self.view.rows.row(table.id, id)?;
+        let Some(stored) = stored else { return Ok(None) };
+        Ok(Some(ScannedRow { id, version: stored.version, values: self.fill(table, id, stored.values, true)? }))
     }
 
     /// Completes stored values: columns added later become NULL, vectors come from the segments.
-    pub fn fill(&self, table: &Table, id: RowId, mut values: Vec<Datum>, with_vectors: bool) -> Row {
+    pub fn fill(&self, table: &Table, id: RowId, mut values: Vec<Datum>, with_vectors: bool) -> Result<Row> {
         values.resize(table.columns.len(), Datum::Null);
         if with_vectors && table.has_vectors() {
             if let Some((view, (place, ordinal))) =
                 self.view.tables.get(&table.id).and_then(|view| view.locate(id).map(|at| (view, at)))
             {
                 for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
-                    if let Some(vector) = view.segments[place].vector(column.id, ordinal) {
+                    let segment = &view.segments[place].segment;
+                    // A segment older than the column has no vector for it.
+                    let Some(at) = segment.position(column.id) else { continue };
+                    if let Some(vector) = segment.vector(at, ordinal)? {
                         values[position] = Datum::Vector(vector.into());
                     }
                 }
             }
         }
-        values.into()
+        Ok(values.into())
     }
 
     /// Every row of a table by id, own rows last; vectors only if asked for.
@@ -126,16 +132,16 @@ impl Reader {
         let committed = stored.filter_map(move |item| {
             let (id, stored) = match item {
                 Ok(item) => item,
-                Err(error) => return Some(Err(store_error(error))),
+                Err(error) => return Some(Err(error.into())),
             };
             match reader.overlay.change(table.id, id) {
                 Some(RowChange::Deleted) => None,
                 Some(RowChange::Put { values, .. }) => Some(Ok(ScannedRow { id, version: 0, values: values.clone() })),
-                None => Some(Ok(ScannedRow {
-                    id,
-                    version: stored.version,
-                    values: reader.fill(&table, id, stored.values, with_vectors),
-                })),
+                None => Some(
+                    reader
+                        .fill(&table, id, stored.values, with_vectors)
+                        .map(|values| ScannedRow { id, version: stored.version, values }),
+                ),
             }
         });
         let inserted: Vec<ScannedRow> = own
@@ -150,7 +156,7 @@ impl Reader {
         match self.overlay.unique(index, key) {
             Some(own) => Ok(own),
             None if self.overlay.is_truncated(table) => Ok(None),
-            None => self.view.rows.unique(index, key).map_err(store_error),
+            None => Ok(self.view.rows.unique(index, key)?),
         }
     }
 
@@ -166,7 +172,7 @@ impl Reader {
         let mut found = Vec::new();
         if !self.overlay.is_truncated(table) {
             for entry in self.view.rows.scan_index(index, lower.clone(), upper.clone(), reverse) {
-                let (key, row) = entry.map_err(store_error)?;
+                let (key, row) = entry?;
                 if !self.overlay.hides_entry(index, &key, row) {
                     found.push((key, row));
                 }

@@ -1,11 +1,16 @@
 //! The front door: a database is opened here, and sessions run statements; the server comes in this way too.
 
+mod alter;
 pub mod clock;
 pub mod copy;
 pub mod engine;
 pub mod error;
+pub mod hooks;
+mod commands;
+mod ddl;
 pub mod options;
 pub mod outcome;
+pub mod processor;
 pub mod session;
 pub mod settings;
 

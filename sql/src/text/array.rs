@@ -145,15 +145,17 @@ impl Reader<'_> {
                 self.lengths.push(None);
             } else {
                 // Elements were read a level higher up.
-                return Err(self.ragged());
+                return Err(self.malformed("Unexpected \"{\" character."));
             }
         }
         self.at += 1;
         let mut length = 0u32;
         self.skip_spaces();
         if self.peek() == Some(b'}') {
+            if depth > 0 {
+                return Err(self.malformed("Unexpected \"}\" character."));
+            }
             self.at += 1;
-            // `{}` is an array; `{{},1}` and the like are none, `{{},{}}` is empty too.
             return self.close(depth, length);
         }
         loop {
@@ -167,7 +169,7 @@ impl Reader<'_> {
                 None => return Err(self.malformed("Unexpected end of input.")),
                 Some(_) => {
                     if self.lengths.len() != depth + 1 {
-                        return Err(self.ragged());
+                        return Err(self.malformed("Unexpected array element."));
                     }
                     self.element()?;
                 }

@@ -22,9 +22,10 @@ pub(crate) const DAY: i64 = 24 * HOUR;
 /// The first day of both `date` and `timestamp`: 4714-11-24 BC.
 pub(crate) const MIN_DAY: i64 = -2_440_588;
 /// The first day after the last `date`: 5874898-01-01.
-const END_DAY: i64 = 2_145_031_949;
-/// The first day after the last `timestamp`: 294277-01-01.
-const END_TIMESTAMP_DAY: i64 = 106_751_983;
+const END_DAY: i64 = 2_145_042_906;
+/// The first day no `timestamp` is in: 294247-01-10, where microseconds since 1970 end (PostgreSQL's, counted from
+/// 2000, go on for thirty years).
+const END_TIMESTAMP_DAY: i64 = 106_751_991;
 
 /// Days since 1970-01-01 of a day of the proleptic Gregorian calendar; year 0 is 1 BC.
 pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
@@ -78,16 +79,15 @@ pub(crate) fn timestamp_of(day: i64, time: i64) -> Option<i64> {
     day.checked_mul(DAY)?.checked_add(time).filter(|&value| is_valid_timestamp(value))
 }
 
-/// Rounds microseconds to the precision a `time(p)` or `timestamp(p)` modifier asks for.
+/// Rounds microseconds, half away from zero, to the precision a `time(p)` or `timestamp(p)` modifier asks for.
 pub(crate) fn round_to_modifier(value: i64, modifier: i32) -> i64 {
     let precision = modifier & 0xffff;
     if modifier < 0 || precision >= 6 {
         return value;
     }
     let unit = 10i64.pow(6 - precision as u32);
-    // Half away from zero, counted from 2000-01-01 where PostgreSQL counts from; a whole number of units away from 1970.
     let half = unit / 2;
-    if value >= 0 { value.saturating_add(half) / unit * unit } else { -((-value).saturating_add(half) / unit * unit) }
+    if value >= 0 { value.saturating_add(half) / unit * unit } else { value.saturating_sub(half) / unit * unit }
 }
 
 /// Rounds a timestamp, infinities aside, half away from 2000-01-01 as PostgreSQL does.
@@ -572,18 +572,18 @@ impl Fields {
                 if matches!(word.as_str(), "infinity" | "inf") && self.infinity.is_none() {
                     self.infinity = Some(field.starts_with('+'));
                 } else if (self.zone.is_none() || matches!(self.zone, Some(Zone::Offset(0)))) && self.time.is_some() {
-                    // `UTC+3` and the like: the name was only an introduction.
                     let offset = parse_offset(field).ok_or_else(|| {
                         if field[1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b':') {
                             SqlError::new(
-                                SqlState::DatetimeFieldOverflow,
+                                SqlState::InvalidTimeZoneDisplacementValue,
                                 format!("time zone displacement out of range: \"{}\"", shortened(text)),
                             )
                         } else {
                             syntax()
                         }
                     })?;
-                    self.zone = Some(Zone::Offset(offset));
+                    // Behind a name, as in `UTC+3`, the sign is POSIX's: positive is west.
+                    self.zone = Some(Zone::Offset(if self.zone.is_some() { -offset } else { offset }));
                 } else {
                     return Err(syntax());
                 }
@@ -650,7 +650,7 @@ impl Fields {
                     None if word.contains('/') || word.contains('_') => {
                         return Err(SqlError::new(
                             SqlState::InvalidParameterValue,
-                            format!("time zone \"{}\" not recognized", shortened(word)),
+                            format!("time zone \"{}\" not recognized", shortened(&lower)),
                         ));
                     }
                     None => return Err(invalid(text, type_name)),
@@ -722,9 +722,7 @@ impl Fields {
         let number = |range: std::ops::Range<usize>| whole[range].parse::<i64>().map_err(|_| syntax());
         if self.has_date() {
             // Only a time without colons can follow.
-            if self.time.is_some()
-                || !(whole.len() == 6 || (whole.len() == 4 && fraction.is_empty()) || whole.len() == 2)
-            {
+            if self.time.is_some() || !(whole.len() == 6 || (whole.len() == 4 && fraction.is_empty())) {
                 return Err(syntax());
             }
             let minute = if whole.len() >= 4 { number(2..4)? } else { 0 };

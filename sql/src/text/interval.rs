@@ -107,7 +107,7 @@ impl Sum {
         };
         interval().ok_or_else(|| {
             SqlError::new(
-                SqlState::DatetimeFieldOverflow,
+                SqlState::IntervalFieldOverflow,
                 format!("interval field value out of range: \"{}\"", shortened(text)),
             )
         })
@@ -128,6 +128,12 @@ enum Unit {
     Decade,
     Century,
     Millennium,
+}
+
+impl Unit {
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
 }
 
 fn unit_by_name(word: &str) -> Option<Unit> {
@@ -180,7 +186,7 @@ fn parse_iso(text: &str) -> Option<Sum> {
     }
     while !rest.is_empty() {
         if let Some(after) = rest.strip_prefix('T') {
-            if in_time || after.is_empty() {
+            if in_time {
                 return None;
             }
             in_time = true;
@@ -291,6 +297,13 @@ fn parse_verbose(text: &str) -> Option<Sum> {
     let mut sum = Sum::default();
     let mut any = false;
     let mut ago = false;
+    // Each unit may come once.
+    let mut seen = 0u32;
+    let mut claim = |units: u32| {
+        let free = seen & units == 0;
+        seen |= units;
+        free.then_some(())
+    };
     let mut at = 0;
     while at < words.len() {
         let word = words[at];
@@ -310,23 +323,27 @@ fn parse_verbose(text: &str) -> Option<Sum> {
         any = true;
         if unsigned.contains(':') {
             let time = clock(unsigned)?;
+            claim(Unit::Hour.bit() | Unit::Minute.bit() | Unit::Second.bit())?;
             sum.microseconds += if negative { -time } else { time };
         } else if let Some((years, months)) = unsigned.split_once('-') {
             let months: i128 = Quantity::parse(months).filter(|q| q.billionths == 0 && q.whole < 12)?.whole;
+            claim(Unit::Year.bit() | Unit::Month.bit())?;
             let total = Quantity::parse(years)?.whole * 12 + months;
             sum.months += if negative { -total } else { total };
         } else {
             let quantity = Quantity::parse(word)?;
-            match words.get(at) {
+            let unit = match words.get(at) {
                 Some(next) if next.as_bytes()[0].is_ascii_alphabetic() && *next != "ago" => {
-                    sum.add(quantity, unit_by_name(next)?);
                     at += 1;
+                    unit_by_name(next)?
                 }
                 // A bare number: days before a time, else seconds.
-                Some(next) if next.contains(':') => sum.add(quantity, Unit::Day),
+                Some(next) if next.contains(':') => Unit::Day,
                 Some(next) if *next != "ago" => return None,
-                _ => sum.add(quantity, Unit::Second),
-            }
+                _ => Unit::Second,
+            };
+            claim(unit.bit())?;
+            sum.add(quantity, unit);
         }
     }
     if ago {

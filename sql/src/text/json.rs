@@ -367,14 +367,20 @@ impl Reader<'_> {
                         }
                         Some(0xd800..=0xdbff) => Err(self
                             .invalid("Unicode high surrogate must not follow a high surrogate.".to_owned(), at + 12)),
-                        _ => Err(self.lone_low_surrogate(at)),
+                        _ => Err(self.lone_high_surrogate(at)),
                     },
-                    _ => Err(self.lone_low_surrogate(at)),
+                    _ => Err(self.lone_high_surrogate(at)),
                 }
             }
             0xdc00..=0xdfff => Err(self.lone_low_surrogate(at)),
             code => Ok((char::from_u32(code).unwrap_or('\u{fffd}'), 6)),
         }
+    }
+
+    fn lone_high_surrogate(&self, at: usize) -> SqlError {
+        // The fault shows in the character behind the escape.
+        let next = self.text[at + 6..].chars().next().map_or(0, char::len_utf8);
+        self.invalid("Unicode low surrogate must follow a high surrogate.".to_owned(), at + 6 + next)
     }
 
     fn lone_low_surrogate(&self, at: usize) -> SqlError {
@@ -386,6 +392,11 @@ impl Reader<'_> {
             return self.invalid("The input string ended unexpectedly.".to_owned(), self.at);
         }
         let token = self.token();
+        // A word that is no JSON at all is a fault of its own, wherever it stands.
+        let is_word = token.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii());
+        if is_word && !matches!(token, "true" | "false" | "null") {
+            return self.invalid(format!("Token \"{}\" is invalid.", shortened(token)), self.at + token.len());
+        }
         self.invalid(format!("{expected}, but found \"{}\".", shortened(token)), self.at + token.len())
     }
 
@@ -419,7 +430,9 @@ impl Reader<'_> {
         let before = &self.text[..end];
         let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
         let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let cut = self.text.ceil_char_boundary(start.max(end.saturating_sub(50)));
+        let cut = self.text.ceil_char_boundary(start.max(end.saturating_sub(49)));
+        // Three dots would save nothing over three characters.
+        let cut = if cut - start <= 3 { start } else { cut };
         let prefix = if cut > start { "..." } else { "" };
         let suffix = if self.text[end..].is_empty() || self.text[end..].starts_with('\n') { "" } else { "..." };
         format!("JSON data, line {line}: {prefix}{}{suffix}", &self.text[cut..end])

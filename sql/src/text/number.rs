@@ -114,35 +114,31 @@ const EXACT_POWERS: [f64; 23] = [
 pub(crate) fn float4_prefix(bytes: &[u8]) -> Option<(f32, usize)> {
     let digit = |at: usize| bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10);
     let negative = bytes.first() == Some(&b'-');
-    let mut at = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
-    let (mut mantissa, mut digits, mut point_digits) = (0u64, 0u32, 0i32);
-    let mut exact = true;
-    let first = at;
+    let first = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
+    let (mut at, mut mantissa, mut point_digits) = (first, 0u64, 0i32);
     while let Some(value) = digit(at) {
-        exact &= digits < 18;
         mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(value));
-        digits += u32::from(mantissa != 0);
         at += 1;
     }
-    let mut any = at > first;
+    let mut digits = at - first;
     if bytes.get(at) == Some(&b'.') {
         let point = at + 1;
         let mut end = point;
         while let Some(value) = digit(end) {
-            exact &= digits < 18;
             mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(value));
-            digits += u32::from(mantissa != 0);
             end += 1;
         }
-        any |= end > point;
-        if any {
+        digits += end - point;
+        if digits > 0 {
             at = end;
             point_digits = i32::try_from(end - point).unwrap_or(i32::MAX);
         }
     }
-    if !any {
+    if digits == 0 {
         return None;
     }
+    // So many digits cannot have wrapped around.
+    let exact = digits <= 19;
     let mut exponent = 0i32;
     if matches!(bytes.get(at), Some(b'e' | b'E')) {
         let sign = usize::from(matches!(bytes.get(at + 1), Some(b'-' | b'+')));
@@ -183,7 +179,21 @@ pub(crate) fn write_float4(value: f32, out: &mut Vec<u8>) {
         return write_int(value as i64, out);
     }
     let mut buffer = ryu::Buffer::new();
-    write_decimal(buffer.format_finite(value).as_bytes(), 6, out);
+    let shortest = buffer.format_finite(value).as_bytes();
+    // Here both lay digits out alike, and no bound (see Binary) is as short as a shortest decimal.
+    if (1e-4..1e6).contains(&value.abs()) {
+        return out.extend_from_slice(shortest);
+    }
+    let decimal = Decimal::parse(shortest);
+    let bits = value.abs().to_bits();
+    let (fraction, exponent) = (u64::from(bits & 0x7f_ffff), (bits >> 23) as i32);
+    let binary = Binary::new(fraction, exponent, 1 << 23, -149);
+    let decimal = if binary.has_bound(&decimal) {
+        binary.shortest_inside(&decimal, |digits| format!("{value:.digits$e}"), |text| text.parse() == Ok(value))
+    } else {
+        decimal
+    };
+    decimal.write(value.is_sign_negative(), 6, out);
 }
 
 /// Appends a `double precision` as PostgreSQL prints it.
@@ -195,7 +205,21 @@ pub(crate) fn write_float8(value: f64, out: &mut Vec<u8>) {
         return write_int(value as i64, out);
     }
     let mut buffer = ryu::Buffer::new();
-    write_decimal(buffer.format_finite(value).as_bytes(), 15, out);
+    let shortest = buffer.format_finite(value).as_bytes();
+    // Here both lay digits out alike, and no bound (see Binary) is as short as a shortest decimal.
+    if (1e-4..1e15).contains(&value.abs()) {
+        return out.extend_from_slice(shortest);
+    }
+    let decimal = Decimal::parse(shortest);
+    let bits = value.abs().to_bits();
+    let (fraction, exponent) = (bits & 0xf_ffff_ffff_ffff, (bits >> 52) as i32);
+    let binary = Binary::new(fraction, exponent, 1 << 52, -1074);
+    let decimal = if binary.has_bound(&decimal) {
+        binary.shortest_inside(&decimal, |digits| format!("{value:.digits$e}"), |text| text.parse() == Ok(value))
+    } else {
+        decimal
+    };
+    decimal.write(value.is_sign_negative(), 15, out);
 }
 
 fn write_not_finite(nan: bool, positive: bool, out: &mut Vec<u8>) {
@@ -208,70 +232,147 @@ fn write_not_finite(nan: bool, positive: bool, out: &mut Vec<u8>) {
     });
 }
 
-/// Lays shortest digits (`-1.5e30`, `0.001`, `12.0`) out as PostgreSQL does: with an exponent below 1e-4 and from
-/// `10^fixed` on.
-fn write_decimal(shortest: &[u8], fixed: i32, out: &mut Vec<u8>) {
-    let (negative, shortest) = match shortest {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, shortest),
-    };
-    let mut digits = [0u8; 32];
-    let (mut count, mut point, mut seen_point, mut exponent) = (0usize, 0i32, false, 0i32);
-    for (i, &byte) in shortest.iter().enumerate() {
-        match byte {
-            b'.' => seen_point = true,
-            b'e' => {
-                exponent = std::str::from_utf8(&shortest[i + 1..]).ok().and_then(|e| e.parse().ok()).unwrap_or(0);
-                break;
+/// A number as digits: 0.DIGITS x 10^point.
+struct Decimal {
+    digits: [u8; 20],
+    count: usize,
+    point: i32,
+}
+
+impl Decimal {
+    /// Reads what a float's formatter writes: `-1.5e30`, `0.001`, `12.0`. The sign is left out.
+    fn parse(text: &[u8]) -> Self {
+        let mut decimal = Self { digits: [0; 20], count: 0, point: 0 };
+        let mut seen_point = false;
+        for (i, &byte) in text.iter().enumerate() {
+            match byte {
+                b'-' => {}
+                b'.' => seen_point = true,
+                b'e' => {
+                    let exponent: i32 =
+                        std::str::from_utf8(&text[i + 1..]).ok().and_then(|e| e.parse().ok()).unwrap_or(0);
+                    decimal.point += exponent;
+                    break;
+                }
+                // Zeros before the first digit only move the point.
+                b'0' if decimal.count == 0 => decimal.point -= i32::from(seen_point),
+                _ => {
+                    if decimal.count < decimal.digits.len() {
+                        decimal.digits[decimal.count] = byte;
+                        decimal.count += 1;
+                    }
+                    decimal.point += i32::from(!seen_point);
+                }
             }
-            // Leading zeros only move the point.
-            b'0' if count == 0 => point -= i32::from(seen_point),
-            _ => {
-                digits[count] = byte;
-                count += 1;
-                point += i32::from(!seen_point);
-            }
         }
-    }
-    while count > 0 && digits[count - 1] == b'0' {
-        count -= 1;
-    }
-    let digits = &digits[..count];
-    if negative {
-        out.push(b'-');
-    }
-    if digits.is_empty() {
-        out.push(b'0');
-        return;
-    }
-    // The value is 0.DIGITS x 10^point.
-    let point = point + exponent;
-    let scientific = point - 1;
-    if (-4..fixed).contains(&scientific) {
-        let whole = usize::try_from(point).unwrap_or(0);
-        if whole == 0 {
-            out.extend_from_slice(b"0.");
-            out.extend(std::iter::repeat_n(b'0', point.unsigned_abs() as usize));
-            out.extend_from_slice(digits);
-        } else if whole >= digits.len() {
-            out.extend_from_slice(digits);
-            out.extend(std::iter::repeat_n(b'0', whole - digits.len()));
-        } else {
-            out.extend_from_slice(&digits[..whole]);
-            out.push(b'.');
-            out.extend_from_slice(&digits[whole..]);
+        while decimal.count > 0 && decimal.digits[decimal.count - 1] == b'0' {
+            decimal.count -= 1;
         }
-    } else {
-        out.push(digits[0]);
-        if digits.len() > 1 {
-            out.push(b'.');
-            out.extend_from_slice(&digits[1..]);
+        decimal
+    }
+
+    /// Appends the number as PostgreSQL lays it out: with an exponent below 1e-4 and from `10^fixed` on.
+    fn write(&self, negative: bool, fixed: i32, out: &mut Vec<u8>) {
+        let digits = &self.digits[..self.count];
+        if negative {
+            out.push(b'-');
         }
-        out.extend_from_slice(if scientific < 0 { b"e-" } else { b"e+" });
-        if scientific.abs() < 10 {
+        if digits.is_empty() {
             out.push(b'0');
+            return;
         }
-        write_int(i64::from(scientific.abs()), out);
+        let scientific = self.point - 1;
+        if (-4..fixed).contains(&scientific) {
+            let whole = usize::try_from(self.point).unwrap_or(0);
+            if whole == 0 {
+                out.extend_from_slice(b"0.");
+                out.extend(std::iter::repeat_n(b'0', self.point.unsigned_abs() as usize));
+                out.extend_from_slice(digits);
+            } else if whole >= digits.len() {
+                out.extend_from_slice(digits);
+                out.extend(std::iter::repeat_n(b'0', whole - digits.len()));
+            } else {
+                out.extend_from_slice(&digits[..whole]);
+                out.push(b'.');
+                out.extend_from_slice(&digits[whole..]);
+            }
+        } else {
+            out.push(digits[0]);
+            if digits.len() > 1 {
+                out.push(b'.');
+                out.extend_from_slice(&digits[1..]);
+            }
+            out.extend_from_slice(if scientific < 0 { b"e-" } else { b"e+" });
+            if scientific.abs() < 10 {
+                out.push(b'0');
+            }
+            write_int(i64::from(scientific.abs()), out);
+        }
+    }
+}
+
+/// A float's magnitude: mantissa x 2^exponent.
+///
+/// PostgreSQL never prints a decimal that lies exactly half-way to a neighbouring float, though it would read back:
+/// 1e23 is printed 9.999999999999999e+22. Ryu as published does print it, so that rare case is looked for here.
+struct Binary {
+    mantissa: u64,
+    exponent: i32,
+    /// Whether the next smaller float is nearer than the next larger one.
+    lower_is_nearer: bool,
+}
+
+impl Binary {
+    fn new(fraction: u64, exponent: i32, hidden: u64, least: i32) -> Self {
+        let mantissa = if exponent == 0 { fraction } else { fraction | hidden };
+        Self { mantissa, exponent: least + exponent.max(1) - 1, lower_is_nearer: fraction == 0 && exponent > 1 }
+    }
+
+    /// Whether the decimal is exactly one of the two points half-way to a neighbour.
+    fn has_bound(&self, decimal: &Decimal) -> bool {
+        // Half-way reads back as this float only if its mantissa is even.
+        if self.mantissa % 2 == 1 || decimal.count == 0 {
+            return false;
+        }
+        let ten = decimal.point - decimal.count as i32;
+        // A bound has at least the bits of the mantissa, and five divides it as often as ten divides the decimal.
+        if !(-25..=27).contains(&ten) {
+            return false;
+        }
+        let digits = decimal.digits[..decimal.count]
+            .iter()
+            .fold(0u64, |value, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+        let twos = digits.trailing_zeros() as i32 + ten;
+        let odd = u128::from(digits >> digits.trailing_zeros());
+        let fives = 5u128.pow(ten.unsigned_abs());
+        let mantissa = u128::from(self.mantissa);
+        let lower = if self.lower_is_nearer {
+            (4 * mantissa - 1, self.exponent - 2)
+        } else {
+            (2 * mantissa - 1, self.exponent - 1)
+        };
+        [(2 * mantissa + 1, self.exponent - 1), lower].into_iter().any(|(bound, exponent)| {
+            let equal =
+                if ten >= 0 { odd.checked_mul(fives) == Some(bound) } else { bound.checked_mul(fives) == Some(odd) };
+            equal && twos == exponent
+        })
+    }
+
+    /// The shortest decimal strictly between the bounds.
+    fn shortest_inside(
+        &self,
+        at_bound: &Decimal,
+        format: impl Fn(usize) -> String,
+        reads_back: impl Fn(&str) -> bool,
+    ) -> Decimal {
+        for digits in at_bound.count.saturating_sub(1)..17 {
+            let text = format(digits);
+            let decimal = Decimal::parse(text.as_bytes());
+            if reads_back(&text) && !self.has_bound(&decimal) {
+                return decimal;
+            }
+        }
+        Decimal { ..*at_bound }
     }
 }
 

@@ -1,0 +1,271 @@
+//! Doing what was chosen: read a view, write files, swap them in with one commit.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::record_batch::RecordBatch;
+use lodedb_sql::{Datum, SqlError};
+
+use super::choose::Job;
+use crate::catalog::{IndexId, Table, TableId};
+use crate::commit::record::Op;
+use crate::commit::{ReadView, RowId};
+use crate::db::engine::Engine;
+use crate::query::arrow::{BatchBuilder, arrow_field};
+use crate::segment::{
+    FileEntry, IndexSpec, IndexView, MergedRows, Merging, Quantizer, Sealed, Segment, SegmentId, SegmentIndex,
+    SegmentView, calibrate, merge_index, merge_sealed, sample_vectors,
+};
+use crate::snapshot::manifest::QuantizerFiles;
+
+/// Rows in one batch of a segment's Arrow columns.
+const BATCH_ROWS: usize = 8192;
+
+/// Runs a job to its commit.
+pub fn run(engine: &Arc<Engine>, view: &Arc<ReadView>, job: &Job, stop: &AtomicBool) -> Result<(), SqlError> {
+    match job {
+        Job::Freeze(table) => freeze(engine, *table),
+        Job::Seal(table, segment) => seal(engine, view, *table, &[*segment], stop),
+        Job::Merge(table, segments) => seal(engine, view, *table, segments, stop),
+        Job::BuildIndex(table, index) => {
+            let Some(index_view) = view.tables.get(table).and_then(|table| table.indexes.get(index)) else {
+                return Ok(());
+            };
+            let op = build_index(engine, view, *table, *index, index_view.spec.clone(), &|_, _, _| {}, stop)?;
+            if let Some(op) = op {
+                commit_files(engine, op)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Ends the mutable segment.
+pub fn freeze(engine: &Engine, table: TableId) -> Result<(), SqlError> {
+    engine.committer.commit_blocking(vec![Op::Freeze { table, segment: engine.next_segment() }]).map(|_| ())
+}
+
+/// Commits an operation that names new files.
+fn commit_files(engine: &Engine, op: Op) -> Result<(), SqlError> {
+    let ids = file_ids(&op);
+    engine.committer.commit_blocking(vec![op])?;
+    for id in ids {
+        engine.segment_ids.settle(id);
+    }
+    Ok(())
+}
+
+/// The ids whose files an operation is the first to name.
+pub fn file_ids(op: &Op) -> Vec<SegmentId> {
+    match op {
+        Op::Seal { output, .. } => output.iter().map(|files| files.id).collect(),
+        Op::BuildIndex { quantizer, .. } => vec![quantizer.generation],
+        _ => Vec::new(),
+    }
+}
+
+/// Makes one sealed segment of the live rows of some segments, growing or sealed.
+fn seal(
+    engine: &Arc<Engine>,
+    view: &Arc<ReadView>,
+    table: TableId,
+    inputs: &[SegmentId],
+    stop: &AtomicBool,
+) -> Result<(), SqlError> {
+    let (Some(definition), Some(table_view)) = (view.catalog.table_by_id(table), view.tables.get(&table)) else {
+        return Ok(());
+    };
+    let sources: Vec<SegmentView> =
+        table_view.segments.iter().filter(|view| inputs.contains(&view.segment.id())).cloned().collect();
+    let rows = MergedRows::plan(&sources)?;
+    let mut output = None;
+    let mut codes = Vec::new();
+    if !rows.rows().is_empty() {
+        let id = engine.segment_ids.take();
+        let columns = definition.vector_columns();
+        let scalars = scalar_batches(view, definition, rows.rows())?;
+        let dir = engine.files.segment_dir(table, id);
+        engine.files.create_dirs(&engine.files.table_dir(table)).map_err(io_error)?;
+        let scalars = Merging::Scalars(&scalars);
+        let files =
+            merge_sealed(&*engine.files.fs, &dir, id, &columns, &sources, &rows, &scalars, &|_| {}, stop)?;
+        let sealed = Sealed::open(&engine.files.fs, &dir, &files)?;
+        for (&index, index_view) in &table_view.indexes {
+            let Some(quantizer) = index_view.quantizers.last() else { continue };
+            let Some(column) = columns.iter().position(|column| column.id == index_view.spec.column) else { continue };
+            let before: Vec<Option<Arc<SegmentIndex>>> =
+                sources.iter().map(|source| index_view.segments.get(&source.segment.id()).cloned()).collect();
+            let made = merge_index(quantizer, &before, &rows, &sealed, column, &|_| {}, stop)?;
+            codes.push((index, save_codes(engine, table, index, made)?));
+        }
+        engine.files.offer_sealed(sealed);
+        output = Some(files);
+    }
+    commit_files(engine, Op::Seal { table, inputs: inputs.to_vec(), output, codes })
+}
+
+/// Writes codes and leaves them ready for the commit that names them.
+fn save_codes(
+    engine: &Engine,
+    table: TableId,
+    index: IndexId,
+    codes: Arc<SegmentIndex>,
+) -> Result<FileEntry, SqlError> {
+    let path = engine.files.codes_path(table, codes.segment(), index, codes.generation());
+    let entry = codes.save(&*engine.files.fs, &path)?;
+    engine.files.offer_codes(index, codes.segment(), codes);
+    Ok(entry)
+}
+
+/// The columns of rows that are not vectors, in Arrow form.
+fn scalar_batches(view: &ReadView, table: &Arc<Table>, rows: &[RowId]) -> Result<Vec<RecordBatch>, SqlError> {
+    let positions: Vec<usize> =
+        table.visible_columns().filter(|(_, column)| !column.ty.is_vector()).map(|(at, _)| at).collect();
+    let schema = Arc::new(Schema::new(
+        positions
+            .iter()
+            .map(|&at| arrow_field(&table.columns[at].name, table.columns[at].ty, true))
+            .collect::<Vec<_>>(),
+    ));
+    let mut batches = Vec::with_capacity(rows.len() / BATCH_ROWS + 1);
+    for chunk in rows.chunks(BATCH_ROWS) {
+        let mut builder = BatchBuilder::new(schema.clone(), positions.clone(), chunk.len())?;
+        let dense = chunk.last().is_some_and(|last| last - chunk[0] < 2 * chunk.len() as u64);
+        if dense {
+            let mut wanted = chunk.iter().peekable();
+            for item in view.rows.scan_rows(table.id, chunk[0]..=chunk[chunk.len() - 1]) {
+                let (row, stored) = item?;
+                if wanted.next_if_eq(&&row).is_some() {
+                    builder.push(&padded(stored.values, table))?;
+                }
+            }
+        } else {
+            for stored in view.rows.rows(table.id, chunk)?.into_iter().flatten() {
+                builder.push(&padded(stored.values, table))?;
+            }
+        }
+        let batch = builder.finish()?;
+        if batch.num_rows() != chunk.len() {
+            return Err(SqlError::internal(format!(
+                "{} of {} rows of a segment of \"{}\" are missing from the row store",
+                chunk.len() - batch.num_rows(),
+                chunk.len(),
+                table.name
+            )));
+        }
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+fn padded(mut values: Vec<Datum>, table: &Table) -> Vec<Datum> {
+    values.resize(table.columns.len(), Datum::Null);
+    values
+}
+
+fn io_error(error: std::io::Error) -> SqlError {
+    SqlError::new(lodedb_sql::SqlState::IoError, error.to_string())
+}
+
+/// Called with the phase, the rows done and the rows there are.
+pub type OnProgress<'a> = dyn Fn(&'static str, u64, u64) + Sync + 'a;
+
+/// Trains an index on a bounded sample of the sealed rows, encodes every sealed segment and calibrates.
+///
+/// Gives the operation that publishes it; `None` if there is nothing to train on.
+pub fn build_index(
+    engine: &Arc<Engine>,
+    view: &Arc<ReadView>,
+    table: TableId,
+    index: IndexId,
+    spec: Arc<IndexSpec>,
+    progress: &OnProgress<'_>,
+    stop: &AtomicBool,
+) -> Result<Option<Op>, SqlError> {
+    let Some(table_view) = view.tables.get(&table) else { return Ok(None) };
+    let sealed: Vec<SegmentView> =
+        table_view.segments.iter().filter(|view| matches!(view.segment, Segment::Sealed(_))).cloned().collect();
+    let total: u64 = sealed.iter().map(|view| u64::from(view.segment.len())).sum();
+    let Some(first) = sealed.iter().find_map(|view| Some((view, view.segment.position(spec.column)?))) else {
+        return Ok(None);
+    };
+    let (first, column) = first;
+    let Some(dims) = first.segment.columns()[column].dims else { return Ok(None) };
+    let sample = sample_vectors(&sealed, column, spec.sample_rows(total), dims)?;
+    if sample.is_empty() {
+        return Ok(None);
+    }
+    let generation = engine.segment_ids.take();
+    let made = (|| {
+        let trained = Quantizer::train(
+            &spec,
+            generation,
+            dims,
+            total,
+            &sample,
+            &|share| progress("performing k-means", (share * total as f64) as u64, total),
+            stop,
+        )?;
+        let mut built = IndexView::empty(spec.clone());
+        built.quantizers.push(trained.clone());
+        let mut codes = Vec::new();
+        let mut done = 0;
+        for view in &sealed {
+            let Segment::Sealed(segment) = &view.segment else { continue };
+            let Some(column) = view.segment.position(spec.column) else { continue };
+            progress("loading tuples", done, total);
+            let made = SegmentIndex::build(
+                &trained,
+                segment,
+                column,
+                &|share| progress("loading tuples", done + (share * f64::from(segment.len())) as u64, total),
+                stop,
+            )?;
+            built.segments.insert(segment.id(), made.clone());
+            codes.push((segment.id(), save_codes(engine, table, index, made)?));
+            done += u64::from(segment.len());
+        }
+        progress("calibrating", total, total);
+        let calibration = calibrate(&sealed, &built, &|_| {}, stop)?;
+        let dir = engine.files.quantizer_dir(index);
+        engine.files.create_dirs(&dir).map_err(io_error)?;
+        let fs = &*engine.files.fs;
+        let files = QuantizerFiles {
+            generation,
+            rows: total,
+            quantizer: trained.save(fs, &dir.join(generation.to_string()))?,
+            calibration: match &calibration {
+                Some(calibration) => Some(calibration.save(fs, &dir.join(format!("{generation}.calibration")))?),
+                None => None,
+            },
+        };
+        engine.files.offer_quantizer(index, trained, calibration.map(Arc::new));
+        Ok(Op::BuildIndex { table, index, quantizer: files, codes })
+    })();
+    if made.is_err() {
+        engine.segment_ids.settle(generation);
+    }
+    made.map(Some)
+}
+
+/// Seals every row a table has. The caller holds `Engine::maintenance`.
+pub fn seal_all(engine: &Arc<Engine>, table: TableId, stop: &AtomicBool) -> Result<(), SqlError> {
+    let mutable_rows = |view: &ReadView| {
+        let segments = view.tables.get(&table).map_or(&[][..], |table| &table.segments[..]);
+        segments
+            .iter()
+            .filter(|view| matches!(view.segment, Segment::Mutable { .. }) && !view.segment.is_empty())
+            .map(|view| view.segment.id())
+            .collect::<Vec<SegmentId>>()
+    };
+    let view = engine.view();
+    let frozen = mutable_rows(&view);
+    if frozen.is_empty() {
+        return Ok(());
+    }
+    if view.tables.get(&table).and_then(|table| table.segments.last()).is_some_and(|last| frozen.contains(&last.segment.id())) {
+        freeze(engine, table)?;
+    }
+    seal(engine, &engine.view(), table, &frozen, stop)
+}
