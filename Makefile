@@ -8,7 +8,7 @@ help:
 	@echo 'make demo        install what the build needs, build, load 341,479 word vectors and search them'
 	@echo 'make demo-small  the same with 20,000 of them'
 	@echo 'make test        install what the tests need and run them all'
-	@echo 'make bench       measure; BENCH_ARGS are handed on'
+	@echo 'make bench       measure beside PostgreSQL with pgvector and raw FAISS; BENCH_ARGS are handed on'
 	@echo 'make check       formatting, lints, documentation, links'
 	@echo 'make clean-demo  remove what the demo made, its download included'
 
@@ -32,7 +32,7 @@ test: test-deps
 	cargo test --release --workspace
 
 bench: build-deps
-	cargo bench --bench against -- $(BENCH_ARGS)
+	tools/bench/run.sh $(BENCH_ARGS)
 
 check: build-deps
 	cargo fmt --all --check
