@@ -185,10 +185,9 @@ impl State {
                 let catalog = self.catalog.clone();
                 let columns = known(&catalog, lsn, *table)?.vector_columns();
                 self.next_segment = self.next_segment.max(segment + 1);
-                self.table_mut(*table).segments.push(SegmentView::new(Segment::Mutable {
-                    segment: Mutable::new(*segment, columns),
-                    len: 0,
-                }));
+                self.table_mut(*table)
+                    .segments
+                    .push(SegmentView::new(Segment::Mutable { segment: Mutable::new(*segment, columns), len: 0 }));
             }
             Op::Seal { table, inputs, output, codes } => self.seal(*table, inputs, output, codes, files)?,
             Op::BuildIndex { table, index, quantizer, codes } => {
@@ -206,7 +205,9 @@ impl State {
                         }
                     }
                     // Derived data: without it the search is exact, and the index is built again.
-                    Err(error) => tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt"),
+                    Err(error) => {
+                        tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt")
+                    }
                 }
                 view.indexes.insert(*index, Arc::new(built));
                 let sealed = &view.sealed_files;
@@ -336,7 +337,8 @@ impl State {
             at += 1;
             keep
         });
-        let sealed = view.segments.get(place).and_then(sealed_of).filter(|sealed| Some(sealed.id()) == output_id).cloned();
+        let sealed =
+            view.segments.get(place).and_then(sealed_of).filter(|sealed| Some(sealed.id()) == output_id).cloned();
         for (index, index_view) in &mut view.indexes {
             let index_view = Arc::make_mut(index_view);
             index_view.segments.retain(|segment, _| !inputs.contains(segment));

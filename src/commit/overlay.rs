@@ -178,11 +178,8 @@ impl Overlay {
     pub fn truncate(&mut self, table: TableId) {
         let overlay = self.tables.entry(table).or_default();
         // The places of rows inserted so far stay taken, so that later ids differ from theirs.
-        let emptied = TableOverlay {
-            truncated: true,
-            changed: BTreeMap::new(),
-            inserted: vec![None; overlay.inserted.len()],
-        };
+        let emptied =
+            TableOverlay { truncated: true, changed: BTreeMap::new(), inserted: vec![None; overlay.inserted.len()] };
         let before = std::mem::replace(overlay, emptied);
         self.undo.push(Undo::Truncate(table, Box::new(before)));
     }
@@ -292,7 +289,10 @@ impl Overlay {
 
     /// Changes to committed rows of a table, by id.
     pub fn changed(&self, table: TableId) -> impl Iterator<Item = (RowId, &RowChange)> {
-        self.tables.get(&table).into_iter().flat_map(|overlay| overlay.changed.iter().map(|(&row, change)| (row, change)))
+        self.tables
+            .get(&table)
+            .into_iter()
+            .flat_map(|overlay| overlay.changed.iter().map(|(&row, change)| (row, change)))
     }
 
     /// Rows inserted into a table and still there, by provisional id.

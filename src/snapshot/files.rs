@@ -9,9 +9,7 @@ use lodedb_wal::fs::FileSystem;
 use parking_lot::Mutex;
 
 use crate::catalog::{IndexId, TableId};
-use crate::segment::{
-    Calibration, FileEntry, IndexSpec, Quantizer, Sealed, SegmentFiles, SegmentId, SegmentIndex,
-};
+use crate::segment::{Calibration, FileEntry, IndexSpec, Quantizer, Sealed, SegmentFiles, SegmentId, SegmentIndex};
 use crate::snapshot::manifest::QuantizerFiles;
 
 /// The files below `DIR/segments` and `DIR/quantizers`.
