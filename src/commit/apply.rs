@@ -238,15 +238,13 @@ impl State {
             Change::PutIndex(index) => match &index.kind {
                 IndexKind::Vector { spec, .. } => {
                     let view = self.table_mut(index.table);
-                    if !view.indexes.contains_key(&index.id) {
-                        view.indexes.insert(index.id, Arc::new(IndexView::empty(Arc::new(spec.clone()))));
-                    }
+                    view.indexes.entry(index.id).or_insert_with(|| Arc::new(IndexView::empty(Arc::new(spec.clone()))));
                 }
                 IndexKind::Btree { .. } => {
-                    if let (Some(writer), None) = (writer, self.catalog.index_by_id(index.id)) {
-                        if let Some(table) = self.catalog.table_by_id(index.table) {
-                            writer.fill_index(table, index)?;
-                        }
+                    if let (Some(writer), None) = (writer, self.catalog.index_by_id(index.id))
+                        && let Some(table) = self.catalog.table_by_id(index.table)
+                    {
+                        writer.fill_index(table, index)?;
                     }
                 }
             },
@@ -354,7 +352,7 @@ impl State {
     }
 }
 
-fn known<'a>(catalog: &'a Catalog, lsn: u64, table: TableId) -> Result<&'a Arc<Table>, ApplyError> {
+fn known(catalog: &Catalog, lsn: u64, table: TableId) -> Result<&Arc<Table>, ApplyError> {
     catalog.table_by_id(table).ok_or_else(|| ApplyError::Missing { lsn, what: format!("table {table}") })
 }
 
@@ -455,10 +453,10 @@ impl<'a> RowWriter<'a> {
     }
 
     fn update(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId, values: &Row) -> Result<(), ApplyError> {
-        if !indexes.is_empty() {
-            if let Some(old) = self.old(table, row)? {
-                self.remove_keys(indexes, row, &old);
-            }
+        if !indexes.is_empty()
+            && let Some(old) = self.old(table, row)?
+        {
+            self.remove_keys(indexes, row, &old);
         }
         self.insert(table, indexes, row, values);
         self.written.insert((table.id, row), Some(values.clone()));
@@ -466,10 +464,10 @@ impl<'a> RowWriter<'a> {
     }
 
     fn delete(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId) -> Result<(), ApplyError> {
-        if !indexes.is_empty() {
-            if let Some(old) = self.old(table, row)? {
-                self.remove_keys(indexes, row, &old);
-            }
+        if !indexes.is_empty()
+            && let Some(old) = self.old(table, row)?
+        {
+            self.remove_keys(indexes, row, &old);
         }
         self.batch.delete_row(table.id, row);
         self.written.insert((table.id, row), None);

@@ -256,10 +256,10 @@ impl Overlay {
             return base.clone();
         }
         let mut cached = self.catalog.lock();
-        if let Some((version, catalog)) = &*cached {
-            if *version == base.version() {
-                return catalog.clone();
-            }
+        if let Some((version, catalog)) = &*cached
+            && *version == base.version()
+        {
+            return catalog.clone();
         }
         let mut catalog = Catalog::clone(base);
         for change in &self.changes {
@@ -343,7 +343,8 @@ impl Overlay {
             .entries
             .range((index, from, 0)..)
             .take_while(|((of, _, _), _)| *of == index)
-            .filter_map(|((_, key, row), present)| present.then(|| (key.clone(), *row)));
+            .filter(|&((_, key, row), present)| *present)
+            .map(|((_, key, row), present)| (key.clone(), *row));
         unique.chain(plain).filter(|(key, _)| within(key)).collect()
     }
 }

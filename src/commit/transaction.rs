@@ -245,10 +245,10 @@ impl Transaction {
         let keys: smallvec::SmallVec<[(IndexId, IndexKey); 4]> =
             indexes.iter().filter_map(|index| Some((index.id, index_key(index, &row)?))).collect();
         for (index, key) in &keys {
-            if let IndexKey::Unique(key) = key {
-                if let Some(row) = self.claim_key(table.id, *index, key, None).await? {
-                    return Ok(Inserted::Conflict { index: *index, row });
-                }
+            if let IndexKey::Unique(key) = key
+                && let Some(row) = self.claim_key(table.id, *index, key, None).await?
+            {
+                return Ok(Inserted::Conflict { index: *index, row });
             }
         }
         let overlay = self.overlay_mut();
@@ -281,10 +281,10 @@ impl Transaction {
             if before == after {
                 continue;
             }
-            if let IndexKey::Unique(key) = &after {
-                if self.claim_key(table.id, index.id, key, Some(id)).await?.is_some() {
-                    return Err(self.unique_violation(table, index.id, &new));
-                }
+            if let IndexKey::Unique(key) = &after
+                && self.claim_key(table.id, index.id, key, Some(id)).await?.is_some()
+            {
+                return Err(self.unique_violation(table, index.id, &new));
             }
             changes.push((index.id, before, after));
         }

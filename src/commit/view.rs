@@ -104,17 +104,17 @@ impl Reader {
     /// Completes stored values: columns added later become NULL, vectors come from the segments.
     pub fn fill(&self, table: &Table, id: RowId, mut values: Vec<Datum>, with_vectors: bool) -> Result<Row> {
         values.resize(table.columns.len(), Datum::Null);
-        if with_vectors && table.has_vectors() {
-            if let Some((view, (place, ordinal))) =
+        if with_vectors
+            && table.has_vectors()
+            && let Some((view, (place, ordinal))) =
                 self.view.tables.get(&table.id).and_then(|view| view.locate(id).map(|at| (view, at)))
-            {
-                for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
-                    let segment = &view.segments[place].segment;
-                    // A segment older than the column has no vector for it.
-                    let Some(at) = segment.position(column.id) else { continue };
-                    if let Some(vector) = segment.vector(at, ordinal)? {
-                        values[position] = Datum::Vector(vector.into());
-                    }
+        {
+            for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
+                let segment = &view.segments[place].segment;
+                // A segment older than the column has no vector for it.
+                let Some(at) = segment.position(column.id) else { continue };
+                if let Some(vector) = segment.vector(at, ordinal)? {
+                    values[position] = Datum::Vector(vector.into());
                 }
             }
         }
