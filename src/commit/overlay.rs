@@ -343,8 +343,8 @@ impl Overlay {
             .entries
             .range((index, from, 0)..)
             .take_while(|((of, _, _), _)| *of == index)
-            .filter(|&((_, key, row), present)| *present)
-            .map(|((_, key, row), present)| (key.clone(), *row));
+            .filter(|(_, present)| **present)
+            .map(|((_, key, row), _)| (key.clone(), *row));
         unique.chain(plain).filter(|(key, _)| within(key)).collect()
     }
 }

@@ -326,19 +326,6 @@ impl Index {
         })
     }
 
-    /// The labels of every list.
-    pub(super) fn list_labels(&self, list: usize) -> Vec<i64> {
-        let Some(ivf) = self.ivf().filter(|_| list < self.lists()) else { return Vec::new() };
-        // SAFETY: the list exists, and the vector has room for as many labels as it has.
-        unsafe {
-            let mut labels = vec![0i64; ffi::faiss_IndexIVF_get_list_size(ivf.as_ptr(), list)];
-            if !labels.is_empty() {
-                ffi::faiss_IndexIVF_invlists_get_ids(ivf.as_ptr(), list, labels.as_mut_ptr());
-            }
-            labels
-        }
-    }
-
     /// FAISS's own serialisation.
     pub(super) fn write(&self) -> Result<Vec<u8>> {
         WRITTEN.with_borrow_mut(Vec::clear);
