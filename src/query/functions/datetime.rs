@@ -169,7 +169,7 @@ struct FieldValue(i64, u32);
 /// The digits after the point that `extract` gives a field.
 pub(crate) fn digits_of_field(unit: &str) -> u32 {
     match unit_of(unit).as_str() {
-        "epoch" | "second" | "julian" => 6,
+        "epoch" | "second" => 6,
         "milliseconds" => 3,
         _ => 0,
     }
