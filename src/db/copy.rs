@@ -71,8 +71,11 @@ impl CopyIn {
     /// The client gave up.
     pub fn fail(self, session: &mut Session, message: &str) -> SqlError {
         session.statement_failed();
-        SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {message}"))
-            .with_context(format!("COPY {}, line {}", self.table.name, self.rows + self.pending.len() as u64 + 1))
+        SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {message}")).with_context(format!(
+            "COPY {}, line {}",
+            self.table.name,
+            self.rows + self.pending.len() as u64 + 1
+        ))
     }
 
     async fn insert(&mut self, session: &mut Session) -> Result<()> {
@@ -237,9 +240,10 @@ impl Session {
         }
         self.transaction()?.start_statement();
         let name = relation_name(name)?;
-        let table = self.locked_table(name, LockMode::RowExclusive).await?.ok_or_else(|| {
-            SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"))
-        })?;
+        let table = self
+            .locked_table(name, LockMode::RowExclusive)
+            .await?
+            .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))?;
         let positions = positions(&table, columns)?;
         let copied: Vec<CopyColumn> = positions
             .iter()
@@ -267,18 +271,14 @@ impl Session {
 
     async fn copy_out(&mut self, copy: &Copy) -> Result<Outcome> {
         let statement = match &copy.relation {
-            CopyRelation::Query(query) => ParsedStatement {
-                text: String::new(),
-                statement: Statement::Query(query.clone()),
-                parameter_count: 0,
-            },
+            CopyRelation::Query(query) => {
+                ParsedStatement { text: String::new(), statement: Statement::Query(query.clone()), parameter_count: 0 }
+            }
             CopyRelation::Table { name, columns } => {
                 let table = self.reader().catalog().require_table(relation_name(name)?)?.clone();
                 let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-                let names: Vec<String> = positions(&table, columns)?
-                    .into_iter()
-                    .map(|at| quoted(&table.columns[at].name))
-                    .collect();
+                let names: Vec<String> =
+                    positions(&table, columns)?.into_iter().map(|at| quoted(&table.columns[at].name)).collect();
                 let text = format!("SELECT {} FROM {}", names.join(", "), quoted(&table.name));
                 self.parse(&text)?.remove(0)
             }
