@@ -35,7 +35,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::parse::ParsedStatement;
 use lodedb_sql::statement::{ExplainOptions, Statement};
 use lodedb_sql::{Datum, PgType, SqlError};
-use sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::ast::Expr;
 
 use crate::catalog::Table;
 use crate::commit::{Reader, Transaction};

@@ -1,17 +1,13 @@
-//! Stand-in.
-use std::sync::Arc;
-use async_trait::async_trait;
-use datafusion::error::Result;
-use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
-#[derive(Clone, Copy)]
-pub(crate) enum Which { BeyondTheOptimizer, All }
-pub(crate) fn is_correlated(_: &LogicalPlan) -> Result<bool> { Ok(false) }
-pub(crate) fn take_out(plan: LogicalPlan, _: Which) -> Result<LogicalPlan> { Ok(plan) }
-pub(crate) struct ApplyPlanner;
-#[async_trait]
-impl ExtensionPlanner for ApplyPlanner {
-    async fn plan_extension(&self, _: &dyn PhysicalPlanner, _: &dyn UserDefinedLogicalNode, _: &[&LogicalPlan], _: &[Arc<dyn ExecutionPlan>], _: &SessionState) -> Result<Option<Arc<dyn ExecutionPlan>>> { Ok(None) }
-}
+//! Subqueries that are run once for each row beside them.
+//!
+//! DataFusion turns correlated subqueries into joins, and refuses those it cannot: with a LIMIT, without an aggregate,
+//! as a function of the row. [`take_out`] replaces them by an [`ApplyNode`], whose operator runs the subquery's plan for
+//! each distinct combination of the values it refers to. A search for neighbours of each row is such a subquery: within
+//! it the reference becomes a literal, and [`knn`](super::knn) recognises it.
+
+mod node;
+mod operator;
+mod take_out;
+
+pub(crate) use node::ApplyPlanner;
+pub(crate) use take_out::{Which, is_correlated, take_out};
