@@ -8,8 +8,12 @@
 //! - [`resolve`]: parameter types and operators chosen as PostgreSQL chooses them.
 #![forbid(unsafe_code)]
 
+pub mod binary;
+pub mod cast;
+pub mod compare;
 pub mod datum;
 pub mod error;
+pub mod text;
 pub mod types;
 pub mod vector;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::record::Op;
 use super::{FIRST_PROVISIONAL_ROW, Row, RowId};
 use crate::catalog::{Catalog, Change, IndexId, SequenceId, TableId};
 
@@ -35,6 +36,7 @@ pub struct Overlay {
     entries: BTreeMap<(IndexId, Vec<u8>, RowId), bool>,
     changes: Vec<Change>,
     sequences: BTreeMap<SequenceId, i64>,
+    attached: Vec<Op>,
     undo: Vec<Undo>,
     /// The catalog over one base version.
     catalog: Mutex<Option<(u64, Arc<Catalog>)>>,
@@ -56,6 +58,7 @@ enum Undo {
     Key(IndexId, Vec<u8>, Option<Option<RowId>>),
     Entry(IndexId, Vec<u8>, RowId, Option<bool>),
     Catalog(usize),
+    Attached,
     Truncate(TableId, Box<TableOverlay>),
 }
 
@@ -71,6 +74,7 @@ impl Clone for Overlay {
             entries: self.entries.clone(),
             changes: self.changes.clone(),
             sequences: self.sequences.clone(),
+            attached: self.attached.clone(),
             undo: self.undo.clone(),
             catalog: Mutex::new(self.catalog.lock().clone()),
         }
@@ -124,6 +128,9 @@ impl Overlay {
                 Undo::Catalog(len) => {
                     self.changes.truncate(len);
                     *self.catalog.get_mut() = None;
+                }
+                Undo::Attached => {
+                    self.attached.pop();
                 }
                 Undo::Truncate(table, before) => {
                     self.tables.insert(table, *before);
@@ -197,6 +204,33 @@ impl Overlay {
         self.undo.push(Undo::Catalog(self.changes.len()));
         self.changes.push(change);
         *self.catalog.get_mut() = None;
+    }
+
+    /// Adds an effect that is no row.
+    pub fn attach(&mut self, op: Op) {
+        self.attached.push(op);
+        self.undo.push(Undo::Attached);
+    }
+
+    /// The effects that are no rows.
+    pub fn attached(&self) -> &[Op] {
+        &self.attached
+    }
+
+    /// Forgets what it knows of the keys in some indexes: their table was truncated.
+    pub fn forget_keys(&mut self, indexes: &[IndexId]) {
+        let keys: Vec<(IndexId, Vec<u8>)> =
+            self.keys.keys().filter(|(index, _)| indexes.contains(index)).cloned().collect();
+        for (index, key) in keys {
+            let before = self.keys.remove(&(index, key.clone()));
+            self.undo.push(Undo::Key(index, key, before));
+        }
+        let entries: Vec<(IndexId, Vec<u8>, RowId)> =
+            self.entries.keys().filter(|(index, _, _)| indexes.contains(index)).cloned().collect();
+        for (index, key, row) in entries {
+            let before = self.entries.remove(&(index, key.clone(), row));
+            self.undo.push(Undo::Entry(index, key, row, before));
+        }
     }
 
     /// Notes that a sequence has reached a value; rolling back does not take it back.

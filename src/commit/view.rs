@@ -9,9 +9,10 @@ use lodedb_sql::error::Result;
 
 use super::overlay::{Overlay, RowChange};
 use super::{Row, RowId};
-use crate::catalog::{Catalog, IndexId, Table, TableId};
+use crate::catalog::{Catalog, IndexId, SequenceId, Table, TableId};
 use crate::db::error::store_error;
-use crate::segment::{IndexView, SegmentView};
+use crate::segment::{IndexView, SegmentFiles, SegmentId, SegmentView};
+use crate::snapshot::manifest::IndexManifest;
 use crate::store;
 
 /// One published state of the database. It never changes; a new commit publishes a new one.
@@ -25,6 +26,8 @@ pub struct ReadView {
     pub rows: store::Snapshot,
     /// The segments of the tables that have any.
     pub tables: Arc<BTreeMap<TableId, Arc<TableView>>>,
+    /// The last value each sequence gave out, as far as it was committed.
+    pub sequences: Arc<BTreeMap<SequenceId, i64>>,
 }
 
 /// The part of a view that belongs to one table.
@@ -38,6 +41,10 @@ pub struct TableView {
     pub segments: Vec<SegmentView>,
     /// The vector indexes.
     pub indexes: BTreeMap<IndexId, Arc<IndexView>>,
+    /// The files of the sealed segments, for the next manifest.
+    pub sealed_files: BTreeMap<SegmentId, SegmentFiles>,
+    /// The files of the indexes that are built, for the next manifest.
+    pub index_files: BTreeMap<IndexId, IndexManifest>,
 }
 
 impl TableView {

@@ -1,8 +1,12 @@
 //! The front door: a database is opened here, and sessions run statements; the server comes in this way too.
 
+pub mod clock;
 pub mod copy;
 pub mod engine;
 pub mod error;
+pub mod hooks;
+pub mod commands;
+pub mod ddl;
 pub mod options;
 pub mod outcome;
 pub mod session;

@@ -64,7 +64,7 @@ pub struct Prepared {
     /// The text and its parsed form.
     pub(crate) statement: Arc<lodedb_sql::parse::ParsedStatement>,
     /// What the query room made of it.
-    pub(crate) plan: crate::query::PreparedPlan,
+    pub(crate) plan: Option<crate::query::PreparedPlan>,
 }
 
 /// Where a session stands, as ReadyForQuery tells it.
@@ -76,4 +76,15 @@ pub enum TransactionStatus {
     InTransaction,
     /// In a transaction block that failed: only its end is accepted.
     Failed,
+}
+
+/// A column of text that is no column of a table.
+pub(crate) fn text_field(name: &str) -> Field {
+    Field { name: name.into(), ty: TypeWithModifier::plain(lodedb_sql::ScalarType::Text), table: 0, column: 0 }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("text", &self.statement.text).finish_non_exhaustive()
+    }
 }

@@ -7,7 +7,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
 /// What a statement may know of its session and its moment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Environment {
     /// The role the session acts as.
     pub user: String,
@@ -23,6 +23,14 @@ pub struct Environment {
     pub statement_time_us: i64,
     /// The session's settings.
     pub settings: Arc<Settings>,
+    /// What functions may ask of the session.
+    pub hooks: crate::query::functions::Hooks,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").field("user", &self.user).field("session", &self.session).finish_non_exhaustive()
+    }
 }
 
 /// What a setting takes.

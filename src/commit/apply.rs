@@ -1,0 +1,575 @@
+//! Applying a commit: to the store, to the segments, to the catalog. Live commits and recovery both pass here.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use lodedb_sql::Datum;
+
+use super::record::Op;
+use super::view::{ReadView, TableView};
+use super::{Row, RowId};
+use crate::catalog::{Catalog, Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
+use crate::segment::{
+    Bits, IndexFiles, IndexView, Mutable, Segment, SegmentError, SegmentId, SegmentView,
+};
+use crate::snapshot::files::SegmentStore;
+use crate::snapshot::manifest::IndexManifest;
+use crate::store::{Batch, Store, StoreError, StoredRow, key};
+
+/// Why a record could not be applied. Every one of them stops the database: its order would be broken.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A segment file failed.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// A record names what does not exist.
+    #[error("commit {lsn} names {what}, which does not exist")]
+    Missing {
+        /// The commit.
+        lsn: u64,
+        /// What it names.
+        what: String,
+    },
+}
+
+/// The newest state, owned by the one thread that applies.
+#[derive(Debug)]
+pub struct State {
+    /// The last commit applied.
+    pub lsn: u64,
+    /// What exists.
+    pub catalog: Arc<Catalog>,
+    /// The tables.
+    pub tables: Arc<BTreeMap<TableId, Arc<TableView>>>,
+    /// The last value each sequence gave out.
+    pub sequences: Arc<BTreeMap<SequenceId, i64>>,
+    /// The id the next segment gets.
+    pub next_segment: SegmentId,
+}
+
+impl State {
+    /// The state of a new database.
+    pub fn empty() -> Self {
+        Self {
+            lsn: 0,
+            catalog: Arc::new(Catalog::default()),
+            tables: Arc::new(BTreeMap::new()),
+            sequences: Arc::new(BTreeMap::new()),
+            next_segment: 1,
+        }
+    }
+
+    /// A view of this state. The store must stand at the same commit.
+    pub fn view(&self, store: &Store) -> ReadView {
+        ReadView {
+            lsn: self.lsn,
+            catalog: self.catalog.clone(),
+            rows: store.snapshot(),
+            tables: self.tables.clone(),
+            sequences: self.sequences.clone(),
+        }
+    }
+
+    /// The id the next row of a table gets.
+    pub fn next_row(&self, table: TableId) -> RowId {
+        self.tables.get(&table).map_or(0, |view| view.next_row)
+    }
+
+    /// Applies one commit.
+    ///
+    /// With `store` the rows go to RocksDB as one batch that carries `lsn`; without it the store has them
+    /// already (recovery of a store that was flushed after the last checkpoint).
+    pub fn apply(
+        &mut self,
+        lsn: u64,
+        bases: &[(TableId, RowId)],
+        ops: &[Op],
+        store: Option<&Store>,
+        files: &SegmentStore,
+    ) -> Result<(), ApplyError> {
+        let mut next: BTreeMap<TableId, RowId> = bases.iter().copied().collect();
+        let mut writer = store.map(|store| RowWriter::new(lsn, store));
+        for op in ops {
+            self.apply_one(lsn, op, &mut next, writer.as_mut(), files)?;
+        }
+        if let (Some(writer), Some(store)) = (writer, store) {
+            store.write(writer.finish(), lsn)?;
+        }
+        self.lsn = lsn;
+        Ok(())
+    }
+
+    fn apply_one(
+        &mut self,
+        lsn: u64,
+        op: &Op,
+        next: &mut BTreeMap<TableId, RowId>,
+        mut writer: Option<&mut RowWriter<'_>>,
+        files: &SegmentStore,
+    ) -> Result<(), ApplyError> {
+        match op {
+            Op::Catalog(change) => self.change_catalog(change, writer)?,
+            Op::Insert { table, rows } => {
+                let catalog = self.catalog.clone();
+                let definition = known(&catalog, lsn, *table)?;
+                let first = next.get(table).copied().unwrap_or_else(|| self.next_row(*table));
+                let view = self.table_mut(*table);
+                for (i, row) in rows.iter().enumerate() {
+                    append(view, definition, first + i as RowId, row)?;
+                }
+                let end = first + rows.len() as RowId;
+                view.next_row = view.next_row.max(end);
+                view.live_rows += rows.len() as u64;
+                next.insert(*table, end);
+                if let Some(writer) = writer.as_mut() {
+                    let indexes = RowWriter::indexes(&catalog, *table);
+                    for (i, row) in rows.iter().enumerate() {
+                        writer.insert(definition, &indexes, first + i as RowId, row);
+                    }
+                }
+            }
+            Op::Update { table, row, values, moved } => {
+                let catalog = self.catalog.clone();
+                let definition = known(&catalog, lsn, *table)?;
+                let view = self.table_mut(*table);
+                if let Some((place, ordinal)) = view.locate(*row) {
+                    let segment = &mut view.segments[place];
+                    if *moved {
+                        segment.dead.insert(ordinal);
+                        append(view, definition, *row, values)?;
+                    } else {
+                        segment.overridden.insert(ordinal);
+                    }
+                } else if *moved {
+                    append(view, definition, *row, values)?;
+                }
+                if let Some(writer) = writer.as_mut() {
+                    writer.update(definition, &RowWriter::indexes(&catalog, *table), *row, values)?;
+                }
+            }
+            Op::Delete { table, row } => {
+                let catalog = self.catalog.clone();
+                let definition = known(&catalog, lsn, *table)?;
+                let view = self.table_mut(*table);
+                if let Some((place, ordinal)) = view.locate(*row) {
+                    view.segments[place].dead.insert(ordinal);
+                }
+                view.live_rows = view.live_rows.saturating_sub(1);
+                if let Some(writer) = writer.as_mut() {
+                    writer.delete(definition, &RowWriter::indexes(&catalog, *table), *row)?;
+                }
+            }
+            Op::Truncate { table } => {
+                let catalog = self.catalog.clone();
+                let definition = known(&catalog, lsn, *table)?;
+                let view = self.table_mut(*table);
+                view.live_rows = 0;
+                view.segments.clear();
+                view.sealed_files.clear();
+                view.index_files.clear();
+                for index in view.indexes.values_mut() {
+                    *index = Arc::new(IndexView::empty(index.spec.clone()));
+                }
+                if let Some(writer) = writer.as_mut() {
+                    writer.drop_rows(definition, &RowWriter::indexes(&catalog, *table));
+                }
+            }
+            Op::Sequence { id, value } => {
+                match value {
+                    Some(value) => Arc::make_mut(&mut self.sequences).insert(*id, *value),
+                    None => Arc::make_mut(&mut self.sequences).remove(id),
+                };
+            }
+            Op::Freeze { table, segment } => {
+                let catalog = self.catalog.clone();
+                let columns = known(&catalog, lsn, *table)?.vector_columns();
+                self.next_segment = self.next_segment.max(segment + 1);
+                self.table_mut(*table).segments.push(SegmentView::new(Segment::Mutable {
+                    segment: Mutable::new(*segment, columns),
+                    len: 0,
+                }));
+            }
+            Op::Seal { table, inputs, output, codes } => self.seal(*table, inputs, output, codes, files)?,
+            Op::BuildIndex { table, index, quantizer, codes } => {
+                let view = self.table_mut(*table);
+                let Some(old) = view.indexes.get(index) else { return Ok(()) };
+                let mut built = IndexView::empty(old.spec.clone());
+                match files.quantizer(*index, quantizer) {
+                    Ok((trained, calibration)) => {
+                        built.quantizers.push(trained);
+                        built.calibration = calibration;
+                        let present: HashSet<SegmentId> = view.segments.iter().map(SegmentView::id).collect();
+                        for (segment, code_files) in codes.iter().filter(|(segment, _)| present.contains(segment)) {
+                            attach(files, &mut built, *table, *index, *segment, code_files);
+                        }
+                    }
+                    // Derived data: without it the search is exact, and the index is built again.
+                    Err(error) => tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt"),
+                }
+                view.indexes.insert(*index, Arc::new(built));
+                let sealed = &view.sealed_files;
+                let codes = codes.iter().filter(|(segment, _)| sealed.contains_key(segment)).cloned().collect();
+                view.index_files.insert(*index, IndexManifest { quantizer: Some(quantizer.clone()), codes });
+            }
+        }
+        Ok(())
+    }
+
+    fn change_catalog(&mut self, change: &Change, writer: Option<&mut RowWriter<'_>>) -> Result<(), ApplyError> {
+        match change {
+            Change::DropTable(id) => {
+                if let (Some(writer), Some(table)) = (writer, self.catalog.table_by_id(*id)) {
+                    writer.drop_rows(table, &RowWriter::indexes(&self.catalog, *id));
+                }
+                Arc::make_mut(&mut self.tables).remove(id);
+                let owned: Vec<SequenceId> = self
+                    .catalog
+                    .sequences()
+                    .filter(|sequence| sequence.owner.is_some_and(|(table, _)| table == *id))
+                    .map(|sequence| sequence.id)
+                    .collect();
+                for sequence in owned {
+                    Arc::make_mut(&mut self.sequences).remove(&sequence);
+                }
+            }
+            Change::PutIndex(index) => match &index.kind {
+                IndexKind::Vector { spec, .. } => {
+                    let view = self.table_mut(index.table);
+                    if !view.indexes.contains_key(&index.id) {
+                        view.indexes.insert(index.id, Arc::new(IndexView::empty(Arc::new(spec.clone()))));
+                    }
+                }
+                IndexKind::Btree { .. } => {
+                    if let (Some(writer), None) = (writer, self.catalog.index_by_id(index.id)) {
+                        if let Some(table) = self.catalog.table_by_id(index.table) {
+                            writer.fill_index(table, index)?;
+                        }
+                    }
+                }
+            },
+            Change::DropIndex(id) => {
+                if let Some(index) = self.catalog.index_by_id(*id).cloned() {
+                    match &index.kind {
+                        IndexKind::Vector { .. } => {
+                            let view = self.table_mut(index.table);
+                            view.indexes.remove(id);
+                            view.index_files.remove(id);
+                        }
+                        IndexKind::Btree { .. } => {
+                            if let Some(writer) = writer {
+                                writer.batch.drop_index(*id);
+                            }
+                        }
+                    }
+                }
+            }
+            Change::DropSequence(id) => {
+                Arc::make_mut(&mut self.sequences).remove(id);
+            }
+            Change::PutTable(table) => {
+                self.table_mut(table.id);
+            }
+            Change::PutSequence(_) => {}
+        }
+        Arc::make_mut(&mut self.catalog).apply(change);
+        Ok(())
+    }
+
+    /// Puts one sealed segment in the place of its inputs. A row of it is live if it still is in one of them.
+    fn seal(
+        &mut self,
+        table: TableId,
+        inputs: &[SegmentId],
+        output: &Option<(SegmentId, crate::segment::SegmentFiles)>,
+        codes: &[(IndexId, IndexFiles)],
+        files: &SegmentStore,
+    ) -> Result<(), ApplyError> {
+        let Some(view) = self.tables.get(&table) else { return Ok(()) };
+        let Some(place) = view.segments.iter().position(|segment| inputs.contains(&segment.id())) else {
+            // Truncated meanwhile: nothing is left to replace.
+            return Ok(());
+        };
+        let mut sealed = None;
+        if let Some((id, output_files)) = output {
+            let segment = files.sealed(table, *id, output_files)?;
+            let mut live: BTreeMap<RowId, bool> = BTreeMap::new();
+            for input in view.segments.iter().filter(|segment| inputs.contains(&segment.id())) {
+                for ordinal in (0..input.len()).filter(|&ordinal| !input.dead.contains(ordinal)) {
+                    live.insert(input.row_id(ordinal), input.overridden.contains(ordinal));
+                }
+            }
+            let (mut dead, mut overridden) = (Bits::default(), Bits::default());
+            for ordinal in 0..segment.len() {
+                match live.get(&segment.row_id(ordinal)) {
+                    None => {
+                        dead.insert(ordinal);
+                    }
+                    Some(true) => {
+                        overridden.insert(ordinal);
+                    }
+                    Some(false) => {}
+                }
+            }
+            sealed = Some(SegmentView { segment: Segment::Sealed(segment), dead, overridden });
+            self.next_segment = self.next_segment.max(id + 1);
+        }
+        let view = self.table_mut(table);
+        if let Some(sealed) = sealed {
+            view.segments[place] = sealed;
+        }
+        let output_id = output.as_ref().map(|(id, _)| *id);
+        view.sealed_files.retain(|segment, _| !inputs.contains(segment));
+        if let Some((id, output_files)) = output {
+            view.sealed_files.insert(*id, output_files.clone());
+        }
+        for (index, index_files) in &mut view.index_files {
+            index_files.codes.retain(|(segment, _)| !inputs.contains(segment));
+            if let (Some(id), Some((_, code_files))) = (output_id, codes.iter().find(|(of, _)| of == index)) {
+                index_files.codes.push((id, code_files.clone()));
+            }
+        }
+        let mut at = 0;
+        view.segments.retain(|segment| {
+            let keep = (at == place && output_id.is_some()) || !inputs.contains(&segment.id());
+            at += 1;
+            keep
+        });
+        for (index, index_view) in &mut view.indexes {
+            let index_view = Arc::make_mut(index_view);
+            index_view.segments.retain(|segment, _| !inputs.contains(segment) || Some(*segment) == output_id);
+            if let (Some(id), Some((_, code_files))) = (output_id, codes.iter().find(|(of, _)| of == index)) {
+                attach(files, index_view, table, *index, id, code_files);
+            }
+        }
+        Ok(())
+    }
+
+    fn table_mut(&mut self, table: TableId) -> &mut TableView {
+        Arc::make_mut(Arc::make_mut(&mut self.tables).entry(table).or_default())
+    }
+}
+
+fn known<'a>(catalog: &'a Catalog, lsn: u64, table: TableId) -> Result<&'a Arc<Table>, ApplyError> {
+    catalog.table_by_id(table).ok_or_else(|| ApplyError::Missing { lsn, what: format!("table {table}") })
+}
+
+/// Gives a segment's codes to an index; codes that cannot be read are left out: they are derived.
+fn attach(
+    files: &SegmentStore,
+    view: &mut IndexView,
+    table: TableId,
+    index: IndexId,
+    segment: SegmentId,
+    code_files: &IndexFiles,
+) {
+    match files.codes(table, segment, index, code_files, view) {
+        Ok(codes) => {
+            view.segments.insert(segment, codes);
+        }
+        Err(error) => {
+            tracing::warn!(index, segment, %error, "the codes of a segment cannot be read; it is searched exactly");
+        }
+    }
+}
+
+/// Adds a row's vectors to the mutable segment.
+fn append(view: &mut TableView, table: &Table, row: RowId, values: &Row) -> Result<(), ApplyError> {
+    let Some(SegmentView { segment: Segment::Mutable { segment, len }, .. }) = view.segments.last_mut() else {
+        return Ok(());
+    };
+    let vectors: smallvec::SmallVec<[Option<&[f32]>; 4]> = segment
+        .columns()
+        .iter()
+        .map(|column| match values.get(column.id as usize - 1) {
+            Some(Datum::Vector(vector)) => Some(&vector[..]),
+            _ => None,
+        })
+        .collect();
+    debug_assert!(table.has_vectors());
+    segment.append(row, &vectors)?;
+    *len += 1;
+    Ok(())
+}
+
+/// Collects the RocksDB side of one commit.
+struct RowWriter<'a> {
+    lsn: u64,
+    store: &'a Store,
+    /// Removals of keys go before all additions, so that two rows may trade keys in one commit.
+    batch: Batch,
+    additions: Vec<Addition>,
+    /// Keys of rows committed before, for an index this commit makes.
+    filled: BTreeSet<(IndexId, RowId, IndexKey)>,
+    /// Rows this very commit wrote, which the store does not show yet.
+    written: BTreeMap<(TableId, RowId), Option<Row>>,
+    dropped: HashSet<TableId>,
+}
+
+enum Addition {
+    Unique(IndexId, Vec<u8>, RowId),
+    Entry(IndexId, Vec<u8>, RowId),
+}
+
+impl<'a> RowWriter<'a> {
+    fn new(lsn: u64, store: &'a Store) -> Self {
+        Self {
+            lsn,
+            store,
+            batch: Batch::new(),
+            additions: Vec::new(),
+            filled: BTreeSet::new(),
+            written: BTreeMap::new(),
+            dropped: HashSet::new(),
+        }
+    }
+
+    fn indexes(catalog: &Catalog, table: TableId) -> Vec<Arc<Index>> {
+        catalog.indexes_of(table).filter(|index| matches!(index.kind, IndexKind::Btree { .. })).cloned().collect()
+    }
+
+    fn put(&mut self, table: &Table, row: RowId, values: &Row) {
+        let stored = values
+            .iter()
+            .zip(&table.columns)
+            .map(|(value, column)| if column.ty.is_vector() { Datum::Null } else { value.clone() })
+            .collect();
+        self.batch.put_row(table.id, row, &StoredRow { version: self.lsn, values: stored });
+    }
+
+    fn insert(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId, values: &Row) {
+        self.put(table, row, values);
+        self.add_keys(indexes, row, values);
+    }
+
+    fn update(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId, values: &Row) -> Result<(), ApplyError> {
+        if !indexes.is_empty() {
+            if let Some(old) = self.old(table, row)? {
+                self.remove_keys(indexes, row, &old);
+            }
+        }
+        self.insert(table, indexes, row, values);
+        self.written.insert((table.id, row), Some(values.clone()));
+        Ok(())
+    }
+
+    fn delete(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId) -> Result<(), ApplyError> {
+        if !indexes.is_empty() {
+            if let Some(old) = self.old(table, row)? {
+                self.remove_keys(indexes, row, &old);
+            }
+        }
+        self.batch.delete_row(table.id, row);
+        self.written.insert((table.id, row), None);
+        Ok(())
+    }
+
+    fn old(&self, table: &Table, row: RowId) -> Result<Option<Row>, ApplyError> {
+        if let Some(written) = self.written.get(&(table.id, row)) {
+            return Ok(written.clone());
+        }
+        if self.dropped.contains(&table.id) {
+            return Ok(None);
+        }
+        Ok(self.store.row(table.id, row)?.map(|stored| {
+            let mut values = stored.values;
+            values.resize(table.columns.len(), Datum::Null);
+            values.into()
+        }))
+    }
+
+    fn add_keys(&mut self, indexes: &[Arc<Index>], row: RowId, values: &Row) {
+        for index in indexes {
+            let Some(encoded) = index_key(index, values) else { continue };
+            self.additions.push(match encoded {
+                IndexKey::Unique(key) => Addition::Unique(index.id, key, row),
+                IndexKey::Entry(key) => Addition::Entry(index.id, key, row),
+            });
+        }
+    }
+
+    fn remove_keys(&mut self, indexes: &[Arc<Index>], row: RowId, values: &Row) {
+        for index in indexes {
+            let Some(encoded) = index_key(index, values) else { continue };
+            match &encoded {
+                IndexKey::Unique(key) => self.batch.delete_unique(index.id, key),
+                IndexKey::Entry(key) => self.batch.delete_entry(index.id, key, row),
+            }
+            if !self.filled.is_empty() {
+                self.filled.remove(&(index.id, row, encoded));
+            }
+        }
+    }
+
+    fn drop_rows(&mut self, table: &Table, indexes: &[Arc<Index>]) {
+        self.batch.drop_table(table.id);
+        for index in indexes {
+            self.batch.drop_index(index.id);
+        }
+        self.dropped.insert(table.id);
+        self.written.retain(|(of, _), _| *of != table.id);
+        let dropped: HashSet<IndexId> = indexes.iter().map(|index| index.id).collect();
+        self.additions.retain(|addition| match addition {
+            Addition::Unique(index, ..) | Addition::Entry(index, ..) => !dropped.contains(index),
+        });
+    }
+
+    /// Enters every row committed before into a new index. Rows of this commit follow as its own operations.
+    fn fill_index(&mut self, table: &Table, index: &Index) -> Result<(), ApplyError> {
+        if self.dropped.contains(&table.id) {
+            return Ok(());
+        }
+        for item in self.store.snapshot().scan_rows(table.id, ..) {
+            let (row, stored) = item?;
+            if self.written.contains_key(&(table.id, row)) {
+                continue;
+            }
+            let mut values = stored.values;
+            values.resize(table.columns.len(), Datum::Null);
+            if let Some(encoded) = index_key(index, &values) {
+                self.filled.insert((index.id, row, encoded));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Batch {
+        for (index, row, encoded) in self.filled {
+            match encoded {
+                IndexKey::Unique(key) => self.batch.put_unique(index, &key, row),
+                IndexKey::Entry(key) => self.batch.put_entry(index, &key, row),
+            }
+        }
+        for addition in self.additions {
+            match addition {
+                Addition::Unique(index, key, row) => self.batch.put_unique(index, &key, row),
+                Addition::Entry(index, key, row) => self.batch.put_entry(index, &key, row),
+            }
+        }
+        self.batch
+    }
+}
+
+/// A row's key in an index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IndexKey {
+    /// In a unique index, all columns not NULL: no other row may have it.
+    Unique(Vec<u8>),
+    /// Anything else: many rows may share it.
+    Entry(Vec<u8>),
+}
+
+/// The key of a row in a btree index; `None` for a vector index.
+///
+/// A row with a NULL among its key columns is in a unique index as an entry: NULLs are distinct.
+pub fn index_key(index: &Index, values: &[Datum]) -> Option<IndexKey> {
+    let positions = index.key_positions()?;
+    let datums: smallvec::SmallVec<[Datum; 4]> =
+        positions.map(|position| values.get(position).cloned().unwrap_or(Datum::Null)).collect();
+    let mut encoded = Vec::with_capacity(16);
+    key::encode_key(&datums, &mut encoded);
+    let unique = index.is_unique() && !datums.iter().any(Datum::is_null);
+    Some(if unique { IndexKey::Unique(encoded) } else { IndexKey::Entry(encoded) })
+}

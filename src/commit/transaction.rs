@@ -1,0 +1,461 @@
+//! A transaction: the view of its statement, its overlay, its locks; and the checks each row passes.
+//!
+//! READ COMMITTED: each statement takes the newest view. A writing statement locks the rows it found; if one was
+//! changed since the view, [`Transaction::refresh`] takes a new view and the statement runs again with its locks.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lodedb_sql::error::Result;
+use lodedb_sql::{Datum, SqlError, SqlState};
+
+use super::apply::{IndexKey, index_key};
+use super::locks::{Acquired, LockError, LockMode, LockTarget, TxId, Wait};
+use super::overlay::{Mark, Overlay};
+use super::record::Op;
+use super::view::{Reader, ScannedRow};
+use super::{FIRST_PROVISIONAL_ROW, ReadView, Row, RowId};
+use crate::catalog::{Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
+use crate::db::engine::Engine;
+
+/// How many row and key locks a transaction takes in one table before it asks for the whole table.
+const ESCALATION_LOCKS: usize = 4096;
+
+/// What became of the rows a statement wants to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsLocked {
+    /// They are locked, and as the statement's view shows them.
+    Unchanged,
+    /// They are locked, and one was changed or deleted since: the statement must run again on a fresh view.
+    Changed,
+}
+
+/// What became of a row to insert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is in, with this provisional id.
+    Row(RowId),
+    /// Another row has its key.
+    Conflict {
+        /// The unique index.
+        index: IndexId,
+        /// The row that has the key.
+        row: RowId,
+    },
+}
+
+/// How long to wait for locks.
+#[derive(Clone, Copy, Debug)]
+pub struct LockTimeouts {
+    /// When to look for a deadlock.
+    pub deadlock: Duration,
+    /// When to give up.
+    pub lock: Option<Duration>,
+}
+
+impl Default for LockTimeouts {
+    fn default() -> Self {
+        Self { deadlock: Duration::from_secs(1), lock: None }
+    }
+}
+
+/// An open transaction.
+#[derive(Debug)]
+pub struct Transaction {
+    engine: Arc<Engine>,
+    id: TxId,
+    view: Arc<ReadView>,
+    overlay: Arc<Overlay>,
+    mark: Mark,
+    locks_taken: std::collections::BTreeMap<TableId, usize>,
+    /// Tables this transaction holds alone, so that it needs no locks within them.
+    escalated: HashSet<TableId>,
+    timeouts: LockTimeouts,
+}
+
+impl Transaction {
+    /// Begins, on the newest view.
+    pub fn begin(engine: Arc<Engine>) -> Self {
+        let (id, view) = (engine.locks.begin(), engine.view());
+        let overlay = Arc::new(Overlay::default());
+        let mark = overlay.mark();
+        Self {
+            engine,
+            id,
+            view,
+            overlay,
+            mark,
+            locks_taken: Default::default(),
+            escalated: HashSet::new(),
+            timeouts: LockTimeouts::default(),
+        }
+    }
+
+    /// The database it works on.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Sets how long its statements wait for locks.
+    pub fn set_timeouts(&mut self, timeouts: LockTimeouts) {
+        self.timeouts = timeouts;
+    }
+
+    /// A statement begins: it reads the newest view, and what it changes can be undone by itself.
+    pub fn start_statement(&mut self) {
+        self.view = self.engine.view();
+        self.mark = self.overlay.mark();
+    }
+
+    /// Undoes what the statement changed; its locks stay.
+    pub fn rollback_statement(&mut self) {
+        let mark = self.mark;
+        if self.overlay.mark() != mark {
+            Arc::make_mut(&mut self.overlay).rollback_to(mark);
+        }
+    }
+
+    /// Takes a fresh view for another run of the statement.
+    pub fn refresh(&mut self) {
+        self.rollback_statement();
+        self.view = self.engine.view();
+    }
+
+    /// What the statement reads.
+    pub fn reader(&self) -> Reader {
+        Reader { view: self.view.clone(), overlay: self.overlay.clone() }
+    }
+
+    /// Whether it changed anything.
+    pub fn has_changes(&self) -> bool {
+        !self.overlay.is_empty()
+    }
+
+    /// Locks a table. If it had to wait, the view is a fresh one afterwards.
+    pub async fn lock_table(&mut self, table: TableId, mode: LockMode) -> Result<()> {
+        let target = LockTarget::Table(table);
+        if self.engine.locks.try_acquire(self.id, &target, mode) {
+            return Ok(());
+        }
+        if self.acquire(target, mode).await? == Acquired::Waited {
+            self.view = self.engine.view();
+        }
+        Ok(())
+    }
+
+    /// Locks a name against being created twice.
+    pub async fn lock_name(&mut self, name: &str) -> Result<()> {
+        if self.acquire(LockTarget::Key(0, name.as_bytes().into()), LockMode::AccessExclusive).await? == Acquired::Waited {
+            self.view = self.engine.view();
+        }
+        Ok(())
+    }
+
+    async fn acquire(&self, target: LockTarget, mode: LockMode) -> Result<Acquired> {
+        let wait = Wait::Block { deadlock_timeout: self.timeouts.deadlock, lock_timeout: self.timeouts.lock };
+        self.engine.locks.acquire(self.id, target, mode, wait).await.map_err(lock_error)
+    }
+
+    /// Takes the whole table once a statement has taken many locks in it, if nobody else is writing there.
+    fn escalate(&mut self, table: TableId, more: usize) -> bool {
+        if self.escalated.contains(&table) {
+            return true;
+        }
+        let taken = self.locks_taken.entry(table).or_default();
+        *taken += more;
+        if *taken >= ESCALATION_LOCKS {
+            *taken = 0;
+            if self.engine.locks.try_acquire(self.id, &LockTarget::Table(table), LockMode::ShareRowExclusive) {
+                self.escalated.insert(table);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Locks rows for writing and says whether one of them is not what the statement's view shows.
+    ///
+    /// `rows`: ids with the versions read.
+    pub async fn lock_rows(&mut self, table: &Arc<Table>, rows: &[(RowId, u64)]) -> Result<RowsLocked> {
+        for &(row, _) in rows.iter().filter(|(row, _)| *row < FIRST_PROVISIONAL_ROW) {
+            if self.escalate(table.id, 1) {
+                break;
+            }
+            let target = LockTarget::Row(table.id, row);
+            if !self.engine.locks.try_acquire(self.id, &target, LockMode::Exclusive) {
+                self.acquire(target, LockMode::Exclusive).await?;
+            }
+        }
+        let newest = self.engine.view();
+        if newest.lsn == self.view.lsn {
+            return Ok(RowsLocked::Unchanged);
+        }
+        for &(row, version) in rows.iter().filter(|(row, version)| *row < FIRST_PROVISIONAL_ROW && *version != 0) {
+            let current = newest.rows.version(table.id, row).map_err(crate::db::error::store_error)?;
+            if current != Some(version) {
+                return Ok(RowsLocked::Changed);
+            }
+        }
+        Ok(RowsLocked::Unchanged)
+    }
+
+    /// The newest committed form of a row, or this transaction's own. Meant for a row that is locked.
+    pub async fn latest_row(&mut self, table: &Table, row: RowId) -> Result<Option<ScannedRow>> {
+        Reader { view: self.engine.view(), overlay: self.overlay.clone() }.row(table, row)
+    }
+
+    fn overlay_mut(&mut self) -> &mut Overlay {
+        Arc::make_mut(&mut self.overlay)
+    }
+
+    /// The btree indexes of a table, this transaction's own included.
+    fn btree_indexes(&self, table: TableId) -> Vec<Arc<Index>> {
+        let catalog = self.overlay.catalog(&self.view.catalog);
+        catalog.indexes_of(table).filter(|index| matches!(index.kind, IndexKind::Btree { .. })).cloned().collect()
+    }
+
+    /// Locks a key and gives the row that has it, if any other than `except` does.
+    async fn claim_key(&mut self, table: TableId, index: IndexId, key: &[u8], except: Option<RowId>) -> Result<Option<RowId>> {
+        if !self.escalate(table, 1) {
+            let target = LockTarget::Key(index, key.into());
+            if !self.engine.locks.try_acquire(self.id, &target, LockMode::Exclusive) {
+                self.acquire(target, LockMode::Exclusive).await?;
+            }
+        }
+        let newest = Reader { view: self.engine.view(), overlay: self.overlay.clone() };
+        Ok(newest.unique(table, index, key)?.filter(|&row| Some(row) != except))
+    }
+
+    /// Inserts a row, unless another one has one of its keys.
+    pub async fn insert(&mut self, table: &Arc<Table>, row: Row) -> Result<Inserted> {
+        let indexes = self.btree_indexes(table.id);
+        self.insert_with(table, &indexes, row).await
+    }
+
+    async fn insert_with(&mut self, table: &Arc<Table>, indexes: &[Arc<Index>], row: Row) -> Result<Inserted> {
+        let keys: smallvec::SmallVec<[(IndexId, IndexKey); 4]> =
+            indexes.iter().filter_map(|index| Some((index.id, index_key(index, &row)?))).collect();
+        for (index, key) in &keys {
+            if let IndexKey::Unique(key) = key {
+                if let Some(row) = self.claim_key(table.id, *index, key, None).await? {
+                    return Ok(Inserted::Conflict { index: *index, row });
+                }
+            }
+        }
+        let overlay = self.overlay_mut();
+        let id = overlay.insert(table.id, row);
+        for (index, key) in keys {
+            match key {
+                IndexKey::Unique(key) => overlay.set_key(index, key, Some(id)),
+                IndexKey::Entry(key) => overlay.set_entry(index, key, id, true),
+            }
+        }
+        Ok(Inserted::Row(id))
+    }
+
+    /// Inserts rows; the first key that another row has is an error.
+    pub async fn insert_many(&mut self, table: &Arc<Table>, rows: Vec<Row>) -> Result<()> {
+        let indexes = self.btree_indexes(table.id);
+        for row in rows {
+            if let Inserted::Conflict { index, .. } = self.insert_with(table, &indexes, row.clone()).await? {
+                return Err(self.unique_violation(table, index, &row));
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a row that is locked. `old` is what it was, vectors included.
+    pub async fn update(&mut self, table: &Arc<Table>, id: RowId, old: &Row, new: Row) -> Result<()> {
+        let mut changes = Vec::new();
+        for index in self.btree_indexes(table.id) {
+            let (Some(before), Some(after)) = (index_key(&index, old), index_key(&index, &new)) else { continue };
+            if before == after {
+                continue;
+            }
+            if let IndexKey::Unique(key) = &after {
+                if self.claim_key(table.id, index.id, key, Some(id)).await?.is_some() {
+                    return Err(self.unique_violation(table, index.id, &new));
+                }
+            }
+            changes.push((index.id, before, after));
+        }
+        let moved = table.visible_columns().any(|(at, column)| column.ty.is_vector() && old.get(at) != new.get(at));
+        let overlay = self.overlay_mut();
+        for (index, before, after) in changes {
+            match before {
+                IndexKey::Unique(key) => overlay.set_key(index, key, None),
+                IndexKey::Entry(key) => overlay.set_entry(index, key, id, false),
+            }
+            match after {
+                IndexKey::Unique(key) => overlay.set_key(index, key, Some(id)),
+                IndexKey::Entry(key) => overlay.set_entry(index, key, id, true),
+            }
+        }
+        overlay.put(table.id, id, new, moved);
+        Ok(())
+    }
+
+    /// Removes a row that is locked. `old` is what it was.
+    pub fn delete(&mut self, table: &Arc<Table>, id: RowId, old: &Row) -> Result<()> {
+        let keys: Vec<(IndexId, IndexKey)> = self
+            .btree_indexes(table.id)
+            .iter()
+            .filter_map(|index| Some((index.id, index_key(index, old)?)))
+            .collect();
+        let overlay = self.overlay_mut();
+        for (index, key) in keys {
+            match key {
+                IndexKey::Unique(key) => overlay.set_key(index, key, None),
+                IndexKey::Entry(key) => overlay.set_entry(index, key, id, false),
+            }
+        }
+        overlay.delete(table.id, id);
+        Ok(())
+    }
+
+    /// Removes every row of a table that is locked exclusively.
+    pub fn truncate(&mut self, table: TableId) {
+        let indexes = self.btree_indexes(table);
+        let overlay = self.overlay_mut();
+        overlay.truncate(table);
+        overlay.forget_keys(&indexes.iter().map(|index| index.id).collect::<Vec<_>>());
+    }
+
+    /// Changes what exists.
+    pub fn change_catalog(&mut self, change: Change) {
+        self.overlay_mut().change_catalog(change);
+    }
+
+    /// Notes the value a sequence gave to this transaction.
+    pub fn advance_sequence(&mut self, sequence: SequenceId, value: i64) {
+        self.overlay_mut().advance_sequence(sequence, value);
+    }
+
+    /// Effects that come with the commit besides rows: an index that was built.
+    pub fn attach(&mut self, op: Op) {
+        self.overlay_mut().attach(op);
+    }
+
+    /// Enters rows into an index this transaction makes: keys, rows, whether the key is unique.
+    pub fn enter_keys(&mut self, index: IndexId, entries: Vec<(Vec<u8>, RowId, bool)>) {
+        let overlay = self.overlay_mut();
+        for (key, row, unique) in entries {
+            if unique {
+                overlay.set_key(index, key, Some(row));
+            } else {
+                overlay.set_entry(index, key, row, true);
+            }
+        }
+    }
+
+    /// `23505`: a row has a key that another one has.
+    pub fn unique_violation(&self, table: &Table, index: IndexId, row: &[Datum]) -> SqlError {
+        let catalog = self.overlay.catalog(&self.view.catalog);
+        match catalog.index_by_id(index) {
+            Some(index) => self.unique_violation_of(table, index, row),
+            None => SqlError::new(SqlState::UniqueViolation, "duplicate key value violates unique constraint"),
+        }
+    }
+
+    /// As [`Self::unique_violation`], of an index that need not be in the catalog.
+    pub fn unique_violation_of(&self, table: &Table, index: &Index, row: &[Datum]) -> SqlError {
+        let positions: Vec<usize> = index.key_positions().into_iter().flatten().collect();
+        let names: Vec<&str> = positions.iter().map(|&at| table.columns[at].name.as_str()).collect();
+        let values: Vec<String> = positions
+            .iter()
+            .map(|&at| crate::db::error::shown(&row[at], table.columns[at].ty.ty))
+            .collect();
+        SqlError::new(
+            SqlState::UniqueViolation,
+            format!("duplicate key value violates unique constraint \"{}\"", index.name),
+        )
+        .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+        .with_table(&table.name)
+        .with_constraint(&index.name)
+    }
+
+    /// Commits: durable, applied and published when it returns; then the locks are free.
+    pub async fn commit(mut self) -> Result<()> {
+        let overlay = std::mem::take(&mut self.overlay);
+        if overlay.is_empty() {
+            return Ok(());
+        }
+        let ops = self.ops(&overlay);
+        drop(overlay);
+        let engine = self.engine.clone();
+        let files: Vec<u64> = ops.iter().flat_map(crate::compaction::jobs::file_ids).collect();
+        // The commit goes on if this future is dropped; the locks must outlive it, so they travel along.
+        let committing = tokio::spawn(async move {
+            let result = engine.committer.commit(ops).await;
+            for id in files {
+                engine.segment_ids.settle(id);
+            }
+            drop(self);
+            result
+        });
+        match committing.await {
+            Ok(result) => result.map(|_| ()),
+            Err(error) => Err(SqlError::internal(error)),
+        }
+    }
+
+    /// The net effects of the overlay, in the order they are applied.
+    fn ops(&self, overlay: &Overlay) -> Vec<Op> {
+        let catalog = overlay.catalog(&self.view.catalog);
+        let mut ops: Vec<Op> = overlay.changes().iter().cloned().map(Op::Catalog).collect();
+        for change in overlay.changes() {
+            if let Change::PutTable(table) = change {
+                let before = self.view.catalog.table_by_id(table.id).map(|table| table.vector_columns());
+                let after = catalog.table_by_id(table.id).map(|table| table.vector_columns()).unwrap_or_default();
+                if !after.is_empty() && before.as_ref() != Some(&after) {
+                    ops.push(Op::Freeze { table: table.id, segment: self.engine.next_segment() });
+                }
+            }
+        }
+        for id in overlay.tables().filter(|&id| catalog.table_by_id(id).is_some()) {
+            let is_new = self.view.catalog.table_by_id(id).is_none();
+            if overlay.is_truncated(id) && !is_new {
+                ops.push(Op::Truncate { table: id });
+                if catalog.table_by_id(id).is_some_and(|table| table.has_vectors()) {
+                    ops.push(Op::Freeze { table: id, segment: self.engine.next_segment() });
+                }
+            }
+            for (row, change) in overlay.changed(id) {
+                ops.push(match change {
+                    super::RowChange::Put { values, moved } => {
+                        Op::Update { table: id, row, values: values.clone(), moved: *moved }
+                    }
+                    super::RowChange::Deleted => Op::Delete { table: id, row },
+                });
+            }
+            let rows: Vec<Row> = overlay.inserted(id).map(|(_, row)| row.clone()).collect();
+            // One operation is decoded as one piece: keep the pieces small.
+            for rows in rows.chunks(4096) {
+                ops.push(Op::Insert { table: id, rows: rows.to_vec() });
+            }
+        }
+        ops.extend(overlay.sequences().map(|(id, value)| Op::Sequence { id, value: Some(value) }));
+        ops.extend(overlay.attached().iter().cloned());
+        ops
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        for id in self.overlay.attached().iter().flat_map(crate::compaction::jobs::file_ids) {
+            self.engine.segment_ids.settle(id);
+        }
+        self.engine.locks.release_all(self.id);
+    }
+}
+
+fn lock_error(error: LockError) -> SqlError {
+    match error {
+        LockError::Deadlock(detail) => SqlError::new(SqlState::DeadlockDetected, "deadlock detected")
+            .with_detail(detail)
+            .with_hint("See server log for query details."),
+        LockError::NotAvailable => SqlError::new(SqlState::LockNotAvailable, "could not obtain lock"),
+        LockError::Timeout => SqlError::new(SqlState::LockNotAvailable, "canceling statement due to lock timeout"),
+    }
+}

@@ -1,0 +1,82 @@
+//! What to do next: a pure function of a view's metadata.
+
+use crate::catalog::{IndexId, TableId};
+use crate::commit::{ReadView, TableView};
+use crate::db::options::Options;
+use crate::segment::{Segment, SegmentId};
+
+/// A job of the background thread.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Job {
+    /// The mutable segment is large: end it and begin another.
+    Freeze(TableId),
+    /// Write a frozen segment out, sorted, with its codes.
+    Seal(TableId, SegmentId),
+    /// Train an index on what there is now, and encode every sealed segment.
+    BuildIndex(TableId, IndexId),
+    /// Make one sealed segment of several.
+    Merge(TableId, Vec<SegmentId>),
+}
+
+/// The most urgent job, if any.
+pub fn choose_job(view: &ReadView, options: &Options) -> Option<Job> {
+    let tables = || view.tables.iter().filter(|(id, _)| view.catalog.table_by_id(**id).is_some());
+    tables()
+        .find_map(|(&id, table)| choose_seal(id, table))
+        .or_else(|| tables().find_map(|(&id, table)| choose_freeze(id, table, options)))
+        .or_else(|| tables().find_map(|(&id, table)| choose_build(id, table, options)))
+        .or_else(|| tables().find_map(|(&id, table)| choose_merge(id, table, options)))
+}
+
+/// A segment is frozen when another mutable one follows it.
+fn choose_seal(id: TableId, table: &TableView) -> Option<Job> {
+    let (_, before) = table.segments.split_last()?;
+    before
+        .iter()
+        .find(|segment| matches!(segment.segment, Segment::Mutable { .. }))
+        .map(|segment| Job::Seal(id, segment.id()))
+}
+
+fn choose_freeze(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
+    match &table.segments.last()?.segment {
+        Segment::Mutable { segment, len } if *len > 0 && segment.bytes() >= options.seal_bytes => Some(Job::Freeze(id)),
+        _ => None,
+    }
+}
+
+/// An index is trained when there are rows enough, again when there are four times as many, and encoded anew
+/// when a sealed segment lacks its codes.
+fn choose_build(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
+    let sealed_rows: u64 = sealed(table).map(|segment| u64::from(segment.len())).sum();
+    table.indexes.iter().find_map(|(&index, view)| {
+        let wanted = match view.quantizers.last() {
+            None => sealed_rows >= options.train_rows,
+            Some(quantizer) => {
+                sealed_rows >= quantizer.trained_rows().saturating_mul(4).max(options.train_rows)
+                    || sealed(table).any(|segment| !view.segments.contains_key(&segment.id()))
+            }
+        };
+        wanted.then_some(Job::BuildIndex(id, index))
+    })
+}
+
+/// Too many segments: the smaller half of them become one. Rows move a logarithmic number of times.
+fn choose_merge(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
+    let mut sizes: Vec<(u32, SegmentId)> = sealed(table).map(|segment| (segment.len(), segment.id())).collect();
+    if sizes.len() <= options.merge_segments {
+        return None;
+    }
+    sizes.sort_unstable();
+    // Start with the smallest and take the next while it is not much larger than all before it together.
+    let mut total = u64::from(sizes[0].0);
+    let mut take = 1;
+    while take < sizes.len() && (take < 4 || u64::from(sizes[take].0) <= 2 * total) {
+        total += u64::from(sizes[take].0);
+        take += 1;
+    }
+    Some(Job::Merge(id, sizes[..take].iter().map(|(_, id)| *id).collect()))
+}
+
+fn sealed(table: &TableView) -> impl Iterator<Item = &crate::segment::SegmentView> {
+    table.segments.iter().filter(|segment| matches!(segment.segment, Segment::Sealed(_)))
+}

@@ -1,0 +1,128 @@
+//! What happens behind the readers' backs: sealing, training, merging, and checkpoints when the log has grown.
+//!
+//! [`choose`] decides from the metadata of a view, a pure function; [`jobs`] does it. One job runs at a time,
+//! under `Engine::maintenance`; each reads a view, writes new files, and swaps them in with one commit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::db::engine::Engine;
+
+pub mod choose;
+pub mod jobs;
+
+/// How far an index build is, as `pg_stat_progress_create_index` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// The session that asked.
+    pub session: i32,
+    /// The table.
+    pub table: u32,
+    /// The index.
+    pub index: u32,
+    /// What is being done.
+    pub phase: &'static str,
+    /// Rows done in this phase.
+    pub done: u64,
+    /// Rows there are.
+    pub total: u64,
+}
+
+/// The background thread.
+#[derive(Debug)]
+pub struct Worker {
+    signal: Arc<Signal>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    stop: AtomicBool,
+    wake: Condvar,
+    lock: Mutex<()>,
+}
+
+impl Worker {
+    /// Starts the thread, if the options want one.
+    pub fn start(engine: &Arc<Engine>) -> Self {
+        let signal = Arc::new(Signal::default());
+        let thread = engine.options.background.then(|| {
+            let (signal, engine) = (signal.clone(), Arc::downgrade(engine));
+            std::thread::Builder::new().name("lodedb-background".into()).spawn(move || {
+                while !signal.stop.load(Ordering::Acquire) {
+                    let Some(engine) = engine.upgrade() else { return };
+                    let worked = !engine.has_failed() && run_one(&engine, &signal.stop);
+                    drop(engine);
+                    if !worked {
+                        let mut guard = signal.lock.lock();
+                        signal.wake.wait_for(&mut guard, Duration::from_millis(50));
+                    }
+                }
+            })
+        });
+        let thread = match thread.transpose() {
+            Ok(thread) => thread,
+            Err(error) => {
+                tracing::error!(%error, "the background thread did not start; nothing is sealed until a restart");
+                None
+            }
+        };
+        Self { signal, thread: Mutex::new(thread) }
+    }
+
+    /// Ends the thread after the job under way gives up.
+    pub fn stop(&self) {
+        self.signal.stop.store(true, Ordering::Release);
+        self.signal.wake.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("the background thread panicked");
+            }
+        }
+    }
+
+    /// Does all there is to do now, in this thread.
+    pub fn settle(&self, engine: &Arc<Engine>) {
+        let never = AtomicBool::new(false);
+        while !engine.has_failed() && run_one(engine, &never) {}
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Does the most urgent job. Says whether anything was done.
+fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
+    let guard = engine.maintenance.lock();
+    let view = engine.view();
+    if let Some(job) = choose::choose_job(&view, &engine.options) {
+        match jobs::run(engine, &view, &job, stop) {
+            Ok(()) => return true,
+            Err(error) => {
+                if !stop.load(Ordering::Acquire) {
+                    tracing::error!(?job, %error, "a background job failed; it will be tried again");
+                }
+                return false;
+            }
+        }
+    }
+    drop(guard);
+    let grown = {
+        let last = engine.checkpoint.lock();
+        engine.log.size_bytes().saturating_sub(last.log_bytes) > engine.options.checkpoint_log_bytes
+    };
+    if grown {
+        match crate::snapshot::checkpoint::checkpoint(engine) {
+            Ok(()) => return true,
+            Err(error) => tracing::error!(%error, "a checkpoint failed; it will be tried again"),
+        }
+    }
+    false
+}

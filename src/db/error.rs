@@ -1,0 +1,104 @@
+//! The one table from the errors of the rooms to what a client sees, and how values are shown in details.
+
+use std::path::PathBuf;
+
+use lodedb_sql::{Datum, PgType, SqlError, SqlState};
+use lodedb_wal::LogError;
+
+use crate::commit::apply::ApplyError;
+use crate::commit::record::RecordError;
+use crate::segment::SegmentError;
+use crate::snapshot::manifest::ManifestError;
+use crate::store::StoreError;
+
+/// Why a database did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{path} is in use by {holder}; connect to it, or stop it first")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// What the lock file says of the holder.
+        holder: String,
+    },
+    /// The directory holds something else.
+    #[error("{path} is not a LodeDB database: {reason}")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A newer version wrote it.
+    #[error("{path} has format {found}, and this version reads up to {known}: open it with a newer LodeDB")]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The newest format known.
+        known: u32,
+    },
+    /// No generation verifies.
+    #[error("no manifest in {path} verifies: {reasons}")]
+    NoManifest {
+        /// The folder of manifests.
+        path: PathBuf,
+        /// What is wrong with each.
+        reasons: String,
+    },
+    /// The system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Options contradict each other.
+    #[error("invalid options: {0}")]
+    Options(String),
+    /// The processor lacks what this build was compiled for.
+    #[error("this build needs a processor with {0}; rebuild with RUSTFLAGS for this machine")]
+    Processor(&'static str),
+    /// The log is damaged or below what was promised.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A log record makes no sense.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The store is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A segment is damaged.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// A record could not be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A manifest could not be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+/// What a client sees of an error of the store.
+pub fn store_error(error: StoreError) -> SqlError {
+    let state = if error.is_damage() { SqlState::DataCorrupted } else { SqlState::IoError };
+    SqlError::new(state, error.to_string())
+}
+
+/// What a client sees of an error of a segment.
+pub fn segment_error(error: SegmentError) -> SqlError {
+    error.into_sql()
+}
+
+/// A value as DETAIL lines show it.
+pub fn shown(datum: &Datum, ty: PgType) -> String {
+    if datum.is_null() {
+        return "null".into();
+    }
+    let mut text = String::new();
+    lodedb_sql::text::write_text(datum, ty, chrono_tz::UTC, &mut text);
+    text
+}

@@ -1,0 +1,74 @@
+//! How a database is opened: plain data, checked in one place.
+
+use std::time::Duration;
+
+use super::error::OpenError;
+
+/// How a database is opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Memory for the block cache of the row store, in bytes.
+    pub row_cache_bytes: usize,
+    /// Memory queries may use for sorting, joining and grouping, in bytes.
+    pub query_memory_bytes: usize,
+    /// Size of one file of the log, in bytes.
+    pub log_segment_bytes: u64,
+    /// A checkpoint is taken when the log since the last one has grown by this many bytes.
+    pub checkpoint_log_bytes: u64,
+    /// A mutable segment is sealed when its vectors take this many bytes: a flat scan of about a millisecond.
+    pub seal_bytes: usize,
+    /// Sealed segments are merged when a table has more than this many.
+    pub merge_segments: usize,
+    /// A vector index is trained once a table has this many vectors.
+    pub train_rows: u64,
+    /// Whether sealing, training and merging happen by themselves.
+    pub background: bool,
+    /// How long a lock is waited for before deadlocks are looked for.
+    pub deadlock_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            row_cache_bytes: 256 << 20,
+            query_memory_bytes: 2 << 30,
+            log_segment_bytes: 64 << 20,
+            checkpoint_log_bytes: 1 << 30,
+            seal_bytes: 8 << 20,
+            merge_segments: 8,
+            train_rows: 4096,
+            background: true,
+            deadlock_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Options {
+    /// Tiny sizes, so that tests reach the edges.
+    pub fn for_test() -> Self {
+        Self {
+            row_cache_bytes: 8 << 20,
+            query_memory_bytes: 256 << 20,
+            log_segment_bytes: 1 << 20,
+            checkpoint_log_bytes: 4 << 20,
+            seal_bytes: 4096,
+            merge_segments: 4,
+            train_rows: 512,
+            background: true,
+            deadlock_timeout: Duration::from_millis(100),
+        }
+    }
+
+    /// Reports every bad setting at once.
+    pub fn validate(&self) -> Result<(), OpenError> {
+        let checks = [
+            (self.row_cache_bytes < 1 << 20, "row_cache_bytes must be at least 1 MiB"),
+            (self.query_memory_bytes < 16 << 20, "query_memory_bytes must be at least 16 MiB"),
+            (self.log_segment_bytes < 1 << 20, "log_segment_bytes must be at least 1 MiB"),
+            (self.checkpoint_log_bytes < self.log_segment_bytes, "checkpoint_log_bytes must be at least log_segment_bytes"),
+            (self.merge_segments < 2, "merge_segments must be at least 2"),
+        ];
+        let wrong: Vec<&str> = checks.iter().filter(|(bad, _)| *bad).map(|(_, text)| *text).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(OpenError::Options(wrong.join("; "))) }
+    }
+}

@@ -1,0 +1,645 @@
+//! A session: its settings, its transaction, and the statements it runs one after the other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lodedb_sql::error::Result;
+use lodedb_sql::parse::{ParsedStatement, parse};
+use lodedb_sql::statement::{IsolationLevel, Statement, TransactionModes};
+use lodedb_sql::{Datum, PgType, SqlError, SqlState};
+
+use super::clock::now_us;
+use super::engine::{Db, Engine};
+use super::hooks::SessionHooks;
+use super::outcome::{Outcome, Prepared, RowsTag, TransactionStatus};
+use super::settings::{Environment, Settings};
+use crate::commit::locks::LockMode;
+use crate::commit::overlay::Overlay;
+use crate::commit::transaction::LockTimeouts;
+use crate::commit::{Reader, Transaction};
+use crate::query::CancelToken;
+
+/// Who a session is for, and what it asked for at its start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionOptions {
+    /// The role.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// Settings given at the start.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { user: "lodedb".into(), database: "lodedb".into(), parameters: Vec::new() }
+    }
+}
+
+/// Something a client should know that is no error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// `NOTICE` or `WARNING`.
+    pub severity: &'static str,
+    /// What there is to say.
+    pub error: SqlError,
+}
+
+/// The transaction a session is in.
+#[derive(Debug, Default)]
+enum State {
+    /// None.
+    #[default]
+    Idle,
+    /// One that ends with the message or at Sync.
+    Implicit(Box<Transaction>),
+    /// A block that BEGIN opened.
+    Block(Box<Transaction>),
+    /// A block that failed.
+    Failed,
+}
+
+/// A session. It runs one statement at a time.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) db: Db,
+    number: i32,
+    user: String,
+    database: String,
+    state: State,
+    pub(super) settings: Arc<Settings>,
+    defaults: Arc<Settings>,
+    /// The settings as they were before the block, and those of SET LOCAL.
+    block_settings: Option<Arc<Settings>>,
+    local_settings: BTreeMap<String, Option<String>>,
+    read_only: bool,
+    transaction_time_us: i64,
+    pub(super) cancel: CancelToken,
+    notices: Vec<Notice>,
+    reported: Vec<(String, String)>,
+    prepared: HashMap<String, Prepared>,
+    hooks: Arc<SessionHooks>,
+}
+
+impl Session {
+    pub(super) fn new(db: Db, number: i32, options: SessionOptions) -> Result<Self> {
+        let mut settings = Settings::default();
+        settings.set("session_authorization", None)?;
+        for (name, value) in &options.parameters {
+            settings.set(name, Some(value))?;
+        }
+        let settings = Arc::new(settings);
+        let hooks = SessionHooks::new(db.engine().clone());
+        let mut session = Self {
+            db,
+            number,
+            user: options.user,
+            database: options.database,
+            state: State::Idle,
+            defaults: settings.clone(),
+            settings,
+            block_settings: None,
+            local_settings: BTreeMap::new(),
+            read_only: false,
+            transaction_time_us: 0,
+            cancel: CancelToken::new(),
+            notices: Vec::new(),
+            reported: Vec::new(),
+            prepared: HashMap::new(),
+            hooks,
+        };
+        session.reported = session.parameter_status();
+        Ok(session)
+    }
+
+    /// The engine it works on.
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        self.db.engine()
+    }
+
+    /// The number of the session, as `pg_backend_pid()` gives it.
+    pub fn number(&self) -> i32 {
+        self.number
+    }
+
+    /// The settings a client is told of at the start.
+    pub fn parameter_status(&self) -> Vec<(String, String)> {
+        let mut all = self.settings.reported();
+        for (name, value) in &mut all {
+            if name == "session_authorization" && value.is_empty() {
+                value.clone_from(&self.user);
+            }
+        }
+        all
+    }
+
+    /// The settings that changed since the last call, for the client.
+    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        let now = self.parameter_status();
+        if now == self.reported {
+            return Vec::new();
+        }
+        let changed = now.iter().filter(|entry| !self.reported.contains(entry)).cloned().collect();
+        self.reported = now;
+        changed
+    }
+
+    /// What there is to say besides the answer, since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    pub(super) fn notice(&mut self, severity: &'static str, error: SqlError) {
+        self.notices.push(Notice { severity, error });
+    }
+
+    /// The session's time zone.
+    pub fn zone(&self) -> chrono_tz::Tz {
+        self.settings.zone()
+    }
+
+    /// Ends the statement under way when it is told to, from any thread.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    /// Where the session stands.
+    pub fn status(&self) -> TransactionStatus {
+        match self.state {
+            State::Idle | State::Implicit(_) => TransactionStatus::Idle,
+            State::Block(_) => TransactionStatus::InTransaction,
+            State::Failed => TransactionStatus::Failed,
+        }
+    }
+
+    /// Parses a message: any number of statements.
+    pub fn parse(&self, sql: &str) -> Result<Vec<ParsedStatement>> {
+        parse(sql)
+    }
+
+    pub(super) fn environment(&self) -> Arc<Environment> {
+        let now = now_us();
+        Arc::new(Environment {
+            user: self.user.clone(),
+            database: self.database.clone(),
+            session: self.number,
+            zone: self.settings.zone(),
+            transaction_time_us: if self.transaction_time_us == 0 { now } else { self.transaction_time_us },
+            statement_time_us: now,
+            settings: self.settings.clone(),
+            hooks: self.hooks.hooks(),
+        })
+    }
+
+    /// What the next statement reads.
+    pub(super) fn reader(&mut self) -> Reader {
+        match &mut self.state {
+            State::Implicit(tx) | State::Block(tx) => {
+                tx.start_statement();
+                tx.reader()
+            }
+            State::Idle | State::Failed => {
+                Reader { view: self.db.engine().view(), overlay: Arc::new(Overlay::default()) }
+            }
+        }
+    }
+
+    /// The transaction the next statement writes in.
+    pub(super) fn transaction(&mut self) -> Result<&mut Transaction> {
+        if self.read_only {
+            return Err(SqlError::new(
+                SqlState::ReadOnlySqlTransaction,
+                "cannot execute this statement in a read-only transaction",
+            ));
+        }
+        if matches!(self.state, State::Idle | State::Failed) {
+            let tx = Transaction::begin(self.db.engine().clone());
+            self.state = State::Implicit(Box::new(tx));
+        }
+        let timeouts = LockTimeouts {
+            deadlock: Duration::from_millis(match self.settings.duration_ms("deadlock_timeout") {
+                0 | 1000 => self.db.engine().options.deadlock_timeout.as_millis() as u64,
+                set => set,
+            }),
+            lock: Some(self.settings.duration_ms("lock_timeout")).filter(|&ms| ms > 0).map(Duration::from_millis),
+        };
+        let (State::Implicit(tx) | State::Block(tx)) = &mut self.state else {
+            return Err(SqlError::internal("no transaction could be opened"));
+        };
+        tx.set_timeouts(timeouts);
+        Ok(tx)
+    }
+
+    /// Makes a statement ready. `types`: those the client gave for `$1`, `$2`, ...
+    pub async fn prepare(&mut self, statement: ParsedStatement, types: &[Option<PgType>]) -> Result<Prepared> {
+        if matches!(self.state, State::Failed) && !ends_transaction(&statement.statement) {
+            return Err(failed_transaction());
+        }
+        let result = self.prepare_inner(statement, types).await;
+        if result.is_err() {
+            self.statement_failed();
+        }
+        result
+    }
+
+    async fn prepare_inner(&mut self, statement: ParsedStatement, types: &[Option<PgType>]) -> Result<Prepared> {
+        let statement = Arc::new(statement);
+        let mut prepared = Prepared {
+            parameters: Arc::from([]),
+            fields: None,
+            statement: statement.clone(),
+            plan: None,
+        };
+        match &statement.statement {
+            Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
+                self.plan(&mut prepared, types).await?;
+            }
+            Statement::Explain { statement: explained, .. } => {
+                prepared.fields = Some(Arc::from([super::outcome::text_field("QUERY PLAN")]));
+                if let Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) = &**explained {
+                    self.plan(&mut prepared, types).await?;
+                }
+            }
+            Statement::Show(name) => prepared.fields = Some(super::commands::show_fields(name)),
+            Statement::Execute { name, .. } => {
+                prepared.fields = self.prepared_statement(name)?.fields.clone();
+            }
+            other => {
+                if statement.parameter_count > 0 {
+                    return Err(SqlError::new(
+                        SqlState::UndefinedParameter,
+                        format!("{} takes no parameters", other.command_tag()),
+                    ));
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    async fn plan(&mut self, prepared: &mut Prepared, types: &[Option<PgType>]) -> Result<()> {
+        let (reader, environment) = (self.reader(), self.environment());
+        let query = &self.db.engine().query;
+        let plan = query.prepare(&reader, &environment, &prepared.statement, types).await?;
+        prepared.parameters = plan.parameters();
+        prepared.fields = plan.fields();
+        prepared.plan = Some(plan);
+        Ok(())
+    }
+
+    /// The statement with a plan for the catalog as it is now.
+    async fn current(&mut self, prepared: &Prepared) -> Result<Prepared> {
+        let reader = self.reader();
+        let fresh = prepared.plan.as_ref().is_none_or(|plan| plan.is_current(&reader));
+        if fresh {
+            return Ok(prepared.clone());
+        }
+        let types: Vec<Option<PgType>> = prepared.parameters.iter().copied().map(Some).collect();
+        let mut again = prepared.clone();
+        self.plan(&mut again, &types).await?;
+        if again.fields != prepared.fields {
+            return Err(SqlError::new(SqlState::FeatureNotSupported, "cached plan must not change result type"));
+        }
+        Ok(again)
+    }
+
+    /// Runs a statement that was made ready.
+    pub async fn execute(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+        let statement = prepared.statement.clone();
+        if matches!(self.state, State::Failed) && !ends_transaction(&statement.statement) {
+            return Err(failed_transaction());
+        }
+        if self.read_only && !statement.statement.is_read_only() {
+            self.statement_failed();
+            return Err(SqlError::new(
+                SqlState::ReadOnlySqlTransaction,
+                format!("cannot execute {} in a read-only transaction", statement.statement.command_tag()),
+            ));
+        }
+        self.cancel = self.cancel.renewed(self.settings.duration_ms("statement_timeout"));
+        let cancel = self.cancel.clone();
+        let result = or_cancelled(&cancel, self.dispatch(prepared, params)).await;
+        if result.is_err() {
+            self.statement_failed();
+        }
+        result
+    }
+
+    /// Runs a statement without parameters.
+    pub async fn run(&mut self, statement: ParsedStatement) -> Result<Outcome> {
+        let prepared = self.prepare(statement, &[]).await?;
+        if !prepared.parameters.is_empty() {
+            self.statement_failed();
+            return Err(SqlError::new(SqlState::UndefinedParameter, "there is no parameter $1"));
+        }
+        self.execute(&prepared, Vec::new()).await
+    }
+
+    async fn dispatch(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+        match &prepared.statement.statement {
+            Statement::Query(_) => {
+                let current = self.current(prepared).await?;
+                let (Some(plan), Some(fields)) = (&current.plan, &current.fields) else {
+                    return Err(SqlError::internal("a query was not planned"));
+                };
+                let (reader, environment) = (self.reader(), self.environment());
+                let batches =
+                    self.db.engine().query.query(plan, reader, environment, &params, self.cancel.clone()).await?;
+                self.absorb()?;
+                Ok(Outcome::Rows { fields: fields.clone(), batches, tag: RowsTag::Select })
+            }
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => self.write(prepared, &params).await,
+            Statement::Begin { modes, .. } => self.begin(modes, prepared),
+            Statement::Commit => self.commit_block().await,
+            Statement::Rollback => Ok(self.rollback_block()),
+            _ => Box::pin(self.command(prepared, params)).await,
+        }
+    }
+
+    async fn write(&mut self, prepared: &Prepared, params: &[Datum]) -> Result<Outcome> {
+        let current = self.current(prepared).await?;
+        let Some(plan) = current.plan.clone() else {
+            return Err(SqlError::internal("a statement was not planned"));
+        };
+        let (environment, cancel, engine) = (self.environment(), self.cancel.clone(), self.db.engine().clone());
+        let tx = self.transaction()?;
+        tx.start_statement();
+        let outcome = engine.query.write(&plan, tx, environment, params, cancel).await;
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tx.rollback_statement();
+                return Err(error);
+            }
+        };
+        self.absorb()?;
+        Ok(match (outcome.returning, &current.fields) {
+            (Some(batches), Some(fields)) => Outcome::Rows {
+                fields: fields.clone(),
+                batches: Box::pin(futures::stream::iter(batches.into_iter().map(Ok))),
+                tag: RowsTag::Fixed(outcome.tag),
+            },
+            _ => Outcome::Command(outcome.tag),
+        })
+    }
+
+    fn begin(&mut self, modes: &TransactionModes, prepared: &Prepared) -> Result<Outcome> {
+        let tag = prepared.statement.statement.command_tag().to_owned();
+        match std::mem::take(&mut self.state) {
+            State::Block(tx) => {
+                self.state = State::Block(tx);
+                self.notice(
+                    "WARNING",
+                    SqlError::new(SqlState::ActiveSqlTransaction, "there is already a transaction in progress"),
+                );
+                return Ok(Outcome::Command(tag));
+            }
+            // BEGIN within a message of several statements turns what it did so far into a block.
+            State::Implicit(tx) => self.state = State::Block(tx),
+            State::Idle | State::Failed => {
+                self.state = State::Block(Box::new(Transaction::begin(self.db.engine().clone())));
+            }
+        }
+        self.transaction_time_us = now_us();
+        self.block_settings = Some(self.settings.clone());
+        self.read_only = self.settings.is_on("default_transaction_read_only");
+        self.set_modes(modes)?;
+        Ok(Outcome::Command(tag))
+    }
+
+    pub(super) fn set_modes(&mut self, modes: &TransactionModes) -> Result<()> {
+        let level = match modes.isolation {
+            Some(level) => level.name().to_owned(),
+            None => self.settings.get("default_transaction_isolation")?,
+        };
+        if level != IsolationLevel::ReadCommitted.name() && level != IsolationLevel::ReadUncommitted.name() {
+            return Err(SqlError::unsupported(format!("isolation level {}", level.to_uppercase()))
+                .with_hint("READ COMMITTED is what there is so far."));
+        }
+        if let Some(read_only) = modes.read_only {
+            self.read_only = read_only;
+        }
+        Ok(())
+    }
+
+    async fn commit_block(&mut self) -> Result<Outcome> {
+        match std::mem::take(&mut self.state) {
+            State::Idle => {
+                self.notice(
+                    "WARNING",
+                    SqlError::new(SqlState::NoActiveSqlTransaction, "there is no transaction in progress"),
+                );
+                Ok(Outcome::Command("COMMIT".into()))
+            }
+            State::Failed => {
+                self.end_block(false);
+                Ok(Outcome::Command("ROLLBACK".into()))
+            }
+            State::Implicit(tx) | State::Block(tx) => {
+                let result = tx.commit().await;
+                self.end_block(result.is_ok());
+                result.map(|()| Outcome::Command("COMMIT".into()))
+            }
+        }
+    }
+
+    fn rollback_block(&mut self) -> Outcome {
+        match std::mem::take(&mut self.state) {
+            State::Idle => self.notice(
+                "WARNING",
+                SqlError::new(SqlState::NoActiveSqlTransaction, "there is no transaction in progress"),
+            ),
+            State::Failed | State::Implicit(_) | State::Block(_) => self.end_block(false),
+        }
+        Outcome::Command("ROLLBACK".into())
+    }
+
+    /// After a block: SET LOCAL ends, SET is undone by a rollback.
+    fn end_block(&mut self, committed: bool) {
+        if let Some(before) = self.block_settings.take() {
+            if committed {
+                let mut settings = Settings::clone(&self.settings);
+                for (name, value) in std::mem::take(&mut self.local_settings) {
+                    // The value was accepted once, so it is accepted again.
+                    let _ = settings.set(&name, value.as_deref());
+                }
+                self.settings = Arc::new(settings);
+            } else {
+                self.settings = before;
+            }
+        }
+        self.local_settings.clear();
+        self.read_only = false;
+        self.transaction_time_us = 0;
+    }
+
+    /// Changes a setting, for the session or for the transaction.
+    pub(super) fn change_setting(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<()> {
+        if local {
+            if self.block_settings.is_none() {
+                self.notice(
+                    "WARNING",
+                    SqlError::new(
+                        SqlState::NoActiveSqlTransaction,
+                        "SET LOCAL can only be used in transaction blocks",
+                    ),
+                );
+                return Settings::clone(&self.settings).set(name, value);
+            }
+            let before = self.settings.get(name)?;
+            self.local_settings.entry(name.to_owned()).or_insert(Some(before));
+        } else {
+            self.local_settings.remove(name);
+        }
+        if name == "transaction_read_only" {
+            self.read_only = matches!(value, Some("on" | "true" | "1"));
+        }
+        let mut settings = Settings::clone(&self.settings);
+        settings.set(name, value)?;
+        self.settings = Arc::new(settings);
+        Ok(())
+    }
+
+    /// All settings as they were at the start of the session.
+    pub(super) fn reset_settings(&mut self) {
+        self.settings = self.defaults.clone();
+    }
+
+    /// Whether a block is open.
+    pub(super) fn in_block(&self) -> bool {
+        matches!(self.state, State::Block(_) | State::Failed)
+    }
+
+    /// The statement failed: an implicit transaction is rolled back, a block waits for its end.
+    pub fn statement_failed(&mut self) {
+        match std::mem::take(&mut self.state) {
+            State::Idle | State::Implicit(_) => {}
+            State::Block(_) | State::Failed => self.state = State::Failed,
+        }
+    }
+
+    /// The message or the pipeline is over: commits what it did outside a block.
+    pub async fn finish(&mut self) -> Result<()> {
+        // Rows were streamed since the statement began: they may have drawn from sequences.
+        self.absorb()?;
+        match std::mem::take(&mut self.state) {
+            State::Implicit(tx) => tx.commit().await,
+            other => {
+                self.state = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Undoes what the message did outside a block.
+    pub fn abort_implicit(&mut self) {
+        if let State::Implicit(_) = self.state {
+            self.state = State::Idle;
+        }
+    }
+
+    pub(super) fn prepared_statement(&self, name: &str) -> Result<&Prepared> {
+        self.prepared.get(name).ok_or_else(|| {
+            SqlError::new(SqlState::InvalidSqlStatementName, format!("prepared statement \"{name}\" does not exist"))
+        })
+    }
+
+    pub(super) fn prepared_statements(&mut self) -> &mut HashMap<String, Prepared> {
+        &mut self.prepared
+    }
+
+    /// Takes over what functions of the statement left behind: sequence values for the log, settings.
+    fn absorb(&mut self) -> Result<()> {
+        let (sequences, settings) = {
+            let mut effects = self.hooks.effects.lock();
+            (std::mem::take(&mut effects.sequences), std::mem::take(&mut effects.settings))
+        };
+        for (name, value, local) in settings {
+            self.change_setting(&name, value.as_deref(), local)?;
+        }
+        if !sequences.is_empty() {
+            let tx = self.transaction()?;
+            for (sequence, value) in sequences {
+                tx.advance_sequence(sequence, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs statements and gives the rows of the last one. For programs that embed the database.
+    pub async fn execute_sql(&mut self, sql: &str) -> Result<u64> {
+        use futures::StreamExt;
+        let mut rows = 0;
+        for statement in self.parse(sql)? {
+            match self.run(statement).await {
+                Ok(Outcome::Rows { mut batches, tag, .. }) => {
+                    rows = 0;
+                    while let Some(batch) = batches.next().await {
+                        match batch {
+                            Ok(batch) => rows += batch.num_rows() as u64,
+                            Err(error) => {
+                                self.statement_failed();
+                                return Err(error);
+                            }
+                        }
+                    }
+                    if let RowsTag::Fixed(tag) = tag {
+                        rows = rows_of(&tag);
+                    }
+                }
+                Ok(Outcome::Command(tag)) => rows = rows_of(&tag),
+                Ok(Outcome::CopyIn(_) | Outcome::CopyOut(_)) => {
+                    self.statement_failed();
+                    return Err(SqlError::unsupported("COPY through execute").with_hint("Use Db::insert or the wire."));
+                }
+                Ok(Outcome::Empty) => {}
+                Err(error) => {
+                    self.abort_implicit();
+                    return Err(error);
+                }
+            }
+        }
+        self.finish().await?;
+        Ok(rows)
+    }
+}
+
+fn rows_of(tag: &str) -> u64 {
+    tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+fn ends_transaction(statement: &Statement) -> bool {
+    matches!(statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo { .. })
+}
+
+fn failed_transaction() -> SqlError {
+    SqlError::new(
+        SqlState::InFailedSqlTransaction,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}
+
+/// The future's result, or `57014` as soon as the token is cancelled.
+pub(super) async fn or_cancelled<T>(cancel: &CancelToken, future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        result = future => result,
+        () = cancel.cancelled() => Err(cancel.error()),
+    }
+}
+
+/// The lock mode a clause of LOCK TABLE names.
+pub(super) fn lock_mode(mode: lodedb_sql::statement::LockMode) -> LockMode {
+    use lodedb_sql::statement::LockMode as Clause;
+    match mode {
+        Clause::AccessShare => LockMode::AccessShare,
+        Clause::RowShare => LockMode::RowShare,
+        Clause::RowExclusive => LockMode::RowExclusive,
+        Clause::ShareUpdateExclusive => LockMode::ShareUpdateExclusive,
+        Clause::Share => LockMode::Share,
+        Clause::ShareRowExclusive => LockMode::ShareRowExclusive,
+        Clause::Exclusive => LockMode::Exclusive,
+        Clause::AccessExclusive => LockMode::AccessExclusive,
+    }
+}

@@ -1,0 +1,173 @@
+//! Writing the next generation: rows flushed, memory written out, a manifest, and the log before it let go.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::catalog::TableId;
+use crate::commit::ReadView;
+use crate::db::engine::Engine;
+use crate::segment::{Bits, SealInput, Segment, SegmentView, write_sealed};
+
+use super::manifest::{Manifest, RETAINED, SegmentManifest, TableManifest};
+
+/// What a checkpoint may fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The store could not flush.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// A segment could not be written.
+    #[error(transparent)]
+    Segment(#[from] crate::segment::SegmentError),
+    /// The log could not let go.
+    #[error(transparent)]
+    Log(#[from] lodedb_wal::LogError),
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A kept manifest could not be read.
+    #[error(transparent)]
+    Manifest(#[from] super::manifest::ManifestError),
+}
+
+/// Takes a checkpoint of the newest view. Readers and writers go on meanwhile.
+///
+/// ORDER: rows, segments, manifest, then what they replace.
+pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
+    let mut last = engine.checkpoint.lock();
+    let view = engine.view();
+    if view.lsn == last.lsn && last.generation > 0 {
+        return Ok(());
+    }
+    // CRASH: the store is ahead of the newest manifest; recovery replays the log from there to the segments alone.
+    engine.store.flush()?;
+    let mut tables = Vec::new();
+    for (&table, table_view) in view.tables.iter() {
+        let mut segments = Vec::with_capacity(table_view.segments.len());
+        for segment in &table_view.segments {
+            segments.push(write_segment(engine, &view, table, segment)?);
+        }
+        tables.push(TableManifest {
+            table,
+            next_row: table_view.next_row,
+            live_rows: table_view.live_rows,
+            segments,
+            indexes: table_view.index_files.iter().map(|(&index, files)| (index, files.clone())).collect(),
+        });
+    }
+    let manifest = Manifest {
+        generation: last.generation + 1,
+        lsn: view.lsn,
+        time_us: crate::db::clock::now_us(),
+        catalog: view.catalog.as_ref().clone(),
+        sequences: view.sequences.iter().map(|(&id, &value)| (id, value)).collect(),
+        next_segment: engine.segment_ids.first_not_settled(),
+        tables,
+    };
+    let fs = engine.files.fs.clone();
+    let dir = engine.dir.join("manifest");
+    manifest.write(&*fs, &dir)?;
+    last.generation = manifest.generation;
+    last.lsn = manifest.lsn;
+    last.log_bytes = engine.log.size_bytes();
+
+    let generations = Manifest::generations(&*fs, &dir)?;
+    for old in generations.iter().skip(RETAINED) {
+        fs.remove_file(&dir.join(format!("{old:016x}")))?;
+    }
+    fs.sync_dir(&dir)?;
+    let Some(&oldest) = generations.get(RETAINED - 1) else { return Ok(()) };
+    let oldest = Manifest::read(&*fs, &dir, oldest)?;
+    engine.log.truncate_before(oldest.lsn + 1)?;
+    last.log_bytes = engine.log.size_bytes();
+    remove_unnamed(engine, &[&oldest, &manifest])?;
+    Ok(())
+}
+
+/// A segment in the manifest: sealed ones as they are, mutable ones written out with the rows live in the view.
+fn write_segment(
+    engine: &Engine,
+    view: &ReadView,
+    table: TableId,
+    segment: &SegmentView,
+) -> Result<SegmentManifest, CheckpointError> {
+    let id = segment.id();
+    match &segment.segment {
+        Segment::Sealed(_) => {
+            let files = view.tables.get(&table).and_then(|view| view.sealed_files.get(&id)).cloned();
+            Ok(SegmentManifest {
+                id,
+                sealed: true,
+                files: files.map(|files| (id.to_string(), files)),
+                dead: segment.dead.clone(),
+                overridden: segment.overridden.clone(),
+            })
+        }
+        Segment::Mutable { segment: mutable, .. } => {
+            let mut live: Vec<(u64, u32)> = (0..segment.len())
+                .filter(|&ordinal| !segment.dead.contains(ordinal))
+                .map(|ordinal| (segment.row_id(ordinal), ordinal))
+                .collect();
+            live.sort_unstable();
+            let files = if live.is_empty() {
+                None
+            } else {
+                let name = format!("{id}-{}", view.lsn);
+                let dir = engine.files.table_dir(table).join(&name);
+                engine.files.create_dirs(&engine.files.table_dir(table))?;
+                let rows: Vec<u64> = live.iter().map(|(row, _)| *row).collect();
+                let vectors = |column: usize, at: usize| mutable.vector(column, live[at].1);
+                let input = SealInput { rows: &rows, vectors: &vectors, scalars: None };
+                Some((name, write_sealed(&*engine.files.fs, &dir, id, mutable.columns(), &input)?))
+            };
+            Ok(SegmentManifest { id, sealed: false, files, dead: Bits::default(), overridden: Bits::default() })
+        }
+    }
+}
+
+/// Removes folders of segments that no kept manifest names and that no kept log record can name.
+///
+/// A segment whose id is not below the oldest kept manifest's `next_segment` was made after it, so the log may
+/// name it.
+pub fn remove_unnamed(engine: &Engine, kept: &[&Manifest]) -> Result<(), CheckpointError> {
+    let fs = &*engine.files.fs;
+    let Some(since) = kept.iter().map(|manifest| manifest.next_segment).min() else { return Ok(()) };
+    let root = engine.dir.join("segments");
+    if fs.exists(&root)? {
+        for table in fs.read_dir(&root)?.iter().filter(|entry| entry.is_dir) {
+            let Ok(id) = table.name.parse::<TableId>() else { continue };
+            let named = |name: &str| {
+                kept.iter().flat_map(|manifest| &manifest.tables).filter(|table| table.table == id).any(|table| {
+                    table.segments.iter().any(|segment| {
+                        segment.files.as_ref().is_some_and(|(folder, _)| folder == name)
+                    })
+                })
+            };
+            let dir = root.join(&table.name);
+            for folder in fs.read_dir(&dir)?.iter().filter(|entry| entry.is_dir) {
+                let (number, written_at) = match folder.name.split_once('-') {
+                    Some((number, lsn)) => (number, lsn.parse::<u64>().ok()),
+                    None => (folder.name.as_str(), None),
+                };
+                let Ok(number) = number.parse::<u64>() else { continue };
+                // A mutable segment's copy is named by its manifest alone, never by the log.
+                let may_be_in_log = written_at.is_none() && number >= since;
+                if !may_be_in_log && !named(&folder.name) {
+                    fs.remove_dir_all(&dir.join(&folder.name))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folders of a new database.
+pub fn create_layout(fs: &Arc<dyn lodedb_wal::fs::FileSystem>, dir: &Path) -> std::io::Result<()> {
+    for name in ["wal", "segments", "quantizers", "manifest"] {
+        let path = dir.join(name);
+        if !fs.exists(&path)? {
+            fs.create_dir(&path)?;
+        }
+    }
+    fs.sync_dir(dir)
+}

@@ -1,0 +1,167 @@
+//! A manifest: the whole state of the database at one commit, rows aside. docs/file-format.md has every byte.
+
+use std::path::{Path, PathBuf};
+
+use lodedb_wal::fs::{self, FileSystem};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Catalog, IndexId, SequenceId, TableId};
+use crate::commit::RowId;
+use crate::segment::{Bits, IndexFiles, QuantizerFiles, SegmentFiles, SegmentId};
+
+const MAGIC: &[u8; 8] = b"LODEMANI";
+const FORMAT: u32 = 1;
+const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
+/// How many generations are kept.
+pub const RETAINED: usize = 2;
+
+/// One generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Its number; the next one's is one more.
+    pub generation: u64,
+    /// The commit it stands at.
+    pub lsn: u64,
+    /// When it was written: microseconds since 1970 UTC.
+    pub time_us: i64,
+    /// What exists.
+    pub catalog: Catalog,
+    /// The last value each sequence gave out.
+    pub sequences: Vec<(SequenceId, i64)>,
+    /// The id the next segment or quantizer gets: files with greater ids may be named by the log after `lsn`.
+    pub next_segment: SegmentId,
+    /// The tables.
+    pub tables: Vec<TableManifest>,
+}
+
+/// What a manifest says of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableManifest {
+    /// Its OID.
+    pub table: TableId,
+    /// The id the next row gets.
+    pub next_row: RowId,
+    /// How many rows there are.
+    pub live_rows: u64,
+    /// The segments, oldest first.
+    pub segments: Vec<SegmentManifest>,
+    /// The vector indexes that have been built.
+    pub indexes: Vec<(IndexId, IndexManifest)>,
+}
+
+/// What a manifest says of a segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentManifest {
+    /// Its id.
+    pub id: SegmentId,
+    /// Whether it was sealed; if not, the file holds the rows that were live and they are read back to memory.
+    pub sealed: bool,
+    /// The folder of its files below the table's; `None` for a mutable segment without live rows.
+    pub files: Option<(String, SegmentFiles)>,
+    /// Rows that are gone.
+    pub dead: Bits,
+    /// Rows whose Arrow copies are out of date.
+    pub overridden: Bits,
+}
+
+/// The files of a vector index.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct IndexManifest {
+    /// Its quantizer.
+    pub quantizer: Option<QuantizerFiles>,
+    /// Its codes for segments.
+    pub codes: Vec<(SegmentId, IndexFiles)>,
+}
+
+/// Why a manifest was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It could not be read.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// It was read and does not verify.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+impl Manifest {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut payload = Vec::new();
+        if let Err(error) = bincode::serde::encode_into_std_write(self, &mut payload, bincode::config::standard()) {
+            unreachable!("a manifest could not be encoded: {error}");
+        }
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
+        bytes.extend(MAGIC);
+        bytes.extend(FORMAT.to_le_bytes());
+        bytes.extend(self.generation.to_le_bytes());
+        bytes.extend((payload.len() as u64).to_le_bytes());
+        bytes.extend(crc32fast::hash(&payload).to_le_bytes());
+        let header = crc32fast::hash(&bytes);
+        bytes.extend(header.to_le_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// Reads what [`Self::encode`] wrote. Nothing is parsed before its checksum holds.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let (header, payload) = bytes.split_at_checked(HEADER_BYTES).ok_or("it is shorter than its header")?;
+        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        if &header[..8] != MAGIC {
+            return Err("it is no manifest".into());
+        }
+        if crc32fast::hash(&header[..HEADER_BYTES - 4]) != u32_at(HEADER_BYTES - 4) {
+            return Err("its header fails its checksum".into());
+        }
+        if u32_at(8) != FORMAT {
+            return Err(format!("its format is {}, and this version knows {FORMAT}", u32_at(8)));
+        }
+        if payload.len() as u64 != u64_at(20) {
+            return Err(format!("it has {} bytes and should have {}", payload.len(), u64_at(20)));
+        }
+        if crc32fast::hash(payload) != u32_at(28) {
+            return Err("its payload fails its checksum".into());
+        }
+        let (manifest, used): (Self, usize) =
+            bincode::serde::decode_from_slice(payload, bincode::config::standard()).map_err(|error| error.to_string())?;
+        if used != payload.len() || manifest.generation != u64_at(12) {
+            return Err("its payload is not what its header says".into());
+        }
+        Ok(manifest)
+    }
+
+    /// Writes it into the folder of manifests, durable when this returns.
+    pub fn write(&self, files: &dyn FileSystem, dir: &Path) -> std::io::Result<()> {
+        fs::publish(files, &dir.join(format!("{:016x}", self.generation)), &self.encode())
+    }
+
+    /// Reads one generation.
+    pub fn read(files: &dyn FileSystem, dir: &Path, generation: u64) -> Result<Self, ManifestError> {
+        let path = dir.join(format!("{generation:016x}"));
+        let bytes = fs::read_file(files, &path).map_err(|error| ManifestError::Io { path: path.clone(), error })?;
+        Self::decode(&bytes).map_err(|reason| ManifestError::Damaged { path, reason })
+    }
+
+    /// The generations in a folder, newest first.
+    pub fn generations(files: &dyn FileSystem, dir: &Path) -> std::io::Result<Vec<u64>> {
+        let mut found: Vec<u64> = files
+            .read_dir(dir)?
+            .iter()
+            .filter(|entry| !entry.is_dir && entry.name.len() == 16)
+            .filter_map(|entry| u64::from_str_radix(&entry.name, 16).ok())
+            .collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(found)
+    }
+}

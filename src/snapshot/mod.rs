@@ -1,0 +1,14 @@
+//! What outlives the process: manifests, the files they name, and how a database is opened from them.
+//!
+//! - [`manifest`]: one generation of the database's state at one commit.
+//! - [`checkpoint`]: writing the next generation and letting the log before it go.
+//! - [`recovery`]: from the newest generation that verifies, through the log, to the newest state.
+//! - [`files`]: where the files of segments and quantizers are.
+//!
+//! INVARIANT 6: every file a manifest names was durable before the manifest.
+//! INVARIANT 7: the log is kept from the oldest retained manifest on, and so is every file it or they may name.
+
+pub mod checkpoint;
+pub mod files;
+pub mod manifest;
+pub mod recovery;

@@ -1,0 +1,252 @@
+//! Opening a database: lock, format, newest generation that verifies, then the log.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lodedb_wal::fs::{self, FileSystem, Lock};
+use lodedb_wal::{Log, LogOptions};
+
+use crate::commit::apply::State;
+use crate::commit::record::Assembler;
+use crate::commit::view::TableView;
+use crate::db::engine::LastCheckpoint;
+use crate::db::error::OpenError;
+use crate::db::options::Options;
+use crate::segment::{IndexView, Mutable, Sealed, Segment, SegmentView};
+use crate::store::{Store, StoreOptions};
+
+use super::checkpoint::create_layout;
+use super::files::SegmentStore;
+use super::manifest::{Manifest, TableManifest};
+
+/// The format of the directory as a whole.
+const FORMAT: u32 = 1;
+
+/// What opening yields.
+pub struct Opened {
+    /// The directory, absolute.
+    pub dir: PathBuf,
+    /// The newest state.
+    pub state: State,
+    /// The rows at that state.
+    pub store: Store,
+    /// The log, ready for more.
+    pub log: Log,
+    /// The files of segments.
+    pub files: SegmentStore,
+    /// The generation it started from.
+    pub last_checkpoint: LastCheckpoint,
+    /// Held as long as the database is open.
+    pub lock: Lock,
+}
+
+/// Opens the database in `dir`.
+pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| OpenError::Io { path, error }
+    };
+    let dir = std::path::absolute(dir).map_err(io(dir))?;
+    if !fs.exists(&dir).map_err(io(&dir))? {
+        let parent = dir.parent().unwrap_or(Path::new("/"));
+        fs.create_dir(&dir).map_err(io(&dir))?;
+        fs.sync_dir(parent).map_err(io(parent))?;
+    }
+    refuse_foreign(&*fs, &dir)?;
+    let lock_path = dir.join("LOCK");
+    let lock = fs.try_lock(&lock_path, &format!("process {}", std::process::id())).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            let holder = fs::read_file(&*fs, &lock_path).unwrap_or_default();
+            OpenError::InUse { path: dir.clone(), holder: String::from_utf8_lossy(&holder).trim().to_owned() }
+        } else {
+            OpenError::Io { path: lock_path.clone(), error }
+        }
+    })?;
+    let format_path = dir.join("FORMAT");
+    let manifests = dir.join("manifest");
+    if !fs.exists(&format_path).map_err(io(&format_path))? {
+        // CRASH: without FORMAT the database was never opened; its making starts over.
+        create_layout(&fs, &dir).map_err(io(&dir))?;
+        if Manifest::generations(&*fs, &manifests).map_err(io(&manifests))?.is_empty() {
+            first_manifest().write(&*fs, &manifests).map_err(io(&manifests))?;
+        }
+        fs::publish(&*fs, &format_path, format!("lodedb {FORMAT}\n").as_bytes()).map_err(io(&format_path))?;
+    }
+    check_format(&*fs, &dir, &format_path)?;
+
+    let manifest = newest_manifest(&*fs, &manifests)?;
+    let store_options = StoreOptions { block_cache_bytes: options.row_cache_bytes, ..StoreOptions::default() };
+    let store = Store::open(&dir.join("meta"), &store_options)?;
+    let stored = store.applied_lsn()?;
+    let log_options = LogOptions { segment_bytes: options.log_segment_bytes, ..LogOptions::default() };
+    let floor = stored.max(manifest.lsn);
+    let log = Log::open(fs.clone(), &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
+    let files = SegmentStore::new(fs, &dir);
+    let mut state = restore(&manifest, &files)?;
+    let last_checkpoint =
+        LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, log_bytes: 0 };
+    replay(&mut state, &store, stored, &log, &files)?;
+    Ok(Opened { dir, state, store, log, files, last_checkpoint, lock })
+}
+
+/// The log after the manifest goes through the same `apply` as a live commit.
+fn replay(state: &mut State, store: &Store, stored: u64, log: &Log, files: &SegmentStore) -> Result<(), OpenError> {
+    let mut assembler = Assembler::default();
+    let mut commits = 0u64;
+    for record in log.read_from(state.lsn + 1)? {
+        let (lsn, bytes) = record?;
+        if let Some(commit) = assembler.push(lsn, &bytes)? {
+            // The store may be ahead of the manifest; what it has is not written again.
+            let to_store = (commit.lsn > stored).then_some(store);
+            state.apply(commit.lsn, &commit.header.bases, &commit.ops, to_store, files)?;
+            commits += 1;
+        }
+    }
+    if commits > 0 {
+        tracing::info!(commits, lsn = state.lsn, "replayed the log");
+    }
+    Ok(())
+}
+
+fn first_manifest() -> Manifest {
+    Manifest {
+        generation: 1,
+        lsn: 0,
+        time_us: crate::db::clock::now_us(),
+        catalog: Default::default(),
+        sequences: Vec::new(),
+        next_segment: 1,
+        tables: Vec::new(),
+    }
+}
+
+fn refuse_foreign(fs: &dyn FileSystem, dir: &Path) -> Result<(), OpenError> {
+    const OURS: [&str; 10] =
+        ["LOCK", "FORMAT", "FORMAT.tmp", "wal", "meta", "segments", "quantizers", "manifest", "socket", "backups"];
+    let entries = fs.read_dir(dir).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
+    if entries.iter().any(|entry| entry.name == "FORMAT") {
+        return Ok(());
+    }
+    match entries.iter().find(|entry| !OURS.contains(&entry.name.as_str())) {
+        Some(entry) => Err(OpenError::Foreign {
+            path: dir.to_owned(),
+            reason: format!("it holds {:?} and no FORMAT file; name an empty or a new directory", entry.name),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_format(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<(), OpenError> {
+    let bytes = fs::read_file(fs, path).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let found = text.trim().strip_prefix("lodedb ").and_then(|number| number.parse::<u32>().ok());
+    match found {
+        Some(FORMAT) => Ok(()),
+        Some(found) => Err(OpenError::Newer { path: dir.to_owned(), found, known: FORMAT }),
+        None => Err(OpenError::Foreign { path: dir.to_owned(), reason: "its FORMAT file says nothing known".into() }),
+    }
+}
+
+/// The newest generation that verifies. An older one means more log to replay.
+fn newest_manifest(fs: &dyn FileSystem, dir: &Path) -> Result<Manifest, OpenError> {
+    let generations =
+        Manifest::generations(fs, dir).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
+    let mut reasons = Vec::new();
+    for generation in generations {
+        match Manifest::read(fs, dir, generation) {
+            Ok(manifest) => return Ok(manifest),
+            Err(error) => {
+                tracing::error!(%error, "a manifest is not usable; falling back to the one before");
+                reasons.push(error.to_string());
+            }
+        }
+    }
+    if reasons.is_empty() {
+        reasons.push("there is none".into());
+    }
+    Err(OpenError::NoManifest { path: dir.to_owned(), reasons: reasons.join("; ") })
+}
+
+/// The state a manifest describes, its segments opened.
+fn restore(manifest: &Manifest, files: &SegmentStore) -> Result<State, OpenError> {
+    let mut tables = BTreeMap::new();
+    for table in &manifest.tables {
+        tables.insert(table.table, Arc::new(restore_table(manifest, table, files)?));
+    }
+    Ok(State {
+        lsn: manifest.lsn,
+        catalog: Arc::new(manifest.catalog.clone()),
+        tables: Arc::new(tables),
+        sequences: Arc::new(manifest.sequences.iter().copied().collect()),
+        next_segment: manifest.next_segment,
+    })
+}
+
+fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStore) -> Result<TableView, OpenError> {
+    let mut view = TableView { next_row: table.next_row, live_rows: table.live_rows, ..TableView::default() };
+    for segment in &table.segments {
+        let opened = match &segment.files {
+            Some((folder, segment_files)) => {
+                let dir = files.table_dir(table.table).join(folder);
+                Some(Sealed::open(&files.fs, &dir, segment_files)?)
+            }
+            None => None,
+        };
+        if segment.sealed {
+            let (Some(sealed), Some((_, segment_files))) = (opened, &segment.files) else { continue };
+            view.sealed_files.insert(segment.id, segment_files.clone());
+            view.segments.push(SegmentView {
+                segment: Segment::Sealed(sealed),
+                dead: segment.dead.clone(),
+                overridden: segment.overridden.clone(),
+            });
+        } else {
+            let columns = match (&opened, manifest.catalog.table_by_id(table.table)) {
+                (Some(sealed), _) => sealed.columns().to_vec(),
+                (None, Some(definition)) => definition.vector_columns(),
+                (None, None) => continue,
+            };
+            let mutable = Mutable::new(segment.id, columns);
+            let mut len = 0;
+            if let Some(sealed) = opened {
+                for ordinal in 0..sealed.len() {
+                    let vectors: Vec<Option<&[f32]>> =
+                        (0..sealed.columns().len()).map(|column| sealed.vector(column, ordinal)).collect();
+                    mutable.append(sealed.row_id(ordinal), &vectors)?;
+                    len += 1;
+                }
+            }
+            view.segments.push(SegmentView::new(Segment::Mutable { segment: mutable, len }));
+        }
+    }
+    for index in manifest.catalog.indexes_of(table.table) {
+        let crate::catalog::IndexKind::Vector { spec, .. } = &index.kind else { continue };
+        let mut index_view = IndexView::empty(Arc::new(spec.clone()));
+        let Some((_, index_files)) = table.indexes.iter().find(|(id, _)| *id == index.id) else {
+            view.indexes.insert(index.id, Arc::new(index_view));
+            continue;
+        };
+        if let Some(quantizer_files) = &index_files.quantizer {
+            // Derived data: what cannot be read is built again.
+            match files.quantizer(index.id, quantizer_files) {
+                Ok((quantizer, calibration)) => {
+                    for (segment, code_files) in &index_files.codes {
+                        match files.codes(table.table, *segment, index.id, code_files, &quantizer) {
+                            Ok(codes) => {
+                                index_view.segments.insert(*segment, codes);
+                            }
+                            Err(error) => tracing::warn!(index = index.id, segment, %error, "codes cannot be read"),
+                        }
+                    }
+                    index_view.quantizers.push(quantizer);
+                    index_view.calibration = calibration;
+                    view.index_files.insert(index.id, index_files.clone());
+                }
+                Err(error) => tracing::warn!(index = index.id, %error, "a quantizer cannot be read"),
+            }
+        }
+        view.indexes.insert(index.id, Arc::new(index_view));
+    }
+    Ok(view)
+}

@@ -1,0 +1,174 @@
+//! The store itself: opening, writing, flushing, looking after it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{Cache, ColumnFamilyDescriptor, DB, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
+
+use super::address::{self, APPLIED_LSN, Family};
+use super::batch::Change;
+use super::fence::{Database, PinnedIterator, PinnedSnapshot};
+use super::{Batch, Result, RowId, Snapshot, StoreError, StoreOptions, StoredRow, TableId, row};
+
+/// The open store. One for a directory: RocksDB's own lock refuses a second.
+pub struct Store {
+    database: Arc<Database>,
+    /// The LSN of the last batch; held while one is written, so batches go in one after another.
+    applied: Mutex<u64>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.database.db.path()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in a directory, making it if there is none.
+    pub fn open(dir: &Path, options: &StoreOptions) -> Result<Self> {
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let family = |family: Family| ColumnFamilyDescriptor::new(family.name(), options.family(family, &cache));
+        let db = DB::open_cf_descriptors(&options.database(), dir, Family::ALL.map(family))?;
+        let database = Arc::new(Database { db });
+        let applied = read_applied(&database, &ReadOptions::default())?;
+        Ok(Self { database, applied: Mutex::new(applied) })
+    }
+
+    /// The present state, which later writes do not change.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(PinnedSnapshot::new(self.database.clone()))
+    }
+
+    /// One row as it is now: what the applier needs to know about rows it replaces.
+    pub fn row(&self, table: TableId, id: RowId) -> Result<Option<StoredRow>> {
+        let family = self.database.family(Family::Rows)?;
+        let value = self.database.db.get_pinned_cf(family, address::row_key(table, id))?;
+        value.map(|bytes| row::decode(&bytes)).transpose()
+    }
+
+    /// Applies a batch and the LSN it brings the store to, as one. Nothing reaches the disk before a flush.
+    ///
+    /// A commit too large for one batch gives every batch but its last the LSN *before* it: after a crash in between
+    /// the whole commit is applied again. An LSN below the last one is refused.
+    pub fn write(&self, batch: Batch, applied_lsn: u64) -> Result<()> {
+        let mut applied = self.applied.lock();
+        if applied_lsn < *applied {
+            return Err(StoreError::OutOfOrder { lsn: applied_lsn, applied: *applied });
+        }
+        let handles = [Family::Rows, Family::Keys, Family::Entries, Family::Meta].map(|f| self.database.family(f));
+        let [rows, keys, entries, meta] = handles;
+        let (rows, keys, entries, meta) = (rows?, keys?, entries?, meta?);
+        let handle = |family| match family {
+            Family::Rows => rows,
+            Family::Keys => keys,
+            Family::Entries => entries,
+            Family::Meta => meta,
+        };
+        let mut write = WriteBatch::with_capacity_bytes(batch.size_bytes() + 64);
+        for change in batch.changes() {
+            match change {
+                Change::Put(family, key, value) => write.put_cf(handle(family), key, value),
+                Change::Delete(family, key) => write.delete_cf(handle(family), key),
+                Change::DeleteRange(family, from, to) => write.delete_range_cf(handle(family), from, to),
+            }
+        }
+        write.put_cf(meta, APPLIED_LSN, applied_lsn.to_be_bytes());
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        options.set_memtable_insert_hint_per_batch(true);
+        self.database.db.write_opt(write, &options)?;
+        *applied = applied_lsn;
+        Ok(())
+    }
+
+    /// The LSN the store has been brought to, in memory or on disk; 0 if it is new.
+    pub fn applied_lsn(&self) -> Result<u64> {
+        Ok(*self.applied.lock())
+    }
+
+    /// The LSN the store would be at after a crash now: what the log must be kept from.
+    pub fn persisted_lsn(&self) -> Result<u64> {
+        let mut read = ReadOptions::default();
+        read.set_read_tier(ReadTier::Persisted);
+        read_applied(&self.database, &read)
+    }
+
+    /// Brings everything applied so far to disk, all families at one point.
+    pub fn flush(&self) -> Result<()> {
+        let mut families = Vec::new();
+        for family in Family::ALL {
+            families.push(self.database.family(family)?);
+        }
+        families.extend(self.database.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME));
+        let families: Vec<&_> = families.iter().collect();
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        Ok(self.database.db.flush_cfs_opt(&families, &options)?)
+    }
+
+    /// Flushes, and makes a directory (which must not exist) with everything on disk, by hard links where it can. A
+    /// checkpoint shares its files with the store: it is no backup.
+    pub fn checkpoint(&self, into: &Path) -> Result<()> {
+        self.flush()?;
+        Ok(Checkpoint::new(&self.database.db)?.create_checkpoint(into)?)
+    }
+
+    /// How often flushing or compacting failed since the store was opened. More than 0 needs a person or a restart.
+    pub fn background_errors(&self) -> Result<u64> {
+        Ok(self.database.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS)?.unwrap_or(0))
+    }
+
+    /// The bytes on disk, dead ones included.
+    pub fn disk_bytes(&self) -> Result<u64> {
+        let mut total = 0;
+        for family in Family::ALL {
+            let handle = self.database.family(family)?;
+            for property in [rocksdb::properties::TOTAL_SST_FILES_SIZE, rocksdb::properties::TOTAL_BLOB_FILE_SIZE] {
+                total += self.database.db.property_int_value_cf(handle, property)?.unwrap_or(0);
+            }
+        }
+        Ok(total)
+    }
+
+    /// Reads every entry of every family past the cache, checking block checksums and the form of every row; gives how
+    /// many there were.
+    pub fn verify(&self) -> Result<u64> {
+        let snapshot = Arc::new(PinnedSnapshot::new(self.database.clone()));
+        let mut entries = 0;
+        for family in Family::ALL {
+            let mut read = ReadOptions::default();
+            read.fill_cache(false);
+            read.set_verify_checksums(true);
+            read.set_readahead_size(1 << 20);
+            let mut iterator = PinnedIterator::new(snapshot.clone(), family, read)?;
+            iterator.raw.seek_to_first();
+            while let Some((key, value)) = iterator.raw.item() {
+                match family {
+                    Family::Rows => {
+                        address::row_of_key(key)?;
+                        row::decode(value)?;
+                    }
+                    Family::Keys => {
+                        address::row_of_value(value)?;
+                    }
+                    Family::Entries | Family::Meta => {}
+                }
+                entries += 1;
+                iterator.raw.next();
+            }
+            iterator.raw.status()?;
+        }
+        Ok(entries)
+    }
+}
+
+fn read_applied(database: &Database, read: &ReadOptions) -> Result<u64> {
+    let Some(value) = database.db.get_pinned_cf_opt(database.family(Family::Meta)?, APPLIED_LSN, read)? else {
+        return Ok(0);
+    };
+    let bytes = value.as_ref().try_into().map_err(|_| StoreError::damaged("applied_lsn has a wrong length"))?;
+    Ok(u64::from_be_bytes(bytes))
+}

@@ -1,0 +1,57 @@
+//! What can go wrong in the store.
+
+use lodedb_sql::{SqlError, SqlState};
+
+/// A failure of the store.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum StoreError {
+    /// Bytes do not have the form they were written in.
+    #[error("stored data is damaged: {0}")]
+    Damaged(String),
+    /// The disk is full: reading goes on, writing does not until there is space.
+    #[error("no space left for the store: {0}")]
+    NoSpace(String),
+    /// A batch with an LSN below the one already applied: a mistake of the applier.
+    #[error("batch of an earlier lsn after a later one: {lsn} after {applied}")]
+    OutOfOrder {
+        /// The LSN of the batch.
+        lsn: u64,
+        /// The LSN the store is at.
+        applied: u64,
+    },
+    /// Anything else RocksDB reports, in its words.
+    #[error("store: {0}")]
+    Engine(String),
+}
+
+impl StoreError {
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into())
+    }
+}
+
+impl From<rocksdb::Error> for StoreError {
+    fn from(error: rocksdb::Error) -> Self {
+        let kind = error.kind();
+        let message = error.into_string();
+        if message.contains("No space left") || message.contains("NoSpace") || message.contains("SpaceLimit") {
+            return Self::NoSpace(message);
+        }
+        match kind {
+            rocksdb::ErrorKind::Corruption => Self::Damaged(message),
+            _ => Self::Engine(message),
+        }
+    }
+}
+
+impl From<StoreError> for SqlError {
+    fn from(error: StoreError) -> Self {
+        let state = match error {
+            StoreError::Damaged(_) => SqlState::DataCorrupted,
+            StoreError::NoSpace(_) => SqlState::DiskFull,
+            StoreError::OutOfOrder { .. } => SqlState::InternalError,
+            StoreError::Engine(_) => SqlState::IoError,
+        };
+        SqlError::new(state, error.to_string())
+    }
+}
