@@ -13,10 +13,17 @@ pub mod cast;
 pub mod compare;
 pub mod datum;
 pub mod error;
+pub mod parse;
+pub mod resolve;
+pub mod rewrite;
+pub mod statement;
 pub mod text;
+pub mod type_name;
 pub mod types;
 pub mod vector;
 
 pub use datum::Datum;
 pub use error::{SqlError, SqlState};
+pub use parse::{ParsedStatement, parse};
+pub use statement::Statement;
 pub use types::{PgType, ScalarType, TypeWithModifier};

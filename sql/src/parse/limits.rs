@@ -1,0 +1,109 @@
+//! Bounds on a statement, found before it is parsed: no text may exhaust the stack, the memory or the clock.
+
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::source::{Source, too_complex};
+use crate::error::{Result, SqlError, SqlState};
+
+/// The longest text, in bytes.
+pub const TEXT_LENGTH_MAX: usize = 16 << 20;
+/// The deepest nesting of brackets.
+pub const NESTING_MAX: usize = 50;
+/// The most operators, casts, subscripts and set operations that may hang on each other. Parsing, printing and
+/// dropping what they make recurses that deep; ten thousand levels need about 1 MiB of stack.
+pub const CHAIN_MAX: usize = 5_000;
+/// The most tokens outside of strings, roughly counted before tokenizing.
+const TOKENS_MAX: usize = 3_000_000;
+
+/// Refuses a text that is too long, or would become too many tokens.
+pub(crate) fn check_text(text: &str) -> Result<()> {
+    if text.len() > TEXT_LENGTH_MAX {
+        let message = format!("statement is longer than {TEXT_LENGTH_MAX} bytes");
+        return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
+    }
+    if text.len() > TOKENS_MAX {
+        let (mut quoted, mut in_word, mut tokens) = (false, false, 0usize);
+        for byte in text.bytes() {
+            quoted ^= byte == b'\'';
+            let word = byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+            if !quoted && !byte.is_ascii_whitespace() && (!word || !in_word) {
+                tokens += 1;
+            }
+            in_word = word;
+        }
+        if tokens > TOKENS_MAX {
+            return Err(too_complex());
+        }
+    }
+    Ok(())
+}
+
+/// What one bracket holds so far: operators since its last comma, and the deepest bracket among them.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    chained: usize,
+    deepest: usize,
+}
+
+/// Refuses tokens that would parse into a tree too deep.
+pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut levels = vec![Level::default()];
+    for token in tokens {
+        let Some(level) = levels.last_mut() else { return Err(too_complex()) };
+        match &token.token {
+            Token::LParen | Token::LBracket => {
+                level.chained += usize::from(token.token == Token::LBracket);
+                levels.push(Level::default());
+                if levels.len() > NESTING_MAX + 1 {
+                    return Err(too_complex());
+                }
+            }
+            Token::RParen | Token::RBracket => {
+                let depth = level.chained + level.deepest;
+                levels.pop();
+                let Some(outer) = levels.last_mut() else { return Err(source.error_near(token)) };
+                outer.deepest = outer.deepest.max(depth);
+            }
+            // One item of a list does not hang on the one before it.
+            Token::Comma => *level = Level { chained: 0, deepest: level.deepest.max(level.chained) },
+            Token::Word(word) if word.quote_style.is_some() || !chains(word.keyword) => {}
+            Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::Period => {}
+            _ => level.chained += 1,
+        }
+        if levels.last().is_some_and(|level| level.chained + level.deepest > CHAIN_MAX) {
+            return Err(too_complex());
+        }
+    }
+    Ok(())
+}
+
+fn chains(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::AND
+            | Keyword::OR
+            | Keyword::NOT
+            | Keyword::IS
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::BETWEEN
+            | Keyword::IN
+            | Keyword::NOTNULL
+            | Keyword::COLLATE
+            | Keyword::AT
+            | Keyword::OPERATOR
+            | Keyword::OVERLAPS
+            | Keyword::UNION
+            | Keyword::EXCEPT
+            | Keyword::INTERSECT
+            | Keyword::MINUS
+            | Keyword::ARRAY
+    )
+}

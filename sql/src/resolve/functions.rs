@@ -1,0 +1,83 @@
+//! The types of the arguments of functions, for arguments that have none of their own.
+
+use crate::types::{PgType, ScalarType};
+
+use ScalarType::{Bool, Float8, Int4, Int8, Jsonb, Numeric, Oid, Regclass, Text, Timestamptz, Vector};
+
+/// The types that a function of this name wants of its `n` arguments; `None` for an argument that may be of any
+/// type, and altogether where the function is not known to want any.
+pub fn function_parameter_types(name: &str, n: usize) -> Option<Vec<Option<PgType>>> {
+    let types: &[Option<ScalarType>] = match (name, n) {
+        (
+            "l2_distance" | "inner_product" | "cosine_distance" | "l1_distance" | "vector_negative_inner_product"
+            | "vector_l2_squared_distance" | "vector_spherical_distance" | "vector_add" | "vector_sub" | "vector_mul"
+            | "vector_concat" | "vector_eq" | "vector_ne" | "vector_lt" | "vector_le" | "vector_gt" | "vector_ge"
+            | "vector_cmp",
+            2,
+        ) => &[Some(Vector), Some(Vector)],
+        ("vector_dims" | "vector_norm" | "l2_normalize" | "binary_quantize", 1) => &[Some(Vector)],
+        ("subvector", 3) => &[Some(Vector), Some(Int4), Some(Int4)],
+        (
+            "lower" | "upper" | "initcap" | "length" | "char_length" | "character_length" | "octet_length" | "md5"
+            | "reverse" | "ascii" | "trim" | "btrim" | "ltrim" | "rtrim" | "quote_ident" | "to_regclass" | "to_regtype"
+            | "to_regproc" | "to_regnamespace" | "current_setting" | "nextval" | "currval",
+            1,
+        ) => &[Some(Text)],
+        ("btrim" | "ltrim" | "rtrim" | "trim" | "strpos" | "starts_with" | "regexp_match" | "regexp_matches", 2) => {
+            &[Some(Text), Some(Text)]
+        }
+        ("regexp_replace" | "replace" | "translate", 3) => &[Some(Text), Some(Text), Some(Text)],
+        ("split_part", 3) => &[Some(Text), Some(Text), Some(Int4)],
+        ("left" | "right" | "repeat", 2) => &[Some(Text), Some(Int4)],
+        ("substring" | "substr", 2) => &[Some(Text), Some(Int4)],
+        ("substring" | "substr", 3) => &[Some(Text), Some(Int4), Some(Int4)],
+        ("lpad" | "rpad", 2) => &[Some(Text), Some(Int4)],
+        ("lpad" | "rpad", 3) => &[Some(Text), Some(Int4), Some(Text)],
+        ("current_setting", 2) => &[Some(Text), Some(Bool)],
+        ("set_config", 3) => &[Some(Text), Some(Text), Some(Bool)],
+        ("string_agg", 2) => &[Some(Text), Some(Text)],
+        ("format", 1..) => return Some(first_then_any(Text, n)),
+        ("concat_ws", 1..) => return Some(first_then_any(Text, n)),
+        ("json_get" | "json_get_text", 2) => &[Some(Jsonb), Some(Text)],
+        ("json_get_path" | "json_get_path_text" | "json_delete_path" | "json_exists_any" | "json_exists_all", 2) => {
+            return Some(vec![Some(PgType::Scalar(Jsonb)), Some(PgType::Array(Text))]);
+        }
+        ("json_exists", 2) => &[Some(Jsonb), Some(Text)],
+        ("jsonb_concat", 2) => &[Some(Jsonb), Some(Jsonb)],
+        ("jsonb_set", 3) => {
+            return Some(vec![
+                Some(PgType::Scalar(Jsonb)),
+                Some(PgType::Array(Text)),
+                Some(PgType::Scalar(Jsonb)),
+            ]);
+        }
+        ("jsonb_typeof" | "jsonb_array_length" | "jsonb_array_elements" | "jsonb_array_elements_text", 1) => {
+            &[Some(Jsonb)]
+        }
+        ("sqrt" | "cbrt" | "exp" | "ln" | "sin" | "cos" | "tan" | "radians" | "degrees", 1) => &[Some(Float8)],
+        ("round" | "trunc", 2) => &[Some(Numeric), Some(Int4)],
+        ("date_trunc" | "date_part" | "timezone", 2) => &[Some(Text), Some(Timestamptz)],
+        ("to_timestamp", 1) => &[Some(Float8)],
+        ("generate_series", 2) => &[Some(Int4), Some(Int4)],
+        ("generate_series", 3) => &[Some(Int4), Some(Int4), Some(Int4)],
+        ("pg_sleep", 1) => &[Some(Float8)],
+        ("setval", 2) => &[Some(Regclass), Some(Int8)],
+        ("setval", 3) => &[Some(Regclass), Some(Int8), Some(Bool)],
+        (
+            "pg_advisory_lock" | "pg_advisory_unlock" | "pg_advisory_xact_lock" | "pg_try_advisory_lock"
+            | "pg_try_advisory_xact_lock",
+            1,
+        ) => &[Some(Int8)],
+        ("format_type", 2) => &[Some(Oid), Some(Int4)],
+        ("pg_get_indexdef" | "pg_get_constraintdef" | "pg_get_userbyid" | "pg_table_is_visible", 1) => &[Some(Oid)],
+        ("pg_relation_size" | "pg_total_relation_size" | "pg_table_size" | "pg_indexes_size", 1) => &[Some(Regclass)],
+        _ => return None,
+    };
+    Some(types.iter().map(|ty| ty.map(PgType::Scalar)).collect())
+}
+
+fn first_then_any(first: ScalarType, n: usize) -> Vec<Option<PgType>> {
+    let mut types = vec![None; n];
+    types[0] = Some(PgType::Scalar(first));
+    types
+}

@@ -1,0 +1,288 @@
+//! The rewriting of expressions, each after its parts.
+
+use sqlparser::ast::{
+    BinaryOperator, DateTimeField, Expr, Function, FunctionArguments, Interval, ObjectName, ObjectNamePart,
+    UnaryOperator, Value, ValueWithSpan,
+};
+use sqlparser::tokenizer::Span;
+
+use super::operators::{function_of, operator_named, quantified_name, written};
+use super::{Rewriter, call, cast, queries};
+use crate::error::{Result, SqlError, SqlState};
+use crate::type_name::{array_of, fold, resolve_type};
+use crate::types::{ScalarType, TypeWithModifier};
+
+/// Moves an expression out, leaving NULL.
+fn take(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()))
+}
+
+/// Where an expression stands, if a glance tells.
+pub(super) fn span_of(expr: &Expr) -> Span {
+    match expr {
+        Expr::Value(value) => value.span,
+        Expr::Identifier(ident) => ident.span,
+        Expr::CompoundIdentifier(idents) => idents.first().map_or(Span::empty(), |ident| ident.span),
+        Expr::Function(function) => match function.name.0.first() {
+            Some(ObjectNamePart::Identifier(ident)) => ident.span,
+            _ => Span::empty(),
+        },
+        Expr::TypedString(typed) => typed.value.span,
+        _ => Span::empty(),
+    }
+}
+
+impl Rewriter<'_> {
+    /// Rewrites one expression whose parts are rewritten already.
+    pub(super) fn rewrite(&mut self, expr: &mut Expr) -> Result<()> {
+        match expr {
+            Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {}
+            Expr::BinaryOp { .. } => self.binary(expr)?,
+            Expr::Cast { expr: value, data_type, array, format: None, .. } => {
+                let span = span_of(value);
+                let mut to = resolve_type(data_type).map_err(|refused| {
+                    let span = if refused.location.line > 0 { Span::new(refused.location, refused.location) } else { span };
+                    self.place(refused.error, span)
+                })?;
+                if *array {
+                    to = array_of(to).map_err(|refused| refused.error)?;
+                }
+                *expr = cast(take(value), to, span);
+            }
+            Expr::TypedString(typed) => {
+                let span = typed.value.span;
+                let to = resolve_type(&typed.data_type).map_err(|refused| self.place(refused.error, span))?;
+                *expr = cast(Expr::Value(typed.value.clone()), to, span);
+            }
+            Expr::Interval(interval) => *expr = self.interval(interval)?,
+            Expr::Function(function) => {
+                let rewritten = self.function(function)?;
+                if let Some(rewritten) = rewritten {
+                    *expr = rewritten;
+                }
+            }
+            Expr::AnyOp { left, compare_op, right, .. } => {
+                let (left, right) = (take(left), take(right));
+                *expr = self.quantified(left, compare_op.clone(), right, false)?;
+            }
+            Expr::AllOp { left, compare_op, right } => {
+                let (left, right) = (take(left), take(right));
+                *expr = self.quantified(left, compare_op.clone(), right, true)?;
+            }
+            Expr::Like { any: true, negated, expr: left, pattern, escape_char: None } => {
+                let operator = if *negated { BinaryOperator::PGNotLikeMatch } else { BinaryOperator::PGLikeMatch };
+                let (left, right) = (take(left), take(pattern));
+                *expr = self.quantified(left, operator, right, false)?;
+            }
+            Expr::ILike { any: true, negated, expr: left, pattern, escape_char: None } => {
+                let operator = if *negated { BinaryOperator::PGNotILikeMatch } else { BinaryOperator::PGILikeMatch };
+                let (left, right) = (take(left), take(pattern));
+                *expr = self.quantified(left, operator, right, false)?;
+            }
+            Expr::UnaryOp { op, expr: operand } => {
+                let name = match op {
+                    UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not | UnaryOperator::BitwiseNot => {
+                        return Ok(());
+                    }
+                    UnaryOperator::PGAbs => "abs",
+                    UnaryOperator::PGSquareRoot => "sqrt",
+                    UnaryOperator::PGCubeRoot => "cbrt",
+                    other => return Err(SqlError::unsupported(format!("operator {other}"))),
+                };
+                let span = span_of(operand);
+                *expr = call(name, vec![take(operand)], span);
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                let span = span_of(timestamp);
+                *expr = call("timezone", vec![take(time_zone), take(timestamp)], span);
+            }
+            Expr::Collate { expr: value, collation } => {
+                self.check_collation(collation)?;
+                *expr = take(value);
+            }
+            other => refuse_foreign(other)?,
+        }
+        Ok(())
+    }
+
+    /// Makes every form of string a plain one.
+    pub(super) fn value(&self, value: &mut ValueWithSpan) -> Result<()> {
+        let text = match &mut value.value {
+            Value::EscapedStringLiteral(text)
+            | Value::UnicodeStringLiteral(text)
+            | Value::NationalStringLiteral(text) => std::mem::take(text),
+            Value::DollarQuotedString(text) => std::mem::take(&mut text.value),
+            Value::HexStringLiteral(_) | Value::SingleQuotedByteStringLiteral(_) => {
+                return Err(self.place(SqlError::unsupported("type bit"), value.span));
+            }
+            _ => return Ok(()),
+        };
+        value.value = Value::SingleQuotedString(text);
+        Ok(())
+    }
+
+    fn binary(&self, expr: &mut Expr) -> Result<()> {
+        let Expr::BinaryOp { left, op, right } = expr else { return Ok(()) };
+        if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
+            let named = match parts.as_slice() {
+                [name] => operator_named(name),
+                [schema, name] if schema == "pg_catalog" || schema == "public" => operator_named(name),
+                _ => None,
+            };
+            *op = named.ok_or_else(|| unknown_operator(op))?;
+        }
+        if let Some(name) = function_of(op) {
+            let span = span_of(left);
+            *expr = call(name, vec![take(left), take(right)], span);
+            return Ok(());
+        }
+        match op {
+            BinaryOperator::Custom(_)
+            | BinaryOperator::Xor
+            | BinaryOperator::DoubleHash
+            | BinaryOperator::AndLt
+            | BinaryOperator::AndGt
+            | BinaryOperator::LtLtPipe
+            | BinaryOperator::PipeGtGt
+            | BinaryOperator::AndLtPipe
+            | BinaryOperator::PipeAndGt
+            | BinaryOperator::LtCaret
+            | BinaryOperator::GtCaret
+            | BinaryOperator::QuestionHash
+            | BinaryOperator::QuestionDash
+            | BinaryOperator::QuestionDashPipe
+            | BinaryOperator::QuestionDoublePipe
+            | BinaryOperator::At
+            | BinaryOperator::TildeEq
+            | BinaryOperator::Assignment => Err(unknown_operator(op)),
+            BinaryOperator::Overlaps => Err(SqlError::unsupported("OVERLAPS")),
+            _ => Ok(()),
+        }
+    }
+
+    /// `left operator ANY (right)` or ALL.
+    fn quantified(&self, left: Expr, operator: BinaryOperator, right: Expr, all: bool) -> Result<Expr> {
+        match right {
+            Expr::Subquery(subquery) => {
+                let negated = match (&operator, all) {
+                    (BinaryOperator::Eq, false) => false,
+                    (BinaryOperator::NotEq, true) => true,
+                    _ => {
+                        let (left, right) = (Box::new(left), Box::new(Expr::Subquery(subquery)));
+                        return Ok(if all {
+                            Expr::AllOp { left, compare_op: operator, right }
+                        } else {
+                            Expr::AnyOp { left, compare_op: operator, right, is_some: false }
+                        });
+                    }
+                };
+                Ok(Expr::InSubquery { expr: Box::new(left), subquery, negated })
+            }
+            right => {
+                let Some(name) = quantified_name(&operator, all) else { return Err(unknown_operator(&operator)) };
+                let right = match right {
+                    Expr::Nested(array) => *array,
+                    other => other,
+                };
+                let span = span_of(&left);
+                Ok(call(&name, vec![left, right], span))
+            }
+        }
+    }
+
+    fn interval(&self, interval: &mut Interval) -> Result<Expr> {
+        let span = span_of(&interval.value);
+        let mut value = take(&mut interval.value);
+        let unit = interval.last_field.as_ref().or(interval.leading_field.as_ref());
+        if let (Some(unit), Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. })) = (unit, &mut value)
+            && !text.contains(|c: char| c.is_ascii_alphabetic() || c == ':')
+        {
+            let unit = match unit {
+                DateTimeField::Year => "year",
+                DateTimeField::Month => "month",
+                DateTimeField::Day => "day",
+                DateTimeField::Hour => "hour",
+                DateTimeField::Minute => "minute",
+                DateTimeField::Second => "second",
+                other => return Err(self.place(SqlError::unsupported(format!("INTERVAL .. {other}")), span)),
+            };
+            text.push(' ');
+            text.push_str(unit);
+        }
+        Ok(cast(value, TypeWithModifier::plain(ScalarType::Interval), span))
+    }
+
+    /// Drops the schema of a built-in function; `ARRAY(query)` becomes a query.
+    fn function(&self, function: &mut Function) -> Result<Option<Expr>> {
+        if function.uses_odbc_syntax {
+            return Err(SqlError::unsupported("the escape {fn ..}"));
+        }
+        drop_schema(&mut function.name);
+        if !matches!(function.parameters, FunctionArguments::None) {
+            return Err(SqlError::unsupported("a function with two lists of arguments"));
+        }
+        if let FunctionArguments::Subquery(query) = &mut function.args {
+            let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
+                return Err(SqlError::new(SqlState::SyntaxError, "syntax error in a subquery as an argument"));
+            };
+            if name.quote_style.is_some() || !name.value.eq_ignore_ascii_case("array") {
+                let error = SqlError::new(SqlState::SyntaxError, "syntax error at or near \"SELECT\"");
+                return Err(self.place(error, name.span));
+            }
+            return queries::array_of_query(query).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn check_collation(&self, collation: &ObjectName) -> Result<()> {
+        let (mut name, mut span) = (String::new(), Span::empty());
+        if let Some(ObjectNamePart::Identifier(ident)) = collation.0.last() {
+            (name, span) = (fold(ident), ident.span);
+        }
+        if is_byte_order(&name) {
+            return Ok(());
+        }
+        Err(self.place(SqlError::unsupported(format!("collation \"{name}\"")), span))
+    }
+}
+
+/// Whether a collation orders by code point, as all text here is ordered.
+pub(crate) fn is_byte_order(collation: &str) -> bool {
+    matches!(collation, "default" | "C" | "POSIX" | "ucs_basic" | "C.UTF-8" | "C.utf8")
+}
+
+/// Drops `pg_catalog.` and `public.` from the name of a function.
+pub(super) fn drop_schema(name: &mut ObjectName) {
+    if let [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(_)] = name.0.as_slice()
+        && matches!(fold(schema).as_str(), "pg_catalog" | "public")
+    {
+        name.0.remove(0);
+    }
+}
+
+fn unknown_operator(operator: &BinaryOperator) -> SqlError {
+    SqlError::new(SqlState::UndefinedFunction, format!("operator does not exist: {}", written(operator)))
+}
+
+/// Forms of other dialects that the parser takes, and PostgreSQL's that nothing behind it does.
+fn refuse_foreign(expr: &Expr) -> Result<()> {
+    let name = match expr {
+        Expr::Cast { .. } => "CAST .. FORMAT",
+        Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => "LIKE ANY .. ESCAPE",
+        Expr::JsonAccess { .. } => "access by colon",
+        Expr::IsNormalized { .. } => "IS NORMALIZED",
+        Expr::InUnnest { .. } => "IN UNNEST",
+        Expr::RLike { .. } => "RLIKE",
+        Expr::Convert { .. } => "CONVERT",
+        Expr::Prefixed { .. } => "a literal with a prefix",
+        Expr::Struct { .. } | Expr::Named { .. } => "STRUCT",
+        Expr::Dictionary(_) | Expr::Map(_) => "MAP",
+        Expr::MatchAgainst { .. } => "MATCH .. AGAINST",
+        Expr::OuterJoin(_) => "the operator (+)",
+        Expr::Prior(_) => "PRIOR",
+        Expr::Lambda(_) => "a lambda",
+        Expr::MemberOf(_) => "MEMBER OF",
+        _ => return Ok(()),
+    };
+    Err(SqlError::unsupported(name))
+}
