@@ -11,6 +11,7 @@
 pub mod binary;
 pub mod cast;
 pub mod compare;
+pub mod copy;
 pub mod datum;
 pub mod error;
 pub mod parse;

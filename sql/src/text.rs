@@ -20,7 +20,7 @@ pub(crate) mod string;
 mod vector;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Reads a value of `ty`; a time without a zone is in UTC.
 pub fn parse_text(text: &str, ty: TypeWithModifier) -> Result<Datum> {

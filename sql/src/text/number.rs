@@ -114,35 +114,31 @@ const EXACT_POWERS: [f64; 23] = [
 pub(crate) fn float4_prefix(bytes: &[u8]) -> Option<(f32, usize)> {
     let digit = |at: usize| bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10);
     let negative = bytes.first() == Some(&b'-');
-    let mut at = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
-    let (mut mantissa, mut digits, mut point_digits) = (0u64, 0u32, 0i32);
-    let mut exact = true;
-    let first = at;
+    let first = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
+    let (mut at, mut mantissa, mut point_digits) = (first, 0u64, 0i32);
     while let Some(value) = digit(at) {
-        exact &= digits < 18;
         mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(value));
-        digits += u32::from(mantissa != 0);
         at += 1;
     }
-    let mut any = at > first;
+    let mut digits = at - first;
     if bytes.get(at) == Some(&b'.') {
         let point = at + 1;
         let mut end = point;
         while let Some(value) = digit(end) {
-            exact &= digits < 18;
             mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(value));
-            digits += u32::from(mantissa != 0);
             end += 1;
         }
-        any |= end > point;
-        if any {
+        digits += end - point;
+        if digits > 0 {
             at = end;
             point_digits = i32::try_from(end - point).unwrap_or(i32::MAX);
         }
     }
-    if !any {
+    if digits == 0 {
         return None;
     }
+    // So many digits cannot have wrapped around.
+    let exact = digits <= 19;
     let mut exponent = 0i32;
     if matches!(bytes.get(at), Some(b'e' | b'E')) {
         let sign = usize::from(matches!(bytes.get(at + 1), Some(b'-' | b'+')));
@@ -183,7 +179,12 @@ pub(crate) fn write_float4(value: f32, out: &mut Vec<u8>) {
         return write_int(value as i64, out);
     }
     let mut buffer = ryu::Buffer::new();
-    let decimal = Decimal::parse(buffer.format_finite(value).as_bytes());
+    let shortest = buffer.format_finite(value).as_bytes();
+    // Here both lay digits out alike, and no bound (see Binary) is as short as a shortest decimal.
+    if (1e-4..1e6).contains(&value.abs()) {
+        return out.extend_from_slice(shortest);
+    }
+    let decimal = Decimal::parse(shortest);
     let bits = value.abs().to_bits();
     let (fraction, exponent) = (u64::from(bits & 0x7f_ffff), (bits >> 23) as i32);
     let binary = Binary::new(fraction, exponent, 1 << 23, -149);
@@ -204,7 +205,12 @@ pub(crate) fn write_float8(value: f64, out: &mut Vec<u8>) {
         return write_int(value as i64, out);
     }
     let mut buffer = ryu::Buffer::new();
-    let decimal = Decimal::parse(buffer.format_finite(value).as_bytes());
+    let shortest = buffer.format_finite(value).as_bytes();
+    // Here both lay digits out alike, and no bound (see Binary) is as short as a shortest decimal.
+    if (1e-4..1e15).contains(&value.abs()) {
+        return out.extend_from_slice(shortest);
+    }
+    let decimal = Decimal::parse(shortest);
     let bits = value.abs().to_bits();
     let (fraction, exponent) = (bits & 0xf_ffff_ffff_ffff, (bits >> 52) as i32);
     let binary = Binary::new(fraction, exponent, 1 << 52, -1074);
