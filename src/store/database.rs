@@ -126,7 +126,7 @@ impl Store {
         let mut total = 0;
         for family in Family::ALL {
             let handle = self.database.family(family)?;
-            for property in [rocksdb::properties::TOTAL_SST_FILES_SIZE, rocksdb::properties::TOTAL_BLOB_FILE_SIZE] {
+            for property in ["rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size"] {
                 total += self.database.db.property_int_value_cf(handle, property)?.unwrap_or(0);
             }
         }

@@ -43,7 +43,7 @@ pub(super) fn put_decimal(digits: i128, scale: i64, out: &mut Vec<u8>) {
     let mut start = figures.len();
     let mut rest = digits.unsigned_abs();
     // 64-bit divisions are many times as fast.
-    while let Err(_) = u64::try_from(rest) {
+    while u64::try_from(rest).is_err() {
         start -= 1;
         figures[start] = (rest % 10) as u8;
         rest /= 10;
