@@ -1,0 +1,166 @@
+//! What functions may know of the statement they run in, and what they may ask of the engine.
+//!
+//! Functions are registered once and hold no state. Each statement puts a [`Scope`] into the configuration of its
+//! session state; DataFusion hands that configuration to every call, and to constant folding as well.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use lodedb_sql::error::Result;
+use lodedb_sql::{SqlError, SqlState};
+
+use crate::catalog::{Catalog, SequenceId};
+use crate::db::settings::Environment;
+
+/// The values of sequences, as `nextval` and its like move them.
+pub trait SequenceAccess: Send + Sync {
+    /// Takes the next value.
+    fn next(&self, sequence: SequenceId) -> Result<i64>;
+    /// The value this session last took from a sequence; `55000` if it took none.
+    fn current(&self, sequence: SequenceId) -> Result<i64>;
+    /// The value this session last took from any sequence; `55000` if it took none.
+    fn last(&self) -> Result<i64>;
+    /// Sets the value; `called` says whether the next one comes after it.
+    fn set(&self, sequence: SequenceId, value: i64, called: bool) -> Result<i64>;
+    /// The last value given out and whether one was, for `SELECT * FROM a_sequence` and `pg_sequences`.
+    fn peek(&self, sequence: SequenceId) -> Option<(i64, bool)>;
+}
+
+/// The settings of the session, as `set_config` changes them.
+pub trait SettingAccess: Send + Sync {
+    /// Sets a parameter, for the transaction only if `local`; returns the value as SHOW prints it.
+    fn set(&self, name: &str, value: Option<&str>, local: bool) -> Result<String>;
+}
+
+/// What objects take on disk, and what the server is doing.
+pub trait ServerAccess: Send + Sync {
+    /// Bytes a table or an index takes, its indexes not counted in; `None` if there is no such relation.
+    fn relation_bytes(&self, relation: u32) -> Option<u64>;
+    /// Bytes the database takes.
+    fn database_bytes(&self) -> u64;
+    /// The number of rows of a table, as far as it is known without counting.
+    fn row_count(&self, table: u32) -> Option<u64>;
+    /// Microseconds since 1970 UTC at which the server started.
+    fn start_time_us(&self) -> i64;
+    /// Every session.
+    fn sessions(&self) -> Vec<SessionInfo>;
+    /// Every index being built.
+    fn index_builds(&self) -> Vec<IndexBuildInfo>;
+    /// Ends the statement (`pg_cancel_backend`) or the session (`pg_terminate_backend`); whether there is one.
+    fn signal(&self, session: i32, terminate: bool) -> bool;
+    /// The number of the current transaction.
+    fn transaction_id(&self) -> u64;
+}
+
+/// A session, as `pg_stat_activity` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct SessionInfo {
+    /// Its number.
+    pub session: i32,
+    /// Its role.
+    pub user: String,
+    /// What the client calls itself.
+    pub application: String,
+    /// The address of the client.
+    pub client: Option<String>,
+    /// `active`, `idle`, `idle in transaction`, `idle in transaction (aborted)`.
+    pub state: String,
+    /// The newest statement.
+    pub query: String,
+    /// When it began.
+    pub started_us: i64,
+    /// When the transaction began.
+    pub transaction_started_us: Option<i64>,
+    /// When the statement began.
+    pub statement_started_us: Option<i64>,
+}
+
+/// An index being built, as `pg_stat_progress_create_index` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct IndexBuildInfo {
+    /// The session that builds it.
+    pub session: i32,
+    /// Its table.
+    pub table: u32,
+    /// The index.
+    pub index: u32,
+    /// `CREATE INDEX` or `REINDEX`.
+    pub command: String,
+    /// `initializing`, `performing k-means`, `loading tuples`, ...
+    pub phase: String,
+    /// Rows done.
+    pub tuples_done: i64,
+    /// Rows to do.
+    pub tuples_total: i64,
+}
+
+/// What the engine lends to the functions of one statement.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// Sequences.
+    pub sequences: Option<Arc<dyn SequenceAccess>>,
+    /// Settings.
+    pub settings: Option<Arc<dyn SettingAccess>>,
+    /// Sizes and activity.
+    pub server: Option<Arc<dyn ServerAccess>>,
+}
+
+/// What the functions of one statement know.
+#[derive(Clone)]
+pub struct Scope {
+    /// The session and the moment.
+    pub environment: Arc<Environment>,
+    /// What exists, as this statement sees it.
+    pub catalog: Arc<Catalog>,
+    /// What the engine lends.
+    pub hooks: Hooks,
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("environment", &self.environment).finish_non_exhaustive()
+    }
+}
+
+impl Scope {
+    /// Puts this scope into the configuration of a statement.
+    pub fn install(self, options: &mut ConfigOptions) {
+        options.extensions.insert(self);
+    }
+
+    /// The scope of the statement a function runs in.
+    pub fn of(options: &ConfigOptions) -> Result<&Self> {
+        options.extensions.get::<Self>().ok_or_else(|| SqlError::internal("a statement runs without its scope"))
+    }
+
+    /// The sequences, or an error where there are none to change.
+    pub(crate) fn sequences(&self) -> Result<&Arc<dyn SequenceAccess>> {
+        self.hooks.sequences.as_ref().ok_or_else(|| {
+            SqlError::new(SqlState::ObjectNotInPrerequisiteState, "sequences cannot be used in this statement")
+        })
+    }
+}
+
+impl ConfigExtension for Scope {
+    const PREFIX: &'static str = "lodedb_scope";
+}
+
+impl ExtensionOptions for Scope {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+    fn set(&mut self, key: &str, _value: &str) -> datafusion::error::Result<()> {
+        Err(datafusion::error::DataFusionError::Configuration(format!("{key} cannot be set as text")))
+    }
+    fn entries(&self) -> Vec<ConfigEntry> {
+        Vec::new()
+    }
+}
