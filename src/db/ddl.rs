@@ -418,7 +418,7 @@ impl Session {
     }
 
     /// Enters the rows there are into a new btree index, as far as this transaction will read it.
-    fn fill_btree(&mut self, table: &Arc<Table>, index: Index) -> Result<()> {
+    pub(super) fn fill_btree(&mut self, table: &Arc<Table>, index: Index) -> Result<()> {
         let tx = self.transaction()?;
         let mut owners: BTreeMap<Vec<u8>, ()> = BTreeMap::new();
         let mut entries = Vec::new();

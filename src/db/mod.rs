@@ -1,12 +1,13 @@
 //! The front door: a database is opened here, and sessions run statements; the server comes in this way too.
 
+mod alter;
 pub mod clock;
 pub mod copy;
 pub mod engine;
 pub mod error;
 pub mod hooks;
-pub mod commands;
-pub mod ddl;
+mod commands;
+mod ddl;
 pub mod options;
 pub mod outcome;
 pub mod session;

@@ -1,0 +1,271 @@
+//! ALTER TABLE.
+
+use std::sync::Arc;
+
+use lodedb_sql::cast::{CastContext, CastEnvironment, cast};
+use lodedb_sql::error::Result;
+use lodedb_sql::statement::{AlterTable, ColumnDefinition, ConstraintKind, TableAction};
+use lodedb_sql::{Datum, SqlError, SqlState};
+
+use super::ddl::relation_name;
+use super::session::Session;
+use crate::catalog::{Change, Column, ColumnId, Index, IndexKind, KeyConstraint, Table};
+use crate::commit::Row;
+use crate::commit::locks::LockMode;
+
+impl Session {
+    /// ALTER TABLE.
+    pub(super) async fn alter_table(&mut self, alter: &AlterTable) -> Result<()> {
+        self.transaction()?.start_statement();
+        let name = relation_name(&alter.name)?.to_owned();
+        let Some(table) = self.locked_table(&name, LockMode::AccessExclusive).await? else {
+            let message = format!("relation \"{name}\" does not exist");
+            if alter.if_exists {
+                self.notice("NOTICE", SqlError::new(SqlState::SuccessfulCompletion, format!("{message}, skipping")));
+                return Ok(());
+            }
+            return Err(SqlError::new(SqlState::UndefinedTable, message));
+        };
+        let mut table = table;
+        for action in &alter.actions {
+            table = self.alter_one(table, action).await?;
+        }
+        Ok(())
+    }
+
+    async fn alter_one(&mut self, table: Arc<Table>, action: &TableAction) -> Result<Arc<Table>> {
+        let mut next = Table::clone(&table);
+        match action {
+            TableAction::AddColumn { if_not_exists, column, constraints } => {
+                if next.position(&column.name).is_some() {
+                    let message =
+                        format!("column \"{}\" of relation \"{}\" already exists", column.name, next.name);
+                    if *if_not_exists {
+                        self.notice("NOTICE", SqlError::new(SqlState::DuplicateColumn, format!("{message}, skipping")));
+                        return Ok(table);
+                    }
+                    return Err(SqlError::new(SqlState::DuplicateColumn, message));
+                }
+                if column.generated.is_some() {
+                    return Err(SqlError::unsupported("ADD COLUMN with a serial or identity column"));
+                }
+                if !constraints.is_empty() {
+                    return Err(SqlError::unsupported("ADD COLUMN with a constraint"));
+                }
+                next = self.add_column(&table, next, column).await?;
+            }
+            TableAction::DropColumn { if_exists, name, .. } => {
+                let Some(position) = next.position(name) else {
+                    let message = format!("column \"{name}\" of relation \"{}\" does not exist", next.name);
+                    if *if_exists {
+                        self.notice("NOTICE", SqlError::new(SqlState::SuccessfulCompletion, format!("{message}, skipping")));
+                        return Ok(table);
+                    }
+                    return Err(SqlError::new(SqlState::UndefinedColumn, message));
+                };
+                self.refuse_checks(&next, "DROP COLUMN")?;
+                let id = next.columns[position].id;
+                let tx = self.transaction()?;
+                let catalog = tx.reader().catalog();
+                for index in catalog.indexes_of(next.id).filter(|index| uses(index, id)) {
+                    tx.change_catalog(Change::DropIndex(index.id));
+                }
+                for sequence in catalog.sequences().filter(|sequence| sequence.owner == Some((next.id, id))) {
+                    tx.change_catalog(Change::DropSequence(sequence.id));
+                }
+                let column = &mut next.columns[position];
+                column.dropped = true;
+                column.not_null = false;
+                column.default = None;
+                column.name = format!("........pg.dropped.{id}........");
+                self.transaction()?.change_catalog(Change::PutTable(next.clone()));
+            }
+            TableAction::RenameTo { name } => {
+                let tx = self.transaction()?;
+                tx.lock_name(name).await?;
+                if tx.reader().catalog().has_relation(name) {
+                    return Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
+                }
+                next.name.clone_from(name);
+                tx.change_catalog(Change::PutTable(next.clone()));
+            }
+            TableAction::RenameColumn { from, to } => {
+                let position = self.column_of(&next, from)?;
+                if next.position(to).is_some() {
+                    return Err(SqlError::new(
+                        SqlState::DuplicateColumn,
+                        format!("column \"{to}\" of relation \"{}\" already exists", next.name),
+                    ));
+                }
+                self.refuse_checks(&next, "RENAME COLUMN")?;
+                next.columns[position].name.clone_from(to);
+                self.transaction()?.change_catalog(Change::PutTable(next.clone()));
+            }
+            TableAction::SetNotNull { column, not_null } => {
+                let position = self.column_of(&next, column)?;
+                if *not_null {
+                    for row in self.transaction()?.reader().scan(&table, next.columns[position].ty.is_vector())? {
+                        if row?.values[position].is_null() {
+                            return Err(SqlError::new(
+                                SqlState::NotNullViolation,
+                                format!("column \"{column}\" of relation \"{}\" contains null values", next.name),
+                            )
+                            .with_table(&next.name)
+                            .with_column(column));
+                        }
+                    }
+                }
+                next.columns[position].not_null = *not_null;
+                self.transaction()?.change_catalog(Change::PutTable(next.clone()));
+            }
+            TableAction::SetDefault { column, default_text, .. } => {
+                let position = self.column_of(&next, column)?;
+                next.columns[position].default.clone_from(default_text);
+                let tx = self.transaction()?;
+                tx.change_catalog(Change::PutTable(next.clone()));
+                let reader = tx.reader();
+                let (engine, environment) = (self.engine().clone(), self.environment());
+                engine.query.check_expressions(&reader, &environment, &Arc::new(next.clone())).await?;
+            }
+            TableAction::AddConstraint(constraint) => {
+                let (columns, key, suffix) = match &constraint.kind {
+                    ConstraintKind::PrimaryKey(columns) => (columns, KeyConstraint::Primary, "pkey".to_owned()),
+                    ConstraintKind::Unique(columns) => {
+                        (columns, KeyConstraint::Unique, format!("{}_key", columns.join("_")))
+                    }
+                    ConstraintKind::Check { .. } => return Err(SqlError::unsupported("ADD CONSTRAINT ... CHECK")),
+                };
+                let name = constraint.name.clone().unwrap_or_else(|| format!("{}_{suffix}", next.name));
+                let mut ids = Vec::new();
+                for column in columns {
+                    let position = self.column_of(&next, column)?;
+                    ids.push(next.columns[position].id);
+                    if key == KeyConstraint::Primary && !next.columns[position].not_null {
+                        let set = TableAction::SetNotNull { column: column.clone(), not_null: true };
+                        next = Table::clone(&*Box::pin(self.alter_one(Arc::new(next), &set)).await?);
+                    }
+                }
+                let tx = self.transaction()?;
+                let catalog = tx.reader().catalog();
+                if key == KeyConstraint::Primary && catalog.primary_key(next.id).is_some() {
+                    return Err(SqlError::new(
+                        SqlState::InvalidTableDefinition,
+                        format!("multiple primary keys for table \"{}\" are not allowed", next.name),
+                    ));
+                }
+                if catalog.has_relation(&name) {
+                    return Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
+                }
+                let kind = IndexKind::Btree { columns: ids, unique: true, constraint: Some(key) };
+                let index = Index { id: self.engine().next_oid(), name, table: next.id, kind };
+                self.fill_btree(&Arc::new(next.clone()), index)?;
+            }
+            TableAction::DropConstraint { if_exists, name, .. } => {
+                let tx = self.transaction()?;
+                let catalog = tx.reader().catalog();
+                let index = catalog.index(name).filter(|index| index.table == next.id);
+                let checks = next.checks.len();
+                next.checks.retain(|check| check.name != *name);
+                if let Some(index) = index {
+                    tx.change_catalog(Change::DropIndex(index.id));
+                } else if next.checks.len() < checks {
+                    tx.change_catalog(Change::PutTable(next.clone()));
+                } else if !*if_exists {
+                    return Err(SqlError::new(
+                        SqlState::UndefinedObject,
+                        format!("constraint \"{name}\" of relation \"{}\" does not exist", next.name),
+                    ));
+                }
+            }
+            // Storage and planner options have no meaning here, and programs set them as a matter of course.
+            TableAction::SetStorage { column, .. } => {
+                self.column_of(&next, column)?;
+            }
+            TableAction::SetOptions(_) | TableAction::OwnerTo { .. } => {}
+            TableAction::SetType { .. } => return Err(SqlError::unsupported("ALTER COLUMN ... TYPE")),
+            TableAction::RenameConstraint { .. } => return Err(SqlError::unsupported("RENAME CONSTRAINT")),
+        }
+        Ok(Arc::new(next))
+    }
+
+    /// The text of a CHECK names columns; a change of names would make it lie.
+    fn refuse_checks(&self, table: &Table, what: &str) -> Result<()> {
+        if table.checks.is_empty() {
+            return Ok(());
+        }
+        Err(SqlError::unsupported(format!("{what} of a table with CHECK constraints"))
+            .with_hint("Drop the constraints first."))
+    }
+
+    fn column_of(&self, table: &Table, name: &str) -> Result<usize> {
+        table.position(name).ok_or_else(|| {
+            SqlError::new(
+                SqlState::UndefinedColumn,
+                format!("column \"{name}\" of relation \"{}\" does not exist", table.name),
+            )
+        })
+    }
+
+    async fn add_column(&mut self, table: &Arc<Table>, mut next: Table, column: &ColumnDefinition) -> Result<Table> {
+        let id = next.columns.len() as ColumnId + 1;
+        next.columns.push(Column {
+            id,
+            name: column.name.clone(),
+            ty: column.ty,
+            not_null: column.not_null,
+            default: column.default_text.clone(),
+            identity: None,
+            dropped: false,
+        });
+        let (engine, environment) = (self.engine().clone(), self.environment());
+        let tx = self.transaction()?;
+        let rows: Vec<_> = tx.reader().scan(table, true)?.collect::<Result<_>>()?;
+        tx.change_catalog(Change::PutTable(next.clone()));
+        let reader = tx.reader();
+        engine.query.check_expressions(&reader, &environment, &Arc::new(next.clone())).await?;
+        let value = match &column.default {
+            None => Datum::Null,
+            Some(expr) => {
+                let value = engine
+                    .query
+                    .evaluate(&reader, &environment, std::slice::from_ref(expr), &[column.ty.ty])
+                    .await?
+                    .pop()
+                    .unwrap_or(Datum::Null);
+                let cast_environment = CastEnvironment { zone: environment.zone, now_us: environment.transaction_time_us };
+                cast(value, column.ty.ty, column.ty, CastContext::Assignment, &cast_environment)?
+            }
+        };
+        if rows.is_empty() {
+            return Ok(next);
+        }
+        if value.is_null() {
+            if column.not_null {
+                return Err(SqlError::new(
+                    SqlState::NotNullViolation,
+                    format!("column \"{}\" of relation \"{}\" contains null values", column.name, next.name),
+                )
+                .with_table(&next.name)
+                .with_column(&column.name));
+            }
+            return Ok(next);
+        }
+        let definition = Arc::new(next.clone());
+        let tx = self.transaction()?;
+        for row in rows {
+            let mut values = row.values.to_vec();
+            values.resize(next.columns.len(), Datum::Null);
+            let old: Row = values.clone().into();
+            values[id as usize - 1] = value.clone();
+            tx.update(&definition, row.id, &old, values.into()).await?;
+        }
+        Ok(next)
+    }
+}
+
+fn uses(index: &Index, column: ColumnId) -> bool {
+    match &index.kind {
+        IndexKind::Btree { columns, .. } => columns.contains(&column),
+        IndexKind::Vector { spec, .. } => spec.column == column,
+    }
+}

@@ -1,0 +1,350 @@
+//! Statements that neither read tables nor write rows: settings, prepared statements, and the rest.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::record_batch::RecordBatch;
+use lodedb_sql::error::Result;
+use lodedb_sql::parse::ParsedStatement;
+use lodedb_sql::statement::{CreateTableAs, DiscardTarget, InsertSource, Named, SetScope, SetValue, Statement};
+use lodedb_sql::{Datum, PgType, SqlError, SqlState};
+
+use super::ddl::relation_name;
+use super::outcome::{Field, Outcome, Prepared, RowsTag, text_field};
+use super::session::{Session, lock_mode};
+use crate::query::arrow::arrow_field;
+
+/// The columns of SHOW.
+pub(super) fn show_fields(name: &Named) -> Arc<[Field]> {
+    match name {
+        Named::Name(name) => Arc::from([text_field(shown_name(name))]),
+        Named::All => Arc::from([text_field("name"), text_field("setting"), text_field("description")]),
+    }
+}
+
+/// How PostgreSQL spells a setting in the column of SHOW.
+fn shown_name(name: &str) -> &str {
+    match name {
+        "timezone" => "TimeZone",
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
+        other => other,
+    }
+}
+
+/// Rows of text.
+pub(super) fn text_rows(fields: &Arc<[Field]>, rows: &[Vec<String>], tag: &str) -> Result<Outcome> {
+    let columns: Vec<ArrayRef> = (0..fields.len())
+        .map(|column| {
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row[column].as_str()))) as ArrayRef
+        })
+        .collect();
+    let schema = Schema::new(fields.iter().map(|field| arrow_field(&field.name, field.ty, true)).collect::<Vec<_>>());
+    let batch = RecordBatch::try_new(Arc::new(schema), columns).map_err(SqlError::internal)?;
+    Ok(Outcome::Rows {
+        fields: fields.clone(),
+        batches: Box::pin(futures::stream::iter([Ok(batch)])),
+        tag: RowsTag::Fixed(tag.to_owned()),
+    })
+}
+
+impl Session {
+    /// Runs what is neither a query nor a change of rows.
+    pub(super) async fn command(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+        let statement = &prepared.statement.statement;
+        let tag = || Ok(Outcome::Command(statement.command_tag().to_owned()));
+        match statement {
+            Statement::Copy(copy) => self.copy(copy).await,
+            Statement::Explain { options, statement: explained } => {
+                let (engine, environment, cancel) = (self.engine().clone(), self.environment(), self.cancel.clone());
+                let Some(plan) = prepared.plan.clone() else {
+                    return Err(SqlError::unsupported(format!("EXPLAIN {}", explained.command_tag())));
+                };
+                let reader = self.reader();
+                let lines = if options.analyze && !explained.is_read_only() {
+                    let tx = self.transaction()?;
+                    tx.start_statement();
+                    engine.query.explain(&plan, options, reader, Some(tx), environment, &params, cancel).await?
+                } else {
+                    engine.query.explain(&plan, options, reader, None, environment, &params, cancel).await?
+                };
+                let rows: Vec<Vec<String>> = lines.into_iter().map(|line| vec![line]).collect();
+                text_rows(&Arc::from([text_field("QUERY PLAN")]), &rows, "EXPLAIN")
+            }
+            Statement::CreateTable(create) => {
+                self.create_table(create).await?;
+                tag()
+            }
+            Statement::CreateTableAs(create) => self.create_table_as(create).await,
+            Statement::DropTable { names, if_exists, .. } => {
+                self.drop_tables(names, *if_exists).await?;
+                tag()
+            }
+            Statement::AlterTable(alter) => {
+                self.alter_table(alter).await?;
+                tag()
+            }
+            Statement::Truncate { names, restart_identity, .. } => {
+                self.truncate(names, *restart_identity).await?;
+                tag()
+            }
+            Statement::CreateIndex(create) => {
+                self.create_index(create).await?;
+                tag()
+            }
+            Statement::DropIndex { names, if_exists, .. } => {
+                self.drop_indexes(names, *if_exists).await?;
+                tag()
+            }
+            Statement::CreateSequence { name, if_not_exists, options } => {
+                self.create_sequence(name, *if_not_exists, options).await?;
+                tag()
+            }
+            Statement::DropSequence { names, if_exists, .. } => {
+                self.drop_sequences(names, *if_exists)?;
+                tag()
+            }
+            Statement::CreateExtension { name, if_not_exists } => {
+                self.create_extension(name, *if_not_exists)?;
+                tag()
+            }
+            Statement::Set { scope, name, value } => {
+                let value = match value {
+                    SetValue::Default => None,
+                    SetValue::Values(values) => Some(values.join(", ")),
+                };
+                self.change_setting(name, value.as_deref(), *scope == SetScope::Local)?;
+                tag()
+            }
+            Statement::SetTransaction { session, modes } => {
+                if *session {
+                    if let Some(level) = modes.isolation {
+                        self.change_setting("default_transaction_isolation", Some(level.name()), false)?;
+                    }
+                    if let Some(read_only) = modes.read_only {
+                        let value = if read_only { "on" } else { "off" };
+                        self.change_setting("default_transaction_read_only", Some(value), false)?;
+                    }
+                } else if self.in_block() {
+                    self.set_modes(modes)?;
+                } else {
+                    self.notice(
+                        "WARNING",
+                        SqlError::new(
+                            SqlState::NoActiveSqlTransaction,
+                            "SET TRANSACTION can only be used in transaction blocks",
+                        ),
+                    );
+                }
+                tag()
+            }
+            Statement::SetConstraints { deferred } => {
+                if *deferred {
+                    return Err(SqlError::unsupported("SET CONSTRAINTS ... DEFERRED"));
+                }
+                tag()
+            }
+            Statement::Show(Named::Name(name)) => {
+                text_rows(&show_fields(&Named::Name(name.clone())), &[vec![self.setting(name)?]], "SHOW")
+            }
+            Statement::Show(Named::All) => {
+                let rows: Vec<Vec<String>> = self
+                    .settings
+                    .all()
+                    .into_iter()
+                    .map(|(name, value)| vec![name.to_owned(), value, String::new()])
+                    .collect();
+                text_rows(&show_fields(&Named::All), &rows, "SHOW")
+            }
+            Statement::Reset(Named::Name(name)) => {
+                self.change_setting(name, None, false)?;
+                tag()
+            }
+            Statement::Reset(Named::All) => {
+                self.reset_settings();
+                tag()
+            }
+            Statement::Prepare { name, types, parameter_count, statement } => {
+                if self.prepared_statements().contains_key(name) {
+                    return Err(SqlError::new(
+                        SqlState::DuplicatePreparedStatement,
+                        format!("prepared statement \"{name}\" already exists"),
+                    ));
+                }
+                let types: Vec<Option<PgType>> = types.iter().map(|ty| Some(ty.ty)).collect();
+                let inner = ParsedStatement {
+                    text: prepared.statement.text.clone(),
+                    statement: (**statement).clone(),
+                    parameter_count: *parameter_count,
+                };
+                let ready = Box::pin(self.prepare(inner, &types)).await?;
+                self.prepared_statements().insert(name.clone(), ready);
+                tag()
+            }
+            Statement::Execute { name, args } => {
+                let ready = self.prepared_statement(name)?.clone();
+                if args.len() != ready.parameters.len() {
+                    return Err(SqlError::new(
+                        SqlState::SyntaxError,
+                        format!("wrong number of parameters for prepared statement \"{name}\""),
+                    )
+                    .with_detail(format!("Expected {} parameters but got {}.", ready.parameters.len(), args.len())));
+                }
+                let (engine, environment, reader) = (self.engine().clone(), self.environment(), self.reader());
+                let values = engine.query.evaluate(&reader, &environment, args, &ready.parameters).await?;
+                Box::pin(self.execute(&ready, values)).await
+            }
+            Statement::Deallocate(Named::All) => {
+                self.prepared_statements().clear();
+                tag()
+            }
+            Statement::Deallocate(Named::Name(name)) => {
+                self.prepared_statement(name)?;
+                self.prepared_statements().remove(name);
+                tag()
+            }
+            Statement::Discard(target) => {
+                if *target == DiscardTarget::All {
+                    if self.in_block() {
+                        return Err(SqlError::new(
+                            SqlState::ActiveSqlTransaction,
+                            "DISCARD ALL cannot run inside a transaction block",
+                        ));
+                    }
+                    self.prepared_statements().clear();
+                    self.reset_settings();
+                }
+                tag()
+            }
+            Statement::LockTable { names, mode, no_wait } => {
+                if !self.in_block() {
+                    return Err(SqlError::new(
+                        SqlState::NoActiveSqlTransaction,
+                        "LOCK TABLE can only be used in transaction blocks",
+                    ));
+                }
+                if *no_wait {
+                    return Err(SqlError::unsupported("NOWAIT"));
+                }
+                for name in names {
+                    let name = relation_name(name)?;
+                    if self.locked_table(name, lock_mode(*mode)).await?.is_none() {
+                        return Err(SqlError::new(
+                            SqlState::UndefinedTable,
+                            format!("relation \"{name}\" does not exist"),
+                        ));
+                    }
+                }
+                tag()
+            }
+            Statement::Vacuum { .. } | Statement::Analyze { .. } => {
+                // Sealing, merging and statistics keep themselves up to date; asking for them now is allowed.
+                if self.in_block() && matches!(statement, Statement::Vacuum { .. }) {
+                    return Err(SqlError::new(
+                        SqlState::ActiveSqlTransaction,
+                        "VACUUM cannot run inside a transaction block",
+                    ));
+                }
+                let db = self.db.clone();
+                tokio::task::spawn_blocking(move || db.settle()).await.map_err(SqlError::internal)?;
+                tag()
+            }
+            Statement::Checkpoint => {
+                let db = self.db.clone();
+                tokio::task::spawn_blocking(move || db.checkpoint())
+                    .await
+                    .map_err(SqlError::internal)?
+                    .map_err(|error| SqlError::new(SqlState::IoError, error.to_string()))?;
+                tag()
+            }
+            Statement::Unlisten(_) => tag(),
+            other => Err(SqlError::unsupported(other.command_tag())),
+        }
+    }
+
+    fn setting(&self, name: &str) -> Result<String> {
+        let value = self.settings.get(name)?;
+        Ok(match name {
+            "session_authorization" if value.is_empty() => self.parameter_status().into_iter().find_map(|(key, value)| {
+                (key == "session_authorization").then_some(value)
+            }).unwrap_or_default(),
+            _ => value,
+        })
+    }
+
+    fn create_extension(&mut self, name: &str, if_not_exists: bool) -> Result<()> {
+        if name != "vector" && name != "plpgsql" {
+            return Err(SqlError::new(SqlState::FeatureNotSupported, format!("extension \"{name}\" is not available"))
+                .with_hint("What the extension vector offers is built in."));
+        }
+        let message = format!("extension \"{name}\" already exists");
+        if !if_not_exists {
+            return Err(SqlError::new(SqlState::DuplicateObject, message));
+        }
+        self.notice("NOTICE", SqlError::new(SqlState::DuplicateObject, format!("{message}, skipping")));
+        Ok(())
+    }
+
+    async fn create_table_as(&mut self, create: &CreateTableAs) -> Result<Outcome> {
+        use lodedb_sql::statement::{ColumnDefinition, CreateTable, Insert};
+        let source = ParsedStatement {
+            text: String::new(),
+            statement: Statement::Query(create.query.clone()),
+            parameter_count: 0,
+        };
+        let planned = Box::pin(self.prepare(source, &[])).await?;
+        let fields = planned.fields.clone().unwrap_or_default();
+        if create.columns.len() > fields.len() {
+            return Err(SqlError::new(SqlState::SyntaxError, "too many column names were specified"));
+        }
+        let columns = fields
+            .iter()
+            .enumerate()
+            .map(|(at, field)| ColumnDefinition {
+                name: create.columns.get(at).cloned().unwrap_or_else(|| field.name.clone()),
+                ty: match field.ty.ty {
+                    PgType::Scalar(lodedb_sql::ScalarType::Unknown) => {
+                        lodedb_sql::TypeWithModifier::plain(lodedb_sql::ScalarType::Text)
+                    }
+                    _ => field.ty,
+                },
+                not_null: false,
+                default: None,
+                default_text: None,
+                generated: None,
+            })
+            .collect();
+        let table = CreateTable {
+            name: create.name.clone(),
+            if_not_exists: create.if_not_exists,
+            unlogged: create.unlogged,
+            columns,
+            constraints: Vec::new(),
+            options: Vec::new(),
+        };
+        if self.create_table(&table).await?.is_none() || !create.with_data {
+            return Ok(Outcome::Command("CREATE TABLE AS".into()));
+        }
+        let insert = ParsedStatement {
+            text: String::new(),
+            statement: Statement::Insert(Box::new(Insert {
+                table: create.name.clone(),
+                alias: None,
+                columns: Vec::new(),
+                overriding: None,
+                source: InsertSource::Query(create.query.clone()),
+                on_conflict: None,
+                returning: Vec::new(),
+            })),
+            parameter_count: 0,
+        };
+        let ready = Box::pin(self.prepare(insert, &[])).await?;
+        match Box::pin(self.execute(&ready, Vec::new())).await? {
+            Outcome::Command(tag) => {
+                Ok(Outcome::Command(format!("SELECT {}", tag.rsplit(' ').next().unwrap_or("0"))))
+            }
+            other => Ok(other),
+        }
+    }
+}

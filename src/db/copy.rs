@@ -1,0 +1,305 @@
+//! COPY: rows from the client into a table, and rows to the client.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use lodedb_sql::cast::CastEnvironment;
+use lodedb_sql::copy::{
+    CopyColumn, CopyDecoder, CopyDirection, CopyEncoder, CopyFormat, CopyHeader, CopyOptions, ForceColumns,
+};
+use lodedb_sql::error::Result;
+use lodedb_sql::parse::ParsedStatement;
+use lodedb_sql::statement::{Copy, CopyClause, CopyDirection as Direction, CopyRelation, Statement};
+use lodedb_sql::{Datum, SqlError, SqlState};
+
+use super::ddl::relation_name;
+use super::outcome::{BatchStream, Outcome};
+use super::session::{Session, or_cancelled};
+use crate::catalog::Table;
+use crate::commit::locks::LockMode;
+use crate::query::RowInserter;
+use crate::query::arrow::batch_rows;
+
+/// Rows gathered before they are checked and put into the transaction.
+const BATCH_ROWS: usize = 4096;
+
+/// Rows on their way into a table.
+pub struct CopyIn {
+    table: Arc<Table>,
+    decoder: CopyDecoder,
+    inserter: RowInserter,
+    pending: Vec<Vec<Datum>>,
+    rows: u64,
+    columns: usize,
+    binary: bool,
+}
+
+impl std::fmt::Debug for CopyIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CopyIn").field("table", &self.table.name).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl CopyIn {
+    /// Whether the client is to send the binary format.
+    pub fn format_is_binary(&self) -> bool {
+        self.binary
+    }
+
+    /// How many columns it is to send.
+    pub fn column_count(&self) -> usize {
+        self.columns
+    }
+
+    /// Takes the next bytes.
+    pub async fn write(&mut self, session: &mut Session, chunk: Bytes) -> Result<()> {
+        self.decoder.push(&chunk, &mut self.pending)?;
+        if self.pending.len() >= BATCH_ROWS {
+            self.insert(session).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the copy; gives the command tag.
+    pub async fn finish(mut self, session: &mut Session) -> Result<String> {
+        self.decoder.finish(&mut self.pending)?;
+        self.insert(session).await?;
+        Ok(format!("COPY {}", self.rows))
+    }
+
+    /// The client gave up.
+    pub fn fail(self, session: &mut Session, message: &str) -> SqlError {
+        session.statement_failed();
+        SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {message}"))
+            .with_context(format!("COPY {}, line {}", self.table.name, self.rows + self.pending.len() as u64 + 1))
+    }
+
+    async fn insert(&mut self, session: &mut Session) -> Result<()> {
+        let rows = std::mem::take(&mut self.pending);
+        self.rows += rows.len() as u64;
+        let rows = self.inserter.complete(rows)?;
+        let cancel = session.cancel.clone();
+        let tx = session.transaction()?;
+        or_cancelled(&cancel, tx.insert_many(&self.table, rows)).await
+    }
+}
+
+/// Rows on their way to the client.
+pub struct CopyOut {
+    batches: BatchStream,
+    encoder: CopyEncoder,
+    types: Vec<lodedb_sql::TypeWithModifier>,
+    binary: bool,
+    rows: u64,
+    state: OutState,
+}
+
+#[derive(PartialEq)]
+enum OutState {
+    Header,
+    Rows,
+    Done,
+}
+
+impl std::fmt::Debug for CopyOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CopyOut").field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl CopyOut {
+    /// Whether it is the binary format.
+    pub fn format_is_binary(&self) -> bool {
+        self.binary
+    }
+
+    /// How many columns there are.
+    pub fn column_count(&self) -> usize {
+        self.types.len()
+    }
+
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes>> {
+        let mut out = Vec::new();
+        if self.state == OutState::Header {
+            self.encoder.header(&mut out);
+            self.state = OutState::Rows;
+            if !out.is_empty() {
+                return Some(Ok(out.into()));
+            }
+        }
+        while self.state == OutState::Rows {
+            match self.batches.next().await {
+                Some(Ok(batch)) => {
+                    let rows = match batch_rows(&batch, &self.types) {
+                        Ok(rows) => rows,
+                        Err(error) => return Some(Err(error)),
+                    };
+                    self.rows += rows.len() as u64;
+                    for row in &rows {
+                        self.encoder.row(row, &mut out);
+                    }
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => {
+                    self.state = OutState::Done;
+                    self.encoder.trailer(&mut out);
+                }
+            }
+            if !out.is_empty() {
+                return Some(Ok(out.into()));
+            }
+        }
+        None
+    }
+
+    /// The command tag, at the end.
+    pub fn tag(&self) -> String {
+        format!("COPY {}", self.rows)
+    }
+}
+
+fn options(clause: &CopyClause) -> Result<CopyOptions> {
+    let format = match clause.format.as_deref() {
+        None | Some("text") => CopyFormat::Text,
+        Some("csv") => CopyFormat::Csv,
+        Some("binary") => CopyFormat::Binary,
+        Some(other) => {
+            return Err(SqlError::new(
+                SqlState::InvalidParameterValue,
+                format!("COPY format \"{other}\" not recognized"),
+            ));
+        }
+    };
+    let header = match clause.header.as_deref() {
+        None | Some("false") => CopyHeader::None,
+        Some("match") => CopyHeader::Match,
+        Some(_) => CopyHeader::Names,
+    };
+    Ok(CopyOptions {
+        format,
+        header,
+        delimiter: clause.delimiter.clone(),
+        null: clause.null.clone(),
+        quote: clause.quote.clone(),
+        escape: clause.escape.clone(),
+        force_quote: match &clause.force_quote {
+            None => ForceColumns::None,
+            Some(columns) if columns.is_empty() => ForceColumns::All,
+            Some(columns) => ForceColumns::Named(columns.clone()),
+        },
+        force_not_null: clause.force_not_null.clone().unwrap_or_default(),
+        force_null: clause.force_null.clone().unwrap_or_default(),
+        encoding: clause.encoding.clone(),
+    })
+}
+
+/// The places in a row of the columns a COPY names; all visible ones where it names none.
+fn positions(table: &Table, names: &[String]) -> Result<Vec<usize>> {
+    if names.is_empty() {
+        return Ok(table.visible_columns().map(|(at, _)| at).collect());
+    }
+    let mut positions = Vec::new();
+    for name in names {
+        let at = table.position(name).ok_or_else(|| {
+            SqlError::new(
+                SqlState::UndefinedColumn,
+                format!("column \"{name}\" of relation \"{}\" does not exist", table.name),
+            )
+        })?;
+        if positions.contains(&at) {
+            return Err(SqlError::new(
+                SqlState::DuplicateColumn,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        positions.push(at);
+    }
+    Ok(positions)
+}
+
+impl Session {
+    /// COPY.
+    pub(super) async fn copy(&mut self, copy: &Copy) -> Result<Outcome> {
+        match copy.direction {
+            Direction::FromStdin => self.copy_in(copy).await,
+            Direction::ToStdout => self.copy_out(copy).await,
+        }
+    }
+
+    async fn copy_in(&mut self, copy: &Copy) -> Result<Outcome> {
+        let CopyRelation::Table { name, columns } = &copy.relation else {
+            return Err(SqlError::new(SqlState::SyntaxError, "COPY FROM needs a table"));
+        };
+        if copy.condition.is_some() {
+            return Err(SqlError::unsupported("COPY ... WHERE"));
+        }
+        self.transaction()?.start_statement();
+        let name = relation_name(name)?;
+        let table = self.locked_table(name, LockMode::RowExclusive).await?.ok_or_else(|| {
+            SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"))
+        })?;
+        let positions = positions(&table, columns)?;
+        let copied: Vec<CopyColumn> = positions
+            .iter()
+            .map(|&at| CopyColumn { name: table.columns[at].name.clone(), ty: table.columns[at].ty })
+            .collect();
+        let options = options(&copy.options)?;
+        options.check(CopyDirection::From, &copied)?;
+        let environment = self.environment();
+        let cast = CastEnvironment { zone: environment.zone, now_us: environment.transaction_time_us };
+        let count = copied.len();
+        let decoder = CopyDecoder::new(table.name.clone(), &options, copied, cast)?;
+        let engine = self.db.engine().clone();
+        let reader = self.transaction()?.reader();
+        let inserter = engine.query.row_inserter(&reader, &environment, &table, &positions)?;
+        Ok(Outcome::CopyIn(Box::new(CopyIn {
+            table,
+            decoder,
+            inserter,
+            pending: Vec::new(),
+            rows: 0,
+            columns: count,
+            binary: options.format == CopyFormat::Binary,
+        })))
+    }
+
+    async fn copy_out(&mut self, copy: &Copy) -> Result<Outcome> {
+        let statement = match &copy.relation {
+            CopyRelation::Query(query) => ParsedStatement {
+                text: String::new(),
+                statement: Statement::Query(query.clone()),
+                parameter_count: 0,
+            },
+            CopyRelation::Table { name, columns } => {
+                let table = self.reader().catalog().require_table(relation_name(name)?)?.clone();
+                let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+                let names: Vec<String> = positions(&table, columns)?
+                    .into_iter()
+                    .map(|at| quoted(&table.columns[at].name))
+                    .collect();
+                let text = format!("SELECT {} FROM {}", names.join(", "), quoted(&table.name));
+                self.parse(&text)?.remove(0)
+            }
+        };
+        let prepared = Box::pin(self.prepare(statement, &[])).await?;
+        let options = options(&copy.options)?;
+        let fields = prepared.fields.clone().unwrap_or_default();
+        let columns: Vec<CopyColumn> =
+            fields.iter().map(|field| CopyColumn { name: field.name.clone(), ty: field.ty }).collect();
+        options.check(CopyDirection::To, &columns)?;
+        let Some(plan) = &prepared.plan else { return Err(SqlError::internal("a query was not planned")) };
+        let (reader, environment) = (self.reader(), self.environment());
+        let cancel = self.cancel.clone();
+        let batches = self.db.engine().query.query(plan, reader, environment, &[], cancel).await?;
+        Ok(Outcome::CopyOut(Box::new(CopyOut {
+            batches,
+            types: columns.iter().map(|column| column.ty).collect(),
+            encoder: CopyEncoder::new(&options, columns, self.zone())?,
+            binary: options.format == CopyFormat::Binary,
+            rows: 0,
+            state: OutState::Header,
+        })))
+    }
+}
