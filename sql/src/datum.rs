@@ -26,7 +26,7 @@ pub enum Datum {
     /// `double precision`.
     Float8(f64),
     /// `numeric`; the scale of the decimal is the display scale. At most 76 digits.
-    Numeric(BigDecimal),
+    Numeric(#[serde(with = "decimal_parts")] BigDecimal),
     /// `text`, `varchar`, `char(n)`, `name`, `"char"`, `json`, `unknown`.
     Text(String),
     /// `bytea`.
@@ -79,5 +79,22 @@ impl Datum {
     /// Whether this is NULL.
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
+    }
+}
+
+/// A decimal as its digits and its scale: formats that do not describe themselves can read that back.
+mod decimal_parts {
+    use bigdecimal::BigDecimal;
+    use bigdecimal::num_bigint::BigInt;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(decimal: &BigDecimal, serializer: S) -> Result<S::Ok, S::Error> {
+        let (digits, scale) = decimal.as_bigint_and_exponent();
+        (digits.to_signed_bytes_le(), scale).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BigDecimal, D::Error> {
+        let (digits, scale) = <(Vec<u8>, i64)>::deserialize(deserializer)?;
+        Ok(BigDecimal::new(BigInt::from_signed_bytes_le(&digits), scale))
     }
 }

@@ -143,9 +143,7 @@ pub(crate) fn array_of(element: TypeWithModifier) -> std::result::Result<TypeWit
         PgType::Scalar(scalar) if scalar.array_oid() != 0 => {
             Ok(TypeWithModifier { ty: PgType::Array(scalar), modifier: element.modifier })
         }
-        PgType::Scalar(scalar) => {
-            Err(unknown_type(&format!("{}[]", scalar.sql_name()), Span::empty().start))
-        }
+        PgType::Scalar(scalar) => Err(unknown_type(&format!("{}[]", scalar.sql_name()), Span::empty().start)),
     }
 }
 

@@ -1,17 +1,15 @@
 //! Applying a commit: to the store, to the segments, to the catalog. Live commits and recovery both pass here.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use lodedb_sql::Datum;
+use lodedb_sql::{Datum, SqlError};
 
 use super::record::Op;
 use super::view::{ReadView, TableView};
 use super::{Row, RowId};
 use crate::catalog::{Catalog, Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
-use crate::segment::{
-    Bits, IndexFiles, IndexView, Mutable, Segment, SegmentError, SegmentId, SegmentView,
-};
+use crate::segment::{Bits, FileEntry, IndexView, Mutable, Sealed, Segment, SegmentFiles, SegmentId, SegmentView};
 use crate::snapshot::files::SegmentStore;
 use crate::snapshot::manifest::IndexManifest;
 use crate::store::{Batch, Store, StoreError, StoredRow, key};
@@ -24,7 +22,7 @@ pub enum ApplyError {
     Store(#[from] StoreError),
     /// A segment file failed.
     #[error(transparent)]
-    Segment(#[from] SegmentError),
+    Segment(#[from] SqlError),
     /// A record names what does not exist.
     #[error("commit {lsn} names {what}, which does not exist")]
     Missing {
@@ -197,13 +195,14 @@ impl State {
                 let view = self.table_mut(*table);
                 let Some(old) = view.indexes.get(index) else { return Ok(()) };
                 let mut built = IndexView::empty(old.spec.clone());
-                match files.quantizer(*index, quantizer) {
+                match files.quantizer(&old.spec, quantizer) {
                     Ok((trained, calibration)) => {
                         built.quantizers.push(trained);
                         built.calibration = calibration;
-                        let present: HashSet<SegmentId> = view.segments.iter().map(SegmentView::id).collect();
-                        for (segment, code_files) in codes.iter().filter(|(segment, _)| present.contains(segment)) {
-                            attach(files, &mut built, *table, *index, *segment, code_files);
+                        for sealed in view.segments.iter().filter_map(sealed_of) {
+                            if let Some((_, entry)) = codes.iter().find(|(segment, _)| *segment == sealed.id()) {
+                                attach(files, &mut built, *table, *index, sealed, entry);
+                            }
                         }
                     }
                     // Derived data: without it the search is exact, and the index is built again.
@@ -283,25 +282,26 @@ impl State {
         &mut self,
         table: TableId,
         inputs: &[SegmentId],
-        output: &Option<(SegmentId, crate::segment::SegmentFiles)>,
-        codes: &[(IndexId, IndexFiles)],
+        output: &Option<SegmentFiles>,
+        codes: &[(IndexId, FileEntry)],
         files: &SegmentStore,
     ) -> Result<(), ApplyError> {
         let Some(view) = self.tables.get(&table) else { return Ok(()) };
-        let Some(place) = view.segments.iter().position(|segment| inputs.contains(&segment.id())) else {
+        let Some(place) = view.segments.iter().position(|view| inputs.contains(&view.segment.id())) else {
             // Truncated meanwhile: nothing is left to replace.
             return Ok(());
         };
         let mut sealed = None;
-        if let Some((id, output_files)) = output {
-            let segment = files.sealed(table, *id, output_files)?;
-            let mut live: BTreeMap<RowId, bool> = BTreeMap::new();
-            for input in view.segments.iter().filter(|segment| inputs.contains(&segment.id())) {
-                for ordinal in (0..input.len()).filter(|&ordinal| !input.dead.contains(ordinal)) {
-                    live.insert(input.row_id(ordinal), input.overridden.contains(ordinal));
+        let output_id = output.as_ref().map(|files| files.id);
+        if let Some(output_files) = output {
+            let segment = files.sealed(table, output_files)?;
+            let mut live: HashMap<RowId, bool> = HashMap::new();
+            for input in view.segments.iter().filter(|view| inputs.contains(&view.segment.id())) {
+                for ordinal in (0..input.segment.len()).filter(|&ordinal| !input.dead.contains(ordinal)) {
+                    live.insert(input.segment.row_id(ordinal), input.overridden.contains(ordinal));
                 }
             }
-            let (mut dead, mut overridden) = (Bits::default(), Bits::default());
+            let (mut dead, mut overridden) = (Bits::new(), Bits::new());
             for ordinal in 0..segment.len() {
                 match live.get(&segment.row_id(ordinal)) {
                     None => {
@@ -314,16 +314,15 @@ impl State {
                 }
             }
             sealed = Some(SegmentView { segment: Segment::Sealed(segment), dead, overridden });
-            self.next_segment = self.next_segment.max(id + 1);
+            self.next_segment = self.next_segment.max(output_files.id + 1);
         }
         let view = self.table_mut(table);
         if let Some(sealed) = sealed {
             view.segments[place] = sealed;
         }
-        let output_id = output.as_ref().map(|(id, _)| *id);
         view.sealed_files.retain(|segment, _| !inputs.contains(segment));
-        if let Some((id, output_files)) = output {
-            view.sealed_files.insert(*id, output_files.clone());
+        if let Some(output_files) = output {
+            view.sealed_files.insert(output_files.id, output_files.clone());
         }
         for (index, index_files) in &mut view.index_files {
             index_files.codes.retain(|(segment, _)| !inputs.contains(segment));
@@ -333,15 +332,16 @@ impl State {
         }
         let mut at = 0;
         view.segments.retain(|segment| {
-            let keep = (at == place && output_id.is_some()) || !inputs.contains(&segment.id());
+            let keep = (at == place && output_id.is_some()) || !inputs.contains(&segment.segment.id());
             at += 1;
             keep
         });
+        let sealed = view.segments.get(place).and_then(sealed_of).filter(|sealed| Some(sealed.id()) == output_id).cloned();
         for (index, index_view) in &mut view.indexes {
             let index_view = Arc::make_mut(index_view);
-            index_view.segments.retain(|segment, _| !inputs.contains(segment) || Some(*segment) == output_id);
-            if let (Some(id), Some((_, code_files))) = (output_id, codes.iter().find(|(of, _)| of == index)) {
-                attach(files, index_view, table, *index, id, code_files);
+            index_view.segments.retain(|segment, _| !inputs.contains(segment));
+            if let (Some(sealed), Some((_, entry))) = (&sealed, codes.iter().find(|(of, _)| of == index)) {
+                attach(files, index_view, table, *index, sealed, entry);
             }
         }
         Ok(())
@@ -356,21 +356,29 @@ fn known<'a>(catalog: &'a Catalog, lsn: u64, table: TableId) -> Result<&'a Arc<T
     catalog.table_by_id(table).ok_or_else(|| ApplyError::Missing { lsn, what: format!("table {table}") })
 }
 
+fn sealed_of(view: &SegmentView) -> Option<&Arc<Sealed>> {
+    match &view.segment {
+        Segment::Sealed(sealed) => Some(sealed),
+        Segment::Mutable { .. } => None,
+    }
+}
+
 /// Gives a segment's codes to an index; codes that cannot be read are left out: they are derived.
 fn attach(
     files: &SegmentStore,
     view: &mut IndexView,
     table: TableId,
     index: IndexId,
-    segment: SegmentId,
-    code_files: &IndexFiles,
+    sealed: &Arc<Sealed>,
+    entry: &FileEntry,
 ) {
-    match files.codes(table, segment, index, code_files, view) {
+    let Some(quantizer) = view.quantizers.last() else { return };
+    match files.codes(table, sealed, index, entry, quantizer) {
         Ok(codes) => {
-            view.segments.insert(segment, codes);
+            view.segments.insert(sealed.id(), codes);
         }
         Err(error) => {
-            tracing::warn!(index, segment, %error, "the codes of a segment cannot be read; it is searched exactly");
+            tracing::warn!(index, segment = sealed.id(), %error, "the codes of a segment cannot be read; it is searched exactly");
         }
     }
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Row, RowId};
 use crate::catalog::{Change, IndexId, SequenceId, TableId};
-use crate::segment::{IndexFiles, QuantizerFiles, SegmentFiles, SegmentId};
+use crate::segment::{FileEntry, SegmentFiles, SegmentId};
+use crate::snapshot::manifest::QuantizerFiles;
 
 const FORMAT: u8 = 1;
 const WHOLE: u8 = 1;
@@ -76,9 +77,9 @@ pub enum Op {
         /// The segments it replaces: one frozen segment, or sealed ones that were merged.
         inputs: Vec<SegmentId>,
         /// The sealed segment; `None` if no row was live.
-        output: Option<(SegmentId, SegmentFiles)>,
+        output: Option<SegmentFiles>,
         /// Its codes for the indexes of the table.
-        codes: Vec<(IndexId, IndexFiles)>,
+        codes: Vec<(IndexId, FileEntry)>,
     },
     /// A vector index has a new generation.
     BuildIndex {
@@ -89,7 +90,7 @@ pub enum Op {
         /// Its quantizer and calibration.
         quantizer: QuantizerFiles,
         /// Its codes for the sealed segments.
-        codes: Vec<(SegmentId, IndexFiles)>,
+        codes: Vec<(SegmentId, FileEntry)>,
     },
 }
 

@@ -3,7 +3,7 @@
 //! READ COMMITTED: each statement takes the newest view. A writing statement locks the rows it found; if one was
 //! changed since the view, [`Transaction::refresh`] takes a new view and the statement runs again with its locks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError, SqlState};
 
 use super::apply::{IndexKey, index_key};
-use super::locks::{Acquired, LockError, LockMode, LockTarget, TxId, Wait};
+use super::locks::{Acquired, LockMode, LockTarget, TxId, Wait};
 use super::overlay::{Mark, Overlay};
 use super::record::Op;
 use super::view::{Reader, ScannedRow};
@@ -154,7 +154,7 @@ impl Transaction {
 
     async fn acquire(&self, target: LockTarget, mode: LockMode) -> Result<Acquired> {
         let wait = Wait::Block { deadlock_timeout: self.timeouts.deadlock, lock_timeout: self.timeouts.lock };
-        self.engine.locks.acquire(self.id, target, mode, wait).await.map_err(lock_error)
+        self.engine.locks.acquire(self.id, target, mode, wait).await.map_err(SqlError::from)
     }
 
     /// Takes the whole table once a statement has taken many locks in it, if nobody else is writing there.
@@ -183,8 +183,8 @@ impl Transaction {
                 break;
             }
             let target = LockTarget::Row(table.id, row);
-            if !self.engine.locks.try_acquire(self.id, &target, LockMode::Exclusive) {
-                self.acquire(target, LockMode::Exclusive).await?;
+            if !self.engine.locks.try_acquire(self.id, &target, LockMode::ForUpdate) {
+                self.acquire(target, LockMode::ForUpdate).await?;
             }
         }
         let newest = self.engine.view();
@@ -192,7 +192,7 @@ impl Transaction {
             return Ok(RowsLocked::Unchanged);
         }
         for &(row, version) in rows.iter().filter(|(row, version)| *row < FIRST_PROVISIONAL_ROW && *version != 0) {
-            let current = newest.rows.version(table.id, row).map_err(crate::db::error::store_error)?;
+            let current = newest.rows.version(table.id, row)?;
             if current != Some(version) {
                 return Ok(RowsLocked::Changed);
             }
@@ -404,13 +404,16 @@ impl Transaction {
     fn ops(&self, overlay: &Overlay) -> Vec<Op> {
         let catalog = overlay.catalog(&self.view.catalog);
         let mut ops: Vec<Op> = overlay.changes().iter().cloned().map(Op::Catalog).collect();
-        for change in overlay.changes() {
-            if let Change::PutTable(table) = change {
-                let before = self.view.catalog.table_by_id(table.id).map(|table| table.vector_columns());
-                let after = catalog.table_by_id(table.id).map(|table| table.vector_columns()).unwrap_or_default();
-                if !after.is_empty() && before.as_ref() != Some(&after) {
-                    ops.push(Op::Freeze { table: table.id, segment: self.engine.next_segment() });
-                }
+        let put: BTreeSet<TableId> = overlay
+            .changes()
+            .iter()
+            .filter_map(|change| if let Change::PutTable(table) = change { Some(table.id) } else { None })
+            .collect();
+        for id in put {
+            let before = self.view.catalog.table_by_id(id).map(|table| table.vector_columns());
+            let after = catalog.table_by_id(id).map(|table| table.vector_columns()).unwrap_or_default();
+            if !after.is_empty() && before.as_ref() != Some(&after) {
+                ops.push(Op::Freeze { table: id, segment: self.engine.next_segment() });
             }
         }
         for id in overlay.tables().filter(|&id| catalog.table_by_id(id).is_some()) {
@@ -447,15 +450,5 @@ impl Drop for Transaction {
             self.engine.segment_ids.settle(id);
         }
         self.engine.locks.release_all(self.id);
-    }
-}
-
-fn lock_error(error: LockError) -> SqlError {
-    match error {
-        LockError::Deadlock(detail) => SqlError::new(SqlState::DeadlockDetected, "deadlock detected")
-            .with_detail(detail)
-            .with_hint("See server log for query details."),
-        LockError::NotAvailable => SqlError::new(SqlState::LockNotAvailable, "could not obtain lock"),
-        LockError::Timeout => SqlError::new(SqlState::LockNotAvailable, "canceling statement due to lock timeout"),
     }
 }

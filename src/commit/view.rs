@@ -10,7 +10,6 @@ use lodedb_sql::error::Result;
 use super::overlay::{Overlay, RowChange};
 use super::{Row, RowId};
 use crate::catalog::{Catalog, IndexId, SequenceId, Table, TableId};
-use crate::db::error::store_error;
 use crate::segment::{IndexView, SegmentFiles, SegmentId, SegmentView};
 use crate::snapshot::manifest::IndexManifest;
 use crate::store;
@@ -50,8 +49,8 @@ pub struct TableView {
 impl TableView {
     /// Where the vectors of a row are: the place of its segment in `segments`, and its ordinal there.
     pub fn locate(&self, row: RowId) -> Option<(usize, u32)> {
-        self.segments.iter().enumerate().rev().find_map(|(place, segment)| {
-            segment.find(row).filter(|&ordinal| !segment.dead.contains(ordinal)).map(|ordinal| (place, ordinal))
+        self.segments.iter().enumerate().rev().find_map(|(place, view)| {
+            view.segment.find(row).filter(|&ordinal| !view.dead.contains(ordinal)).map(|ordinal| (place, ordinal))
         })
     }
 }
@@ -95,29 +94,29 @@ impl Reader {
             None if self.overlay.is_truncated(table.id) => return Ok(None),
             None => {}
         }
-        let stored = self.view.rows.row(table.id, id).map_err(store_error)?;
-        Ok(stored.map(|stored| ScannedRow {
-            id,
-            version: stored.version,
-            values: self.fill(table, id, stored.values, true),
-        }))
+        let stored = self.view.rows.row(table.id, id)?;
+        let Some(stored) = stored else { return Ok(None) };
+        Ok(Some(ScannedRow { id, version: stored.version, values: self.fill(table, id, stored.values, true)? }))
     }
 
     /// Completes stored values: columns added later become NULL, vectors come from the segments.
-    pub fn fill(&self, table: &Table, id: RowId, mut values: Vec<Datum>, with_vectors: bool) -> Row {
+    pub fn fill(&self, table: &Table, id: RowId, mut values: Vec<Datum>, with_vectors: bool) -> Result<Row> {
         values.resize(table.columns.len(), Datum::Null);
         if with_vectors && table.has_vectors() {
             if let Some((view, (place, ordinal))) =
                 self.view.tables.get(&table.id).and_then(|view| view.locate(id).map(|at| (view, at)))
             {
                 for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
-                    if let Some(vector) = view.segments[place].vector(column.id, ordinal) {
+                    let segment = &view.segments[place].segment;
+                    // A segment older than the column has no vector for it.
+                    let Some(at) = segment.position(column.id) else { continue };
+                    if let Some(vector) = segment.vector(at, ordinal)? {
                         values[position] = Datum::Vector(vector.into());
                     }
                 }
             }
         }
-        values.into()
+        Ok(values.into())
     }
 
     /// Every row of a table by id, own rows last; vectors only if asked for.
@@ -133,16 +132,16 @@ impl Reader {
         let committed = stored.filter_map(move |item| {
             let (id, stored) = match item {
                 Ok(item) => item,
-                Err(error) => return Some(Err(store_error(error))),
+                Err(error) => return Some(Err(error.into())),
             };
             match reader.overlay.change(table.id, id) {
                 Some(RowChange::Deleted) => None,
                 Some(RowChange::Put { values, .. }) => Some(Ok(ScannedRow { id, version: 0, values: values.clone() })),
-                None => Some(Ok(ScannedRow {
-                    id,
-                    version: stored.version,
-                    values: reader.fill(&table, id, stored.values, with_vectors),
-                })),
+                None => Some(
+                    reader
+                        .fill(&table, id, stored.values, with_vectors)
+                        .map(|values| ScannedRow { id, version: stored.version, values }),
+                ),
             }
         });
         let inserted: Vec<ScannedRow> = own
@@ -157,7 +156,7 @@ impl Reader {
         match self.overlay.unique(index, key) {
             Some(own) => Ok(own),
             None if self.overlay.is_truncated(table) => Ok(None),
-            None => self.view.rows.unique(index, key).map_err(store_error),
+            None => Ok(self.view.rows.unique(index, key)?),
         }
     }
 
@@ -173,7 +172,7 @@ impl Reader {
         let mut found = Vec::new();
         if !self.overlay.is_truncated(table) {
             for entry in self.view.rows.scan_index(index, lower.clone(), upper.clone(), reverse) {
-                let (key, row) = entry.map_err(store_error)?;
+                let (key, row) = entry?;
                 if !self.overlay.hides_entry(index, &key, row) {
                     found.push((key, row));
                 }

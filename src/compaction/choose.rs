@@ -3,7 +3,7 @@
 use crate::catalog::{IndexId, TableId};
 use crate::commit::{ReadView, TableView};
 use crate::db::options::Options;
-use crate::segment::{Segment, SegmentId};
+use crate::segment::{IndexKind, Segment, SegmentId};
 
 /// A job of the background thread.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +33,8 @@ fn choose_seal(id: TableId, table: &TableView) -> Option<Job> {
     let (_, before) = table.segments.split_last()?;
     before
         .iter()
-        .find(|segment| matches!(segment.segment, Segment::Mutable { .. }))
-        .map(|segment| Job::Seal(id, segment.id()))
+        .find(|view| matches!(view.segment, Segment::Mutable { .. }))
+        .map(|view| Job::Seal(id, view.segment.id()))
 }
 
 fn choose_freeze(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
@@ -47,14 +47,15 @@ fn choose_freeze(id: TableId, table: &TableView, options: &Options) -> Option<Jo
 /// An index is trained when there are rows enough, again when there are four times as many, and encoded anew
 /// when a sealed segment lacks its codes.
 fn choose_build(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
-    let sealed_rows: u64 = sealed(table).map(|segment| u64::from(segment.len())).sum();
-    table.indexes.iter().find_map(|(&index, view)| {
-        let wanted = match view.quantizers.last() {
-            None => sealed_rows >= options.train_rows,
-            Some(quantizer) => {
-                sealed_rows >= quantizer.trained_rows().saturating_mul(4).max(options.train_rows)
-                    || sealed(table).any(|segment| !view.segments.contains_key(&segment.id()))
+    let sealed_rows: u64 = sealed(table).map(|view| u64::from(view.segment.len())).sum();
+    table.indexes.iter().filter(|(_, view)| view.spec.kind != IndexKind::Flat).find_map(|(&index, view)| {
+        let trained = table.index_files.get(&index).and_then(|files| files.quantizer.as_ref());
+        let wanted = match trained {
+            Some(trained) if !view.quantizers.is_empty() => {
+                sealed_rows >= trained.rows.saturating_mul(4).max(options.train_rows)
+                    || sealed(table).any(|segment| !view.segments.contains_key(&segment.segment.id()))
             }
+            _ => sealed_rows >= options.train_rows,
         };
         wanted.then_some(Job::BuildIndex(id, index))
     })
@@ -62,7 +63,7 @@ fn choose_build(id: TableId, table: &TableView, options: &Options) -> Option<Job
 
 /// Too many segments: the smaller half of them become one. Rows move a logarithmic number of times.
 fn choose_merge(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
-    let mut sizes: Vec<(u32, SegmentId)> = sealed(table).map(|segment| (segment.len(), segment.id())).collect();
+    let mut sizes: Vec<(u32, SegmentId)> = sealed(table).map(|view| (view.segment.len(), view.segment.id())).collect();
     if sizes.len() <= options.merge_segments {
         return None;
     }

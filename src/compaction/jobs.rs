@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::{Datum, SqlError};
 
@@ -11,12 +12,12 @@ use crate::catalog::{IndexId, Table, TableId};
 use crate::commit::record::Op;
 use crate::commit::{ReadView, RowId};
 use crate::db::engine::Engine;
-use crate::db::error::{segment_error, store_error};
-use crate::query::arrow::BatchBuilder;
+use crate::query::arrow::{BatchBuilder, arrow_field};
 use crate::segment::{
-    IndexFiles, IndexSpec, IndexView, Quantizer, SealInput, Sealed, Segment, SegmentId, SegmentIndex, SegmentView,
-    calibrate, write_sealed,
+    FileEntry, IndexSpec, IndexView, MergedRows, Merging, Quantizer, Sealed, Segment, SegmentId, SegmentIndex,
+    SegmentView, calibrate, merge_index, merge_sealed, sample_vectors,
 };
+use crate::snapshot::manifest::QuantizerFiles;
 
 /// Rows in one batch of a segment's Arrow columns.
 const BATCH_ROWS: usize = 8192;
@@ -58,13 +59,13 @@ fn commit_files(engine: &Engine, op: Op) -> Result<(), SqlError> {
 /// The ids whose files an operation is the first to name.
 pub fn file_ids(op: &Op) -> Vec<SegmentId> {
     match op {
-        Op::Seal { output, .. } => output.iter().map(|(id, _)| *id).collect(),
+        Op::Seal { output, .. } => output.iter().map(|files| files.id).collect(),
         Op::BuildIndex { quantizer, .. } => vec![quantizer.generation],
         _ => Vec::new(),
     }
 }
 
-/// Makes one sealed segment of the live rows of some segments.
+/// Makes one sealed segment of the live rows of some segments, growing or sealed.
 fn seal(
     engine: &Arc<Engine>,
     view: &Arc<ReadView>,
@@ -75,80 +76,72 @@ fn seal(
     let (Some(definition), Some(table_view)) = (view.catalog.table_by_id(table), view.tables.get(&table)) else {
         return Ok(());
     };
-    let sources: Vec<&SegmentView> =
-        table_view.segments.iter().filter(|segment| inputs.contains(&segment.id())).collect();
-    let mut live: Vec<(RowId, usize, u32)> = Vec::new();
-    for (source, segment) in sources.iter().enumerate() {
-        live.extend(
-            (0..segment.len())
-                .filter(|&ordinal| !segment.dead.contains(ordinal))
-                .map(|ordinal| (segment.row_id(ordinal), source, ordinal)),
-        );
-    }
-    live.sort_unstable();
+    let sources: Vec<SegmentView> =
+        table_view.segments.iter().filter(|view| inputs.contains(&view.segment.id())).cloned().collect();
+    let rows = MergedRows::plan(&sources)?;
     let mut output = None;
     let mut codes = Vec::new();
-    if !live.is_empty() {
+    if !rows.rows().is_empty() {
         let id = engine.segment_ids.take();
         let columns = definition.vector_columns();
-        let rows: Vec<RowId> = live.iter().map(|(row, ..)| *row).collect();
-        let scalars = scalar_batches(view, definition, &rows)?;
+        let scalars = scalar_batches(view, definition, rows.rows())?;
         let dir = engine.files.segment_dir(table, id);
         engine.files.create_dirs(&engine.files.table_dir(table)).map_err(io_error)?;
-        let vectors = |column: usize, at: usize| {
-            let (_, source, ordinal) = live[at];
-            sources[source].vector(columns[column].id, ordinal)
-        };
-        let input = SealInput { rows: &rows, vectors: &vectors, scalars: Some(&scalars) };
-        let files = write_sealed(&*engine.files.fs, &dir, id, &columns, &input).map_err(segment_error)?;
-        let sealed = Sealed::open(&engine.files.fs, &dir, &files).map_err(segment_error)?;
+        let scalars = Merging::Scalars(&scalars);
+        let files =
+            merge_sealed(&*engine.files.fs, &dir, id, &columns, &sources, &rows, &scalars, &|_| {}, stop)?;
+        let sealed = Sealed::open(&engine.files.fs, &dir, &files)?;
         for (&index, index_view) in &table_view.indexes {
-            if let Some(quantizer) = index_view.quantizers.last() {
-                let encoded = encode(engine, table, index, quantizer, &sealed, &index_view.spec, stop)?;
-                codes.push((index, encoded));
-            }
+            let Some(quantizer) = index_view.quantizers.last() else { continue };
+            let Some(column) = columns.iter().position(|column| column.id == index_view.spec.column) else { continue };
+            let before: Vec<Option<Arc<SegmentIndex>>> =
+                sources.iter().map(|source| index_view.segments.get(&source.segment.id()).cloned()).collect();
+            let made = merge_index(quantizer, &before, &rows, &sealed, column, &|_| {}, stop)?;
+            codes.push((index, save_codes(engine, table, index, made)?));
         }
         engine.files.offer_sealed(sealed);
-        output = Some((id, files));
+        output = Some(files);
     }
     commit_files(engine, Op::Seal { table, inputs: inputs.to_vec(), output, codes })
 }
 
-/// Encodes a sealed segment for an index and leaves the codes ready for the commit.
-fn encode(
+/// Writes codes and leaves them ready for the commit that names them.
+fn save_codes(
     engine: &Engine,
     table: TableId,
     index: IndexId,
-    quantizer: &Arc<Quantizer>,
-    sealed: &Arc<Sealed>,
-    spec: &IndexSpec,
-    stop: &AtomicBool,
-) -> Result<IndexFiles, SqlError> {
-    let codes = SegmentIndex::build(quantizer, sealed, spec.column, &|_| {}, stop).map_err(segment_error)?;
-    let dir = engine.files.segment_dir(table, sealed.id());
-    let files = codes.save(&*engine.files.fs, &dir, index).map_err(segment_error)?;
-    engine.files.offer_codes(index, sealed.id(), Arc::new(codes));
-    Ok(files)
+    codes: Arc<SegmentIndex>,
+) -> Result<FileEntry, SqlError> {
+    let path = engine.files.codes_path(table, codes.segment(), index, codes.generation());
+    let entry = codes.save(&*engine.files.fs, &path)?;
+    engine.files.offer_codes(index, codes.segment(), codes);
+    Ok(entry)
 }
 
 /// The columns of rows that are not vectors, in Arrow form.
 fn scalar_batches(view: &ReadView, table: &Arc<Table>, rows: &[RowId]) -> Result<Vec<RecordBatch>, SqlError> {
     let positions: Vec<usize> =
         table.visible_columns().filter(|(_, column)| !column.ty.is_vector()).map(|(at, _)| at).collect();
+    let schema = Arc::new(Schema::new(
+        positions
+            .iter()
+            .map(|&at| arrow_field(&table.columns[at].name, table.columns[at].ty, true))
+            .collect::<Vec<_>>(),
+    ));
     let mut batches = Vec::with_capacity(rows.len() / BATCH_ROWS + 1);
     for chunk in rows.chunks(BATCH_ROWS) {
-        let mut builder = BatchBuilder::new(table, &positions, chunk.len());
+        let mut builder = BatchBuilder::new(schema.clone(), positions.clone(), chunk.len())?;
         let dense = chunk.last().is_some_and(|last| last - chunk[0] < 2 * chunk.len() as u64);
         if dense {
             let mut wanted = chunk.iter().peekable();
-            for item in view.rows.scan_rows(table.id, chunk[0]..=chunk[chunk.len() - 1]).map_err(store_error)? {
-                let (row, stored) = item.map_err(store_error)?;
+            for item in view.rows.scan_rows(table.id, chunk[0]..=chunk[chunk.len() - 1]) {
+                let (row, stored) = item?;
                 if wanted.next_if_eq(&&row).is_some() {
                     builder.push(&padded(stored.values, table))?;
                 }
             }
         } else {
-            for stored in view.rows.rows(table.id, chunk).map_err(store_error)?.into_iter().flatten() {
+            for stored in view.rows.rows(table.id, chunk)?.into_iter().flatten() {
                 builder.push(&padded(stored.values, table))?;
             }
         }
@@ -191,53 +184,69 @@ pub fn build_index(
     stop: &AtomicBool,
 ) -> Result<Option<Op>, SqlError> {
     let Some(table_view) = view.tables.get(&table) else { return Ok(None) };
-    let sealed: Vec<&SegmentView> =
-        table_view.segments.iter().filter(|segment| matches!(segment.segment, Segment::Sealed(_))).collect();
-    let total: u64 = sealed.iter().map(|segment| u64::from(segment.len())).sum();
-    if total == 0 {
+    let sealed: Vec<SegmentView> =
+        table_view.segments.iter().filter(|view| matches!(view.segment, Segment::Sealed(_))).cloned().collect();
+    let total: u64 = sealed.iter().map(|view| u64::from(view.segment.len())).sum();
+    let Some(first) = sealed.iter().find_map(|view| Some((view, view.segment.position(spec.column)?))) else {
+        return Ok(None);
+    };
+    let (first, column) = first;
+    let Some(dims) = first.segment.columns()[column].dims else { return Ok(None) };
+    let sample = sample_vectors(&sealed, column, spec.sample_rows(total), dims)?;
+    if sample.is_empty() {
         return Ok(None);
     }
     let generation = engine.segment_ids.take();
-    let trained = Quantizer::train(&spec, generation, &sealed, &|share| {
-        progress("performing k-means", (share * total as f64) as u64, total);
-    }, stop)
-    .map_err(segment_error)?;
-    let Some(trained) = trained else {
-        engine.segment_ids.settle(generation);
-        return Ok(None);
-    };
-    let quantizer = Arc::new(trained);
-    let mut built = IndexView::empty(spec.clone());
-    built.quantizers.push(quantizer.clone());
-    let mut codes = Vec::new();
-    let mut done = 0;
-    for segment in &sealed {
-        let Segment::Sealed(sealed) = &segment.segment else { continue };
-        progress("loading tuples", done, total);
-        let files = {
-            let made = SegmentIndex::build(&quantizer, sealed, spec.column, &|share| {
-                progress("loading tuples", done + (share * f64::from(sealed.len())) as u64, total);
-            }, stop)
-            .map_err(segment_error)?;
-            let files = made
-                .save(&*engine.files.fs, &engine.files.segment_dir(table, sealed.id()), index)
-                .map_err(segment_error)?;
-            let made = Arc::new(made);
-            built.segments.insert(sealed.id(), made.clone());
-            engine.files.offer_codes(index, sealed.id(), made);
-            files
+    let made = (|| {
+        let trained = Quantizer::train(
+            &spec,
+            generation,
+            dims,
+            total,
+            &sample,
+            &|share| progress("performing k-means", (share * total as f64) as u64, total),
+            stop,
+        )?;
+        let mut built = IndexView::empty(spec.clone());
+        built.quantizers.push(trained.clone());
+        let mut codes = Vec::new();
+        let mut done = 0;
+        for view in &sealed {
+            let Segment::Sealed(segment) = &view.segment else { continue };
+            let Some(column) = view.segment.position(spec.column) else { continue };
+            progress("loading tuples", done, total);
+            let made = SegmentIndex::build(
+                &trained,
+                segment,
+                column,
+                &|share| progress("loading tuples", done + (share * f64::from(segment.len())) as u64, total),
+                stop,
+            )?;
+            built.segments.insert(segment.id(), made.clone());
+            codes.push((segment.id(), save_codes(engine, table, index, made)?));
+            done += u64::from(segment.len());
+        }
+        progress("calibrating", total, total);
+        let calibration = calibrate(&sealed, &built, &|_| {}, stop)?;
+        let dir = engine.files.quantizer_dir(index);
+        engine.files.create_dirs(&dir).map_err(io_error)?;
+        let fs = &*engine.files.fs;
+        let files = QuantizerFiles {
+            generation,
+            rows: total,
+            quantizer: trained.save(fs, &dir.join(generation.to_string()))?,
+            calibration: match &calibration {
+                Some(calibration) => Some(calibration.save(fs, &dir.join(format!("{generation}.calibration")))?),
+                None => None,
+            },
         };
-        codes.push((sealed.id(), files));
-        done += u64::from(sealed.len());
+        engine.files.offer_quantizer(index, trained, calibration.map(Arc::new));
+        Ok(Op::BuildIndex { table, index, quantizer: files, codes })
+    })();
+    if made.is_err() {
+        engine.segment_ids.settle(generation);
     }
-    progress("calibrating", total, total);
-    let segments: Vec<SegmentView> = sealed.iter().map(|segment| (*segment).clone()).collect();
-    let calibration = calibrate(&segments, &built, stop).map_err(segment_error)?;
-    let dir = engine.files.quantizer_dir(index);
-    engine.files.create_dirs(&dir).map_err(io_error)?;
-    let files = quantizer.save(&*engine.files.fs, &dir, Some(&calibration)).map_err(segment_error)?;
-    engine.files.offer_quantizer(index, quantizer, Some(Arc::new(calibration)));
-    Ok(Some(Op::BuildIndex { table, index, quantizer: files, codes }))
+    made.map(Some)
 }
 
 /// Seals every row a table has. The caller holds `Engine::maintenance`.
@@ -246,8 +255,8 @@ pub fn seal_all(engine: &Arc<Engine>, table: TableId, stop: &AtomicBool) -> Resu
         let segments = view.tables.get(&table).map_or(&[][..], |table| &table.segments[..]);
         segments
             .iter()
-            .filter(|segment| matches!(segment.segment, Segment::Mutable { .. }) && segment.len() > 0)
-            .map(SegmentView::id)
+            .filter(|view| matches!(view.segment, Segment::Mutable { .. }) && !view.segment.is_empty())
+            .map(|view| view.segment.id())
             .collect::<Vec<SegmentId>>()
     };
     let view = engine.view();
@@ -255,7 +264,7 @@ pub fn seal_all(engine: &Arc<Engine>, table: TableId, stop: &AtomicBool) -> Resu
     if frozen.is_empty() {
         return Ok(());
     }
-    if view.tables.get(&table).and_then(|table| table.segments.last()).is_some_and(|last| frozen.contains(&last.id())) {
+    if view.tables.get(&table).and_then(|table| table.segments.last()).is_some_and(|last| frozen.contains(&last.segment.id())) {
         freeze(engine, table)?;
     }
     seal(engine, &engine.view(), table, &frozen, stop)

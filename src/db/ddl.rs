@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lodedb_sql::error::Result;
-use lodedb_sql::operators::opclass_metric;
+use lodedb_sql::resolve::opclass_metric;
 use lodedb_sql::statement::{
     ColumnDefinition, ConstraintKind, CreateIndex, CreateTable, Generated, IndexKey as KeyClause, ObjectName,
     SequenceOptions, TableConstraint,
@@ -20,7 +20,7 @@ use crate::catalog::{
 use crate::commit::apply::{IndexKey, index_key};
 use crate::commit::locks::LockMode;
 use crate::compaction::{Progress, jobs};
-use crate::segment::IndexSpec;
+use crate::segment::{IndexKind as SegmentIndexKind, IndexSpec};
 
 /// PostgreSQL's limit of columns in a table.
 const COLUMNS_MAX: usize = 1600;
@@ -480,10 +480,12 @@ impl Session {
                 ),
             ));
         }
-        let dims = column.ty.vector_dims().ok_or_else(|| {
-            SqlError::new(SqlState::InvalidParameterValue, "column does not have dimensions")
+        let kind = SegmentIndexKind::from_name(&create.method).ok_or_else(|| {
+            SqlError::new(SqlState::UndefinedObject, format!("access method \"{}\" does not exist", create.method))
         })?;
-        let spec = IndexSpec::validate(id, column.id, &create.method, metric, dims, &create.options)?;
+        let dims = column.ty.vector_dims().map(|dims| dims as u32);
+        let options = IndexSpec::validate(kind, metric, dims, &create.options)?;
+        let spec = IndexSpec { id, column: column.id, kind, metric, options };
         let opclass = clause.opclass.clone().unwrap_or_else(|| "vector_l2_ops".into());
         let kind = IndexKind::Vector { spec: spec.clone(), opclass, method: create.method.clone() };
         let index = Index { id, name, table: table.id, kind };
@@ -619,7 +621,7 @@ fn build(
     let guard = engine.maintenance.lock();
     let view = engine.view();
     let rows = view.tables.get(&table).map_or(0, |view| view.live_rows);
-    let result = if rows < engine.options.train_rows {
+    let result = if rows < engine.options.train_rows || spec.kind == SegmentIndexKind::Flat {
         // So few rows are searched exactly; the background trains the index when there are more.
         Ok(None)
     } else {

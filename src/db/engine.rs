@@ -214,7 +214,7 @@ impl Db {
     /// The directory is another process's, holds something else, or is damaged beyond what the log can mend.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         options.validate()?;
-        crate::segment::check_processor().map_err(OpenError::Processor)?;
+        super::processor::check().map_err(OpenError::Processor)?;
         let fs = Arc::new(OsFileSystem);
         let opened = recovery::open(fs, dir.as_ref(), &options)?;
         let view = Arc::new(ArcSwap::from_pointee(opened.state.view(&opened.store)));

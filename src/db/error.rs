@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use lodedb_sql::{Datum, PgType, SqlError, SqlState};
+use lodedb_sql::{Datum, PgType, SqlError};
 use lodedb_wal::LogError;
 
 use crate::commit::apply::ApplyError;
 use crate::commit::record::RecordError;
-use crate::segment::SegmentError;
 use crate::snapshot::manifest::ManifestError;
 use crate::store::StoreError;
 
@@ -73,7 +72,7 @@ pub enum OpenError {
     Store(#[from] StoreError),
     /// A segment is damaged.
     #[error(transparent)]
-    Segment(#[from] SegmentError),
+    Segment(#[from] SqlError),
     /// A record could not be applied.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -82,23 +81,10 @@ pub enum OpenError {
     Manifest(#[from] ManifestError),
 }
 
-/// What a client sees of an error of the store.
-pub fn store_error(error: StoreError) -> SqlError {
-    let state = if error.is_damage() { SqlState::DataCorrupted } else { SqlState::IoError };
-    SqlError::new(state, error.to_string())
-}
-
-/// What a client sees of an error of a segment.
-pub fn segment_error(error: SegmentError) -> SqlError {
-    error.into_sql()
-}
-
 /// A value as DETAIL lines show it.
 pub fn shown(datum: &Datum, ty: PgType) -> String {
     if datum.is_null() {
         return "null".into();
     }
-    let mut text = String::new();
-    lodedb_sql::text::write_text(datum, ty, chrono_tz::UTC, &mut text);
-    text
+    lodedb_sql::text::to_text(datum, ty, chrono_tz::UTC)
 }

@@ -104,13 +104,13 @@ impl ServerAccess for SessionHooks {
     fn relation_bytes(&self, relation: u32) -> Option<u64> {
         let view = self.engine.view();
         if let Some(table) = view.tables.get(&relation) {
-            return Some(table.segments.iter().map(|segment| segment.bytes() as u64).sum());
+            return Some(table.sealed_files.values().map(|files| files.bytes()).sum());
         }
         let index = view.catalog.index_by_id(relation)?;
         match index.kind {
             IndexKind::Vector { .. } => {
-                let index_view = view.tables.get(&index.table)?.indexes.get(&relation)?;
-                Some(index_view.segments.values().map(|codes| codes.bytes() as u64).sum())
+                let files = view.tables.get(&index.table)?.index_files.get(&relation);
+                Some(files.map_or(0, |files| files.codes.iter().map(|(_, entry)| entry.len).sum()))
             }
             IndexKind::Btree { .. } => Some(0),
         }

@@ -10,6 +10,7 @@ mod commands;
 mod ddl;
 pub mod options;
 pub mod outcome;
+pub mod processor;
 pub mod session;
 pub mod settings;
 

@@ -18,7 +18,7 @@ pub enum CheckpointError {
     Store(#[from] crate::store::StoreError),
     /// A segment could not be written.
     #[error(transparent)]
-    Segment(#[from] crate::segment::SegmentError),
+    Segment(#[from] lodedb_sql::SqlError),
     /// The log could not let go.
     #[error(transparent)]
     Log(#[from] lodedb_wal::LogError),
@@ -91,7 +91,7 @@ fn write_segment(
     table: TableId,
     segment: &SegmentView,
 ) -> Result<SegmentManifest, CheckpointError> {
-    let id = segment.id();
+    let id = segment.segment.id();
     match &segment.segment {
         Segment::Sealed(_) => {
             let files = view.tables.get(&table).and_then(|view| view.sealed_files.get(&id)).cloned();
@@ -99,14 +99,14 @@ fn write_segment(
                 id,
                 sealed: true,
                 files: files.map(|files| (id.to_string(), files)),
-                dead: segment.dead.clone(),
-                overridden: segment.overridden.clone(),
+                dead: segment.dead.encode(),
+                overridden: segment.overridden.encode(),
             })
         }
         Segment::Mutable { segment: mutable, .. } => {
-            let mut live: Vec<(u64, u32)> = (0..segment.len())
+            let mut live: Vec<(u64, u32)> = (0..segment.segment.len())
                 .filter(|&ordinal| !segment.dead.contains(ordinal))
-                .map(|ordinal| (segment.row_id(ordinal), ordinal))
+                .map(|ordinal| (segment.segment.row_id(ordinal), ordinal))
                 .collect();
             live.sort_unstable();
             let files = if live.is_empty() {
@@ -116,11 +116,11 @@ fn write_segment(
                 let dir = engine.files.table_dir(table).join(&name);
                 engine.files.create_dirs(&engine.files.table_dir(table))?;
                 let rows: Vec<u64> = live.iter().map(|(row, _)| *row).collect();
-                let vectors = |column: usize, at: usize| mutable.vector(column, live[at].1);
-                let input = SealInput { rows: &rows, vectors: &vectors, scalars: None };
-                Some((name, write_sealed(&*engine.files.fs, &dir, id, mutable.columns(), &input)?))
+                let vectors = |column: usize, at: u32| Ok(mutable.vector(column, live[at as usize].1));
+                let input = SealInput { rows: &rows, vectors: &vectors, scalars: &[] };
+                Some((name, write_sealed(&*engine.files.fs, &dir, id, mutable.columns(), &input, &|_| {})?))
             };
-            Ok(SegmentManifest { id, sealed: false, files, dead: Bits::default(), overridden: Bits::default() })
+            Ok(SegmentManifest { id, sealed: false, files, dead: Bits::new().encode(), overridden: Bits::new().encode() })
         }
     }
 }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lodedb_sql::error::Result;
 use lodedb_wal::fs::FileSystem;
 use parking_lot::Mutex;
 
 use crate::catalog::{IndexId, TableId};
 use crate::segment::{
-    Calibration, IndexFiles, Quantizer, QuantizerFiles, Sealed, SegmentError, SegmentFiles, SegmentId, SegmentIndex,
+    Calibration, FileEntry, IndexSpec, Quantizer, Sealed, SegmentFiles, SegmentId, SegmentIndex,
 };
+use crate::snapshot::manifest::QuantizerFiles;
 
 /// The files below `DIR/segments` and `DIR/quantizers`.
 #[derive(Debug)]
@@ -82,40 +84,55 @@ impl SegmentStore {
     }
 
     /// A sealed segment, opened unless it was handed over.
-    pub fn sealed(&self, table: TableId, id: SegmentId, files: &SegmentFiles) -> Result<Arc<Sealed>, SegmentError> {
-        if let Some(segment) = self.ready.lock().sealed.remove(&id) {
+    pub fn sealed(&self, table: TableId, files: &SegmentFiles) -> Result<Arc<Sealed>> {
+        if let Some(segment) = self.ready.lock().sealed.remove(&files.id) {
             return Ok(segment);
         }
-        Sealed::open(&self.fs, &self.segment_dir(table, id), files)
+        Sealed::open(&self.fs, &self.segment_dir(table, files.id), files)
     }
 
     /// A quantizer with its calibration, opened unless it was handed over.
     pub fn quantizer(
         &self,
-        index: IndexId,
+        spec: &IndexSpec,
         files: &QuantizerFiles,
-    ) -> Result<(Arc<Quantizer>, Option<Arc<Calibration>>), SegmentError> {
-        if let Some(made) = self.ready.lock().quantizers.remove(&index) {
+    ) -> Result<(Arc<Quantizer>, Option<Arc<Calibration>>)> {
+        if let Some(made) = self.ready.lock().quantizers.remove(&spec.id) {
             if made.0.generation() == files.generation {
                 return Ok(made);
             }
         }
-        let quantizer = Quantizer::open(&self.fs, &self.quantizer_dir(index), files)?;
-        Ok((Arc::new(quantizer), files.calibration.clone().map(Arc::new)))
+        let dir = self.quantizer_dir(spec.id);
+        let path = dir.join(&files.quantizer.name);
+        let quantizer = Quantizer::open(&*self.fs, &path, spec, files.generation, Some(&files.quantizer))?;
+        let calibration = files.calibration.as_ref().and_then(|entry| {
+            Calibration::open(&*self.fs, &dir.join(&entry.name), spec.id, Some(entry))
+                .inspect_err(|error| tracing::warn!(%error, "a calibration cannot be read; default effort is used"))
+                .ok()
+        });
+        Ok((quantizer, calibration.map(Arc::new)))
     }
 
     /// The codes of a segment, opened unless they were handed over.
     pub fn codes(
         &self,
         table: TableId,
-        segment: SegmentId,
+        sealed: &Sealed,
         index: IndexId,
-        files: &IndexFiles,
-        quantizer: &Quantizer,
-    ) -> Result<Arc<SegmentIndex>, SegmentError> {
-        if let Some(codes) = self.ready.lock().codes.remove(&(index, segment)) {
-            return Ok(codes);
+        entry: &FileEntry,
+        quantizer: &Arc<Quantizer>,
+    ) -> Result<Arc<SegmentIndex>> {
+        if let Some(codes) = self.ready.lock().codes.remove(&(index, sealed.id())) {
+            if codes.generation() == quantizer.generation() {
+                return Ok(codes);
+            }
         }
-        SegmentIndex::open(&self.fs, &self.segment_dir(table, segment), files, quantizer).map(Arc::new)
+        let path = self.segment_dir(table, sealed.id()).join(&entry.name);
+        SegmentIndex::open(&*self.fs, &path, quantizer, sealed, Some(entry))
+    }
+
+    /// Where the codes of a segment for one generation of an index go.
+    pub fn codes_path(&self, table: TableId, segment: SegmentId, index: IndexId, generation: u64) -> PathBuf {
+        self.segment_dir(table, segment).join(format!("codes.{index}.{generation}"))
     }
 }

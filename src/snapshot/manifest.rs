@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, IndexId, SequenceId, TableId};
 use crate::commit::RowId;
-use crate::segment::{Bits, IndexFiles, QuantizerFiles, SegmentFiles, SegmentId};
+use crate::segment::{FileEntry, SegmentFiles, SegmentId};
 
 const MAGIC: &[u8; 8] = b"LODEMANI";
 const FORMAT: u32 = 1;
@@ -58,10 +58,10 @@ pub struct SegmentManifest {
     pub sealed: bool,
     /// The folder of its files below the table's; `None` for a mutable segment without live rows.
     pub files: Option<(String, SegmentFiles)>,
-    /// Rows that are gone.
-    pub dead: Bits,
-    /// Rows whose Arrow copies are out of date.
-    pub overridden: Bits,
+    /// Rows that are gone: encoded bits.
+    pub dead: Vec<u8>,
+    /// Rows whose Arrow copies are out of date: encoded bits.
+    pub overridden: Vec<u8>,
 }
 
 /// The files of a vector index.
@@ -70,7 +70,20 @@ pub struct IndexManifest {
     /// Its quantizer.
     pub quantizer: Option<QuantizerFiles>,
     /// Its codes for segments.
-    pub codes: Vec<(SegmentId, IndexFiles)>,
+    pub codes: Vec<(SegmentId, FileEntry)>,
+}
+
+/// The files of one generation of an index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantizerFiles {
+    /// The generation.
+    pub generation: u64,
+    /// How many rows there were when it was trained.
+    pub rows: u64,
+    /// The quantizer.
+    pub quantizer: FileEntry,
+    /// Its calibration, if there was enough to measure.
+    pub calibration: Option<FileEntry>,
 }
 
 /// Why a manifest was not taken.

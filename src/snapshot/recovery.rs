@@ -13,7 +13,7 @@ use crate::commit::view::TableView;
 use crate::db::engine::LastCheckpoint;
 use crate::db::error::OpenError;
 use crate::db::options::Options;
-use crate::segment::{IndexView, Mutable, Sealed, Segment, SegmentView};
+use crate::segment::{Bits, IndexView, Mutable, Sealed, Segment, SegmentView};
 use crate::store::{Store, StoreOptions};
 
 use super::checkpoint::create_layout;
@@ -198,8 +198,8 @@ fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStor
             view.sealed_files.insert(segment.id, segment_files.clone());
             view.segments.push(SegmentView {
                 segment: Segment::Sealed(sealed),
-                dead: segment.dead.clone(),
-                overridden: segment.overridden.clone(),
+                dead: Bits::decode(&segment.dead)?,
+                overridden: Bits::decode(&segment.overridden)?,
             });
         } else {
             let columns = match (&opened, manifest.catalog.table_by_id(table.table)) {
@@ -212,7 +212,7 @@ fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStor
             if let Some(sealed) = opened {
                 for ordinal in 0..sealed.len() {
                     let vectors: Vec<Option<&[f32]>> =
-                        (0..sealed.columns().len()).map(|column| sealed.vector(column, ordinal)).collect();
+                        (0..sealed.columns().len()).map(|column| sealed.vector(column, ordinal)).collect::<Result<_, _>>()?;
                     mutable.append(sealed.row_id(ordinal), &vectors)?;
                     len += 1;
                 }
@@ -229,10 +229,14 @@ fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStor
         };
         if let Some(quantizer_files) = &index_files.quantizer {
             // Derived data: what cannot be read is built again.
-            match files.quantizer(index.id, quantizer_files) {
+            match files.quantizer(spec, quantizer_files) {
                 Ok((quantizer, calibration)) => {
-                    for (segment, code_files) in &index_files.codes {
-                        match files.codes(table.table, *segment, index.id, code_files, &quantizer) {
+                    for view in &view.segments {
+                        let Segment::Sealed(sealed) = &view.segment else { continue };
+                        let Some((segment, entry)) = index_files.codes.iter().find(|(id, _)| *id == sealed.id()) else {
+                            continue;
+                        };
+                        match files.codes(table.table, sealed, index.id, entry, &quantizer) {
                             Ok(codes) => {
                                 index_view.segments.insert(*segment, codes);
                             }

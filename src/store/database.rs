@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
@@ -16,8 +17,10 @@ use super::{Batch, Result, RowId, Snapshot, StoreError, StoreOptions, StoredRow,
 /// The open store. One for a directory: RocksDB's own lock refuses a second.
 pub struct Store {
     database: Arc<Database>,
-    /// The LSN of the last batch; held while one is written, so batches go in one after another.
-    applied: Mutex<u64>,
+    /// The LSN of the last batch.
+    applied: AtomicU64,
+    /// Held while a batch is written, so that they go in one after another.
+    writing: Mutex<()>,
 }
 
 impl fmt::Debug for Store {
@@ -34,7 +37,7 @@ impl Store {
         let db = DB::open_cf_descriptors(&options.database(), dir, Family::ALL.map(family))?;
         let database = Arc::new(Database { db });
         let applied = read_applied(&database, &ReadOptions::default())?;
-        Ok(Self { database, applied: Mutex::new(applied) })
+        Ok(Self { database, applied: AtomicU64::new(applied), writing: Mutex::new(()) })
     }
 
     /// The present state, which later writes do not change.
@@ -54,9 +57,10 @@ impl Store {
     /// A commit too large for one batch gives every batch but its last the LSN *before* it: after a crash in between
     /// the whole commit is applied again. An LSN below the last one is refused.
     pub fn write(&self, batch: Batch, applied_lsn: u64) -> Result<()> {
-        let mut applied = self.applied.lock();
-        if applied_lsn < *applied {
-            return Err(StoreError::OutOfOrder { lsn: applied_lsn, applied: *applied });
+        let _writing = self.writing.lock();
+        let applied = self.applied.load(Ordering::Acquire);
+        if applied_lsn < applied {
+            return Err(StoreError::OutOfOrder { lsn: applied_lsn, applied });
         }
         let handles = [Family::Rows, Family::Keys, Family::Entries, Family::Meta].map(|f| self.database.family(f));
         let [rows, keys, entries, meta] = handles;
@@ -75,18 +79,19 @@ impl Store {
                 Change::DeleteRange(family, from, to) => write.delete_range_cf(handle(family), from, to),
             }
         }
+        drop(batch);
         write.put_cf(meta, APPLIED_LSN, applied_lsn.to_be_bytes());
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         options.set_memtable_insert_hint_per_batch(true);
         self.database.db.write_opt(write, &options)?;
-        *applied = applied_lsn;
+        self.applied.store(applied_lsn, Ordering::Release);
         Ok(())
     }
 
     /// The LSN the store has been brought to, in memory or on disk; 0 if it is new.
     pub fn applied_lsn(&self) -> Result<u64> {
-        Ok(*self.applied.lock())
+        Ok(self.applied.load(Ordering::Acquire))
     }
 
     /// The LSN the store would be at after a crash now: what the log must be kept from.

@@ -265,6 +265,26 @@ fn a_crash_leaves_an_earlier_state_and_its_lsn() {
 }
 
 #[test]
+fn a_damaged_file_is_noticed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let mut batch = Batch::new();
+    for id in 0..1000 {
+        batch.put_row(1, id, &row(1, id as i64));
+    }
+    store.write(batch, 1).expect("written");
+    drop(store);
+    let listing = fs::read_dir(dir.path()).expect("a listing").map(|entry| entry.expect("an entry").path());
+    let tables = listing.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    let largest = tables.max_by_key(|path| fs::metadata(path).expect("a size").len()).expect("a file");
+    let mut bytes = fs::read(&largest).expect("read");
+    bytes[100] ^= 1;
+    fs::write(&largest, bytes).expect("written");
+    let verified = Store::open(dir.path(), &StoreOptions::for_test()).and_then(|store| store.verify());
+    assert!(matches!(verified, Err(StoreError::Damaged(_))), "{verified:?}");
+}
+
+#[test]
 fn a_checkpoint_is_a_store() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(&dir.path().join("live"));

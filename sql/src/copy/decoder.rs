@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::binary::{self, Part};
-use super::lines::{self, LineScanner};
+use super::lines::{self, Ending, LineScanner};
 use super::{
     CopyColumn, CopyDirection, CopyFormat, CopyHeader, CopyOptions, MAX_ROW_BYTES, Settled, bad_format, row_too_long,
 };
@@ -62,11 +62,16 @@ impl CopyDecoder {
     pub fn finish(&mut self, rows: &mut Vec<Vec<Datum>>) -> Result<()> {
         self.take(&[], true, rows)?;
         if self.options.format == CopyFormat::Binary && !self.ended {
-            // PostgreSQL takes the end of the data for the trailer, between rows.
             if self.expects_header {
-                return Err(bad_format("COPY file signature not recognized"));
+                return Err(bad_format(match self.pending.len() {
+                    ..11 => "COPY file signature not recognized",
+                    11..15 => "invalid COPY file header (missing flags)",
+                    15..19 => "invalid COPY file header (missing length)",
+                    _ => "invalid COPY file header (wrong length)",
+                }));
             }
-            if !self.pending.is_empty() {
+            // PostgreSQL takes the end of the data between rows for the trailer, and half a field count too.
+            if self.pending.len() > 1 {
                 self.line += 1;
                 return Err(self.in_context(bad_format("unexpected EOF in COPY data"), None, None));
             }
@@ -148,6 +153,7 @@ impl CopyDecoder {
         let mut at = 0;
         while at < bytes.len() && !self.ended {
             let rest = &bytes[at..];
+            let before = self.scanner.ending;
             let found = self.scanner.next(rest, &self.options, csv, last).map_err(|error| {
                 self.line += 1;
                 self.in_context(error, None, None)
@@ -160,7 +166,7 @@ impl CopyDecoder {
                 Some(line) => line,
                 None if last => {
                     if csv && self.scanner.is_quoted() {
-                        self.line += 1;
+                        self.line += 1 + Ending::count_embedded(before, rest);
                         let error = bad_format("unterminated CSV quoted field");
                         return Err(self.in_context(error, None, Some(rest)));
                     }
@@ -171,14 +177,20 @@ impl CopyDecoder {
             };
             at += line.consumed;
             self.line += 1;
-            let content = &rest[..line.length];
+            let mut content = &rest[..line.length];
             if csv {
-                self.line += self.scanner.embedded_lines(content);
+                self.line += Ending::count_embedded(before, content);
             }
-            if content == b"\\." {
+            let marked =
+                if csv { (content == b"\\.").then_some(&content[..0]) } else { lines::before_end_marker(content) };
+            if let Some(before) = marked {
                 self.ended = true;
-                break;
+                if before.is_empty() {
+                    break;
+                }
+                content = before;
             }
+            string::from_utf8(content).map_err(|error| self.in_context(error, None, None))?;
             if std::mem::take(&mut self.expects_header) {
                 if self.options.header == CopyHeader::Match {
                     self.check_header(content)?;
@@ -197,14 +209,20 @@ impl CopyDecoder {
         let mut next = (!self.columns.is_empty() || !line.is_empty()).then_some(0);
         for at in 0..self.columns.len() {
             let Some(start) = next else { return Err(self.missing(at, line)) };
-            let (field, after) = lines::text_field(line, start, &self.options);
+            let (field, after) = self.text_field(line, start)?;
             next = after;
             row.push(match field {
                 None => Datum::Null,
-                Some(value) => self.value(&value, at)?,
+                Some(value) => {
+                    self.value(&value, at, line).or_else(|error| self.unless_extra(error, line, at, next))?
+                }
             });
         }
         if next.is_some() { Err(self.extra(line)) } else { Ok(row) }
+    }
+
+    fn text_field<'a>(&self, line: &'a [u8], at: usize) -> Result<(lines::Field<'a>, Option<usize>)> {
+        lines::text_field(line, at, &self.options).map_err(|error| self.in_context(error, None, Some(line)))
     }
 
     fn csv_row(&self, line: &[u8]) -> Result<Vec<Datum>> {
@@ -212,18 +230,38 @@ impl CopyDecoder {
         let mut next = (!self.columns.is_empty() || !line.is_empty()).then_some(0);
         for at in 0..self.columns.len() {
             let Some(start) = next else { return Err(self.missing(at, line)) };
-            let (value, quoted, after) = lines::csv_field(line, start, &self.options)
-                .map_err(|error| self.in_context(error, None, Some(line)))?;
+            let (value, quoted, after) = self.csv_field(line, start)?;
             next = after;
             let is_null = *value == *self.options.null
                 && if quoted { self.options.force_null[at] } else { !self.options.force_not_null[at] };
-            row.push(if is_null { Datum::Null } else { self.value(&value, at)? });
+            row.push(match is_null {
+                true => Datum::Null,
+                false => self.value(&value, at, line).or_else(|error| self.unless_extra(error, line, at, next))?,
+            });
         }
         if next.is_some() { Err(self.extra(line)) } else { Ok(row) }
     }
 
-    fn value(&self, bytes: &[u8], at: usize) -> Result<Datum> {
-        let text = string::from_utf8(bytes).map_err(|error| self.in_context(error, None, None))?;
+    fn csv_field<'a>(&self, line: &'a [u8], at: usize) -> Result<(Cow<'a, [u8]>, bool, Option<usize>)> {
+        lines::csv_field(line, at, &self.options).map_err(|error| self.in_context(error, None, Some(line)))
+    }
+
+    /// The error of the value at `at`, unless the line has too many values: PostgreSQL cuts the whole line before it
+    /// looks at a value.
+    fn unless_extra(&self, error: SqlError, line: &[u8], at: usize, mut next: Option<usize>) -> Result<Datum> {
+        for _ in at + 1..self.columns.len() {
+            let Some(start) = next else { return Err(error) };
+            next = match self.options.format {
+                CopyFormat::Csv => self.csv_field(line, start)?.2,
+                _ => self.text_field(line, start)?.1,
+            };
+        }
+        Err(if next.is_some() { self.extra(line) } else { error })
+    }
+
+    fn value(&self, bytes: &[u8], at: usize, line: &[u8]) -> Result<Datum> {
+        // An escape may have made bytes that are no text.
+        let text = string::from_utf8(bytes).map_err(|error| self.in_context(error, None, Some(line)))?;
         parse_text_in(text, self.columns[at].ty, &self.environment)
             .map_err(|error| self.in_context(error, Some(at), Some(bytes)))
     }
@@ -242,12 +280,11 @@ impl CopyDecoder {
         let mut next = Some(0);
         while let Some(start) = next {
             if self.options.format == CopyFormat::Csv {
-                let (value, quoted, after) = lines::csv_field(line, start, &self.options)
-                    .map_err(|error| self.in_context(error, None, Some(line)))?;
+                let (value, quoted, after) = self.csv_field(line, start)?;
                 names.push((quoted || *value != *self.options.null).then_some(value));
                 next = after;
             } else {
-                let (field, after) = lines::text_field(line, start, &self.options);
+                let (field, after) = self.text_field(line, start)?;
                 names.push(field);
                 next = after;
             }

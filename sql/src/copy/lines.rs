@@ -23,6 +23,15 @@ pub(super) struct Line {
     pub(super) consumed: usize,
 }
 
+impl Ending {
+    /// How many line ends stand inside the quotes of a CSV line, where lines are known to end so before it. Until that
+    /// is known PostgreSQL looks for carriage returns.
+    pub(super) fn count_embedded(before: Option<Self>, line: &[u8]) -> u64 {
+        let end = if before == Some(Self::LineFeed) { b'\n' } else { b'\r' };
+        memchr::memchr_iter(end, line).count() as u64
+    }
+}
+
 /// Looks for the end of the line at the front of a buffer that may still grow; what it has seen it does not look at
 /// again.
 #[derive(Debug, Default)]
@@ -46,12 +55,6 @@ impl LineScanner {
             self.escaped = false;
         }
         Ok(found)
-    }
-
-    /// The line ends inside quotes of a CSV line.
-    pub(super) fn embedded_lines(&self, line: &[u8]) -> u64 {
-        let end = if matches!(self.ending, None | Some(Ending::LineFeed)) { b'\n' } else { b'\r' };
-        memchr::memchr_iter(end, line).count() as u64
     }
 
     /// Whether a quote is still open.
@@ -177,7 +180,7 @@ enum LineEnd {
 pub(super) type Field<'a> = Option<Cow<'a, [u8]>>;
 
 /// The next value of a text line from `at` on, and where the one after it starts, if there is one.
-pub(super) fn text_field<'a>(line: &'a [u8], at: usize, options: &Settled) -> (Field<'a>, Option<usize>) {
+pub(super) fn text_field<'a>(line: &'a [u8], at: usize, options: &Settled) -> Result<(Field<'a>, Option<usize>)> {
     let rest = &line[at..];
     let mut end = 0;
     let mut has_escape = false;
@@ -202,23 +205,34 @@ pub(super) fn text_field<'a>(line: &'a [u8], at: usize, options: &Settled) -> (F
     let field = if raw == options.null {
         None
     } else if has_escape {
-        Some(Cow::Owned(unescape(raw)))
+        Some(Cow::Owned(unescape(raw)?))
     } else {
         Some(Cow::Borrowed(raw))
     };
-    (field, next)
+    Ok((field, next))
+}
+
+/// The text line before the end marker `\\.` it ends with, if it does.
+pub(super) fn before_end_marker(line: &[u8]) -> Option<&[u8]> {
+    let before = line.strip_suffix(b"\\.")?;
+    let backslashes = before.iter().rev().take_while(|&&byte| byte == b'\\').count();
+    (backslashes % 2 == 0).then_some(before)
 }
 
 /// Undoes the backslash escapes of the text format.
-fn unescape(raw: &[u8]) -> Vec<u8> {
+fn unescape(raw: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(raw.len());
     let mut at = 0;
     while at < raw.len() {
         let byte = raw[at];
         at += 1;
-        if byte != b'\\' || at == raw.len() {
+        if byte != b'\\' {
             out.push(byte);
             continue;
+        }
+        // A backslash that ends the data stands for nothing.
+        if at == raw.len() {
+            break;
         }
         let escaped = raw[at];
         at += 1;
@@ -249,6 +263,7 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
                     }
                 }
             },
+            b'.' => return Err(bad_format("end-of-copy marker corrupt")),
             b'b' => out.push(0x08),
             b'f' => out.push(0x0c),
             b'n' => out.push(b'\n'),
@@ -258,7 +273,7 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
             other => out.push(other),
         }
     }
-    out
+    Ok(out)
 }
 
 /// The next value of a CSV line from `at` on, whether it was quoted, and where the one after it starts.

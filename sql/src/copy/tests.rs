@@ -75,6 +75,9 @@ fn text_is_read_as_postgresql_reads_it() {
             ("1\ta\\\nb\n", "1|a\nb"),
             ("1\ta\\\tb\n", "1|a\tb"),
             ("1\tx\n\\.\nrubbish", "1|x"),
+            ("1\tx\\.\nrubbish", "1|x"),
+            ("1\tx\\.y\n", "22P04: end-of-copy marker corrupt / COPY t, line 1: \"1\tx\\.y\""),
+            ("1\ta\\", "1|a"),
             ("", ""),
             ("1\n", "22P04: missing data for column \"b\" / COPY t, line 1: \"1\""),
             ("1\tx\n\n", "22P02: invalid input syntax for type integer: \"\" / COPY t, line 2, column a: \"\""),
@@ -108,8 +111,13 @@ fn csv_is_read_as_postgresql_reads_it() {
             ("1,x\n2,y\r\n", "22P04: unquoted carriage return found in data / COPY t, line 2"),
             (
                 "1,\"x\ny\"\nz,y\n",
-                "22P02: invalid input syntax for type integer: \"z\" / COPY t, line 3, column a: \"z\"",
+                "22P02: invalid input syntax for type integer: \"z\" / COPY t, line 2, column a: \"z\"",
             ),
+            (
+                "1,x\n2,\"x\ny\"\nz,y\n",
+                "22P02: invalid input syntax for type integer: \"z\" / COPY t, line 4, column a: \"z\"",
+            ),
+            ("z,1,2\n", "22P04: extra data after last expected column / COPY t, line 1: \"z,1,2\""),
         ],
     );
     let escaped = CopyOptions { escape: Some("\\".into()), ..csv.clone() };

@@ -80,6 +80,10 @@ impl BoundedDialect {
                 parser.next_token();
                 return Some(Ok(Expr::Identifier(ident)));
             }
+            Token::Colon => {
+                let found = first.clone();
+                return Some(parser.expected("an expression", found));
+            }
             Token::Minus => (UnaryOperator::Minus, UNARY_SIGN_PREC),
             Token::Plus => (UnaryOperator::Plus, UNARY_SIGN_PREC),
             Token::Tilde => (UnaryOperator::BitwiseNot, OTHER_OPERATOR_PREC),

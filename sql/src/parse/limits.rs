@@ -10,9 +10,13 @@ use crate::error::{Result, SqlError, SqlState};
 pub const TEXT_LENGTH_MAX: usize = 16 << 20;
 /// The deepest nesting of brackets.
 pub const NESTING_MAX: usize = 50;
-/// The most operators, casts, subscripts and set operations that may hang on each other. Parsing, printing and
-/// dropping what they make recurses that deep; ten thousand levels need about 1 MiB of stack.
+/// The most operators, casts, subscripts and set operations that may hang on each other, each counted by its
+/// [`weight`]. Parsing, printing and dropping what they make recurses that deep and fits a stack of 2 MiB. Copying
+/// and planning it takes more; see [`PLANNING_STACK_LENGTH_MIN`].
 pub const CHAIN_MAX: usize = 5_000;
+/// The least stack, in bytes, for a thread that copies or plans statements: copying takes up to 1.5 KiB a level, and
+/// up to 6 KiB a level of calls.
+pub const PLANNING_STACK_LENGTH_MIN: usize = 64 << 20;
 /// The most tokens outside of strings, roughly counted before tokenizing.
 const TOKENS_MAX: usize = 3_000_000;
 
@@ -53,7 +57,9 @@ pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Resul
         let Some(level) = levels.last_mut() else { return Err(too_complex()) };
         match &token.token {
             Token::LParen | Token::LBracket => {
-                level.chained += usize::from(token.token == Token::LBracket);
+                if token.token == Token::LBracket {
+                    level.chained += HEAVY;
+                }
                 levels.push(Level::default());
                 if levels.len() > NESTING_MAX + 1 {
                     return Err(too_complex());
@@ -67,14 +73,8 @@ pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Resul
             }
             // One item of a list does not hang on the one before it.
             Token::Comma => *level = Level { chained: 0, deepest: level.deepest.max(level.chained) },
-            Token::Word(word) if word.quote_style.is_some() || !chains(word.keyword) => {}
-            Token::Number(..)
-            | Token::SingleQuotedString(_)
-            | Token::EscapedStringLiteral(_)
-            | Token::DollarQuotedString(_)
-            | Token::Placeholder(_)
-            | Token::Period => {}
-            _ => level.chained += 1,
+            Token::Word(word) if word.quote_style.is_some() => {}
+            other => level.chained += weight(other),
         }
         if levels.last().is_some_and(|level| level.chained + level.deepest > CHAIN_MAX) {
             return Err(too_complex());
@@ -83,10 +83,33 @@ pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Resul
     Ok(())
 }
 
-fn chains(keyword: Keyword) -> bool {
-    matches!(
-        keyword,
-        Keyword::AND
+/// The weight of what becomes a call of a function, or a query.
+const HEAVY: usize = 5;
+
+/// How much a token adds to the depth of the tree.
+fn weight(token: &Token) -> usize {
+    match token {
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::DollarQuotedString(_)
+        | Token::Placeholder(_)
+        | Token::Period => 0,
+        Token::Plus
+        | Token::Minus
+        | Token::Mul
+        | Token::Div
+        | Token::Mod
+        | Token::Eq
+        | Token::Neq
+        | Token::Lt
+        | Token::LtEq
+        | Token::Gt
+        | Token::GtEq
+        | Token::StringConcat
+        | Token::Tilde => 1,
+        Token::Word(word) => match word.keyword {
+            Keyword::AND
             | Keyword::OR
             | Keyword::NOT
             | Keyword::IS
@@ -95,8 +118,8 @@ fn chains(keyword: Keyword) -> bool {
             | Keyword::SIMILAR
             | Keyword::BETWEEN
             | Keyword::IN
-            | Keyword::NOTNULL
-            | Keyword::COLLATE
+            | Keyword::NOTNULL => 1,
+            Keyword::COLLATE
             | Keyword::AT
             | Keyword::OPERATOR
             | Keyword::OVERLAPS
@@ -104,6 +127,9 @@ fn chains(keyword: Keyword) -> bool {
             | Keyword::EXCEPT
             | Keyword::INTERSECT
             | Keyword::MINUS
-            | Keyword::ARRAY
-    )
+            | Keyword::ARRAY => HEAVY,
+            _ => 0,
+        },
+        _ => HEAVY,
+    }
 }

@@ -1,8 +1,8 @@
 //! The bounded parser: the text of a message in, its statements out.
 //!
 //! No text makes it run long, recurse deep or panic: length, nesting, chained operators and backtracking are all
-//! bounded ([`limits`], the fuel of [`dialect`]). A stack of 2 MiB is enough to parse, print and drop what it
-//! yields. Errors carry PostgreSQL's words and position.
+//! bounded ([`limits`], and fuel). A stack of 2 MiB is enough to parse, print and drop what it yields; copying and
+//! planning it takes [`limits::PLANNING_STACK_LENGTH_MIN`]. Errors carry PostgreSQL's words and position.
 
 mod dialect;
 pub mod limits;

@@ -112,8 +112,7 @@ pub fn common_type(construct: &str, types: &[Option<PgType>]) -> Result<PgType> 
             continue;
         }
         if category(next) != category(chosen) {
-            let message =
-                format!("{construct} types {} and {} cannot be matched", chosen.sql_name(), next.sql_name());
+            let message = format!("{construct} types {} and {} cannot be matched", chosen.sql_name(), next.sql_name());
             return Err(SqlError::new(SqlState::DatatypeMismatch, message));
         }
         if !is_preferred(chosen) && coerces_implicitly(chosen, next) && !coerces_implicitly(next, chosen) {
@@ -122,8 +121,7 @@ pub fn common_type(construct: &str, types: &[Option<PgType>]) -> Result<PgType> 
     }
     for &ty in types.iter().flatten() {
         if !coerces_implicitly(ty, chosen) {
-            let message =
-                format!("{construct} could not convert type {} to {}", ty.sql_name(), chosen.sql_name());
+            let message = format!("{construct} could not convert type {} to {}", ty.sql_name(), chosen.sql_name());
             return Err(SqlError::new(SqlState::CannotCoerce, message));
         }
     }

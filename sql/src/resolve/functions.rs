@@ -9,9 +9,23 @@ use ScalarType::{Bool, Float8, Int4, Int8, Jsonb, Numeric, Oid, Regclass, Text, 
 pub fn function_parameter_types(name: &str, n: usize) -> Option<Vec<Option<PgType>>> {
     let types: &[Option<ScalarType>] = match (name, n) {
         (
-            "l2_distance" | "inner_product" | "cosine_distance" | "l1_distance" | "vector_negative_inner_product"
-            | "vector_l2_squared_distance" | "vector_spherical_distance" | "vector_add" | "vector_sub" | "vector_mul"
-            | "vector_concat" | "vector_eq" | "vector_ne" | "vector_lt" | "vector_le" | "vector_gt" | "vector_ge"
+            "l2_distance"
+            | "inner_product"
+            | "cosine_distance"
+            | "l1_distance"
+            | "vector_negative_inner_product"
+            | "vector_l2_squared_distance"
+            | "vector_spherical_distance"
+            | "vector_add"
+            | "vector_sub"
+            | "vector_mul"
+            | "vector_concat"
+            | "vector_eq"
+            | "vector_ne"
+            | "vector_lt"
+            | "vector_le"
+            | "vector_gt"
+            | "vector_ge"
             | "vector_cmp",
             2,
         ) => &[Some(Vector), Some(Vector)],
@@ -45,11 +59,7 @@ pub fn function_parameter_types(name: &str, n: usize) -> Option<Vec<Option<PgTyp
         ("json_exists", 2) => &[Some(Jsonb), Some(Text)],
         ("jsonb_concat", 2) => &[Some(Jsonb), Some(Jsonb)],
         ("jsonb_set", 3) => {
-            return Some(vec![
-                Some(PgType::Scalar(Jsonb)),
-                Some(PgType::Array(Text)),
-                Some(PgType::Scalar(Jsonb)),
-            ]);
+            return Some(vec![Some(PgType::Scalar(Jsonb)), Some(PgType::Array(Text)), Some(PgType::Scalar(Jsonb))]);
         }
         ("jsonb_typeof" | "jsonb_array_length" | "jsonb_array_elements" | "jsonb_array_elements_text", 1) => {
             &[Some(Jsonb)]
@@ -64,7 +74,10 @@ pub fn function_parameter_types(name: &str, n: usize) -> Option<Vec<Option<PgTyp
         ("setval", 2) => &[Some(Regclass), Some(Int8)],
         ("setval", 3) => &[Some(Regclass), Some(Int8), Some(Bool)],
         (
-            "pg_advisory_lock" | "pg_advisory_unlock" | "pg_advisory_xact_lock" | "pg_try_advisory_lock"
+            "pg_advisory_lock"
+            | "pg_advisory_unlock"
+            | "pg_advisory_xact_lock"
+            | "pg_try_advisory_lock"
             | "pg_try_advisory_xact_lock",
             1,
         ) => &[Some(Int8)],

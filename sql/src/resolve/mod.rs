@@ -50,10 +50,8 @@ pub fn resolve_operator(operator: &str, left: Option<PgType>, right: Option<PgTy
         return Ok(exact.choice());
     }
     let fits = |input: Option<PgType>, wanted: PgType| input.is_none_or(|from| coerces_implicitly(from, wanted));
-    let mut remaining: Vec<&Candidate> = candidates
-        .iter()
-        .filter(|candidate| fits(left, candidate.left) && fits(right, candidate.right))
-        .collect();
+    let mut remaining: Vec<&Candidate> =
+        candidates.iter().filter(|candidate| fits(left, candidate.left) && fits(right, candidate.right)).collect();
     match remaining.len() {
         0 => return Err(no_operator(operator, left, right)),
         1 => return Ok(remaining[0].choice()),
@@ -135,7 +133,6 @@ fn name_of(ty: Option<PgType>) -> String {
 
 fn no_operator(operator: &str, left: Option<PgType>, right: Option<PgType>) -> SqlError {
     let message = format!("operator does not exist: {} {operator} {}", name_of(left), name_of(right));
-    SqlError::new(SqlState::UndefinedFunction, message).with_hint(
-        "No operator matches the given name and argument types. You might need to add explicit type casts.",
-    )
+    SqlError::new(SqlState::UndefinedFunction, message)
+        .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
 }

@@ -28,8 +28,8 @@ pub fn opclass_metric(method: &str, opclass: Option<&str>) -> Result<Metric> {
         Some("vector_ip_ops") => Ok(Metric::InnerProduct),
         Some("vector_cosine_ops") => Ok(Metric::Cosine),
         Some("vector_l1_ops") if method != "ivfflat" => Ok(Metric::L1),
-        Some(opclass) => Err(undefined(format!(
-            "operator class \"{opclass}\" does not exist for access method \"{method}\""
-        ))),
+        Some(opclass) => {
+            Err(undefined(format!("operator class \"{opclass}\" does not exist for access method \"{method}\"")))
+        }
     }
 }

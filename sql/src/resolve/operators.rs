@@ -77,8 +77,23 @@ pub(super) fn candidates(operator: &str) -> Vec<Candidate> {
 fn comparisons(operator: &str) -> Vec<Candidate> {
     let mut all = Vec::new();
     for ty in [
-        Bool, Float4, Float8, Numeric, Text, Bpchar, Name, Char, Bytea, Date, Time, Timestamp, Timestamptz, Interval,
-        Uuid, Oid, Oidvector,
+        Bool,
+        Float4,
+        Float8,
+        Numeric,
+        Text,
+        Bpchar,
+        Name,
+        Char,
+        Bytea,
+        Date,
+        Time,
+        Timestamp,
+        Timestamptz,
+        Interval,
+        Uuid,
+        Oid,
+        Oidvector,
     ] {
         all.push(Candidate::new(ty, ty, Bool));
     }
@@ -187,9 +202,10 @@ pub(super) fn polymorphic(operator: &str, left: Option<PgType>, right: Option<Pg
         // One side a string and the other of any type but the ones with a `||` of their own.
         let joins = operator == "||"
             && (string(left) || string(right) || (left.is_none() != right.is_none()))
-            && ![left, right].iter().flatten().any(|ty| {
-                matches!(ty, PgType::Scalar(Bytea | Jsonb | Vector)) && !(string(left) || string(right))
-            });
+            && ![left, right]
+                .iter()
+                .flatten()
+                .any(|ty| matches!(ty, PgType::Scalar(Bytea | Jsonb | Vector)) && !(string(left) || string(right)));
         return joins.then_some(OperatorChoice { left: text, right: text, result: text, function: None });
     }
     let element = |ty: PgType| match ty {

@@ -6,6 +6,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
+use super::names::is_call_without_brackets;
 use super::operators::{function_of, operator_named, quantified_name, written};
 use super::{Rewriter, call, cast, queries};
 use crate::error::{Result, SqlError, SqlState};
@@ -36,12 +37,18 @@ impl Rewriter<'_> {
     /// Rewrites one expression whose parts are rewritten already.
     pub(super) fn rewrite(&mut self, expr: &mut Expr) -> Result<()> {
         match expr {
-            Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {}
+            Expr::Value(_) | Expr::CompoundIdentifier(_) => {}
+            Expr::Identifier(ident) => {
+                if is_call_without_brackets(ident) {
+                    *expr = call(&ident.value.to_ascii_lowercase(), Vec::new(), ident.span);
+                }
+            }
             Expr::BinaryOp { .. } => self.binary(expr)?,
             Expr::Cast { expr: value, data_type, array, format: None, .. } => {
                 let span = span_of(value);
                 let mut to = resolve_type(data_type).map_err(|refused| {
-                    let span = if refused.location.line > 0 { Span::new(refused.location, refused.location) } else { span };
+                    let span =
+                        if refused.location.line > 0 { Span::new(refused.location, refused.location) } else { span };
                     self.place(refused.error, span)
                 })?;
                 if *array {
@@ -101,6 +108,20 @@ impl Rewriter<'_> {
                 *expr = take(value);
             }
             other => refuse_foreign(other)?,
+        }
+        Ok(())
+    }
+
+    /// Brackets without ARRAY are an array only within one.
+    pub(super) fn check_array(&self, expr: &mut Expr) -> Result<()> {
+        let Expr::Array(array) = expr else { return Ok(()) };
+        if !array.named {
+            return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"[\""));
+        }
+        for element in &mut array.elem {
+            if let Expr::Array(nested) = element {
+                nested.named = true;
+            }
         }
         Ok(())
     }
@@ -194,7 +215,8 @@ impl Rewriter<'_> {
         let span = span_of(&interval.value);
         let mut value = take(&mut interval.value);
         let unit = interval.last_field.as_ref().or(interval.leading_field.as_ref());
-        if let (Some(unit), Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. })) = (unit, &mut value)
+        if let (Some(unit), Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. })) =
+            (unit, &mut value)
             && !text.contains(|c: char| c.is_ascii_alphabetic() || c == ':')
         {
             let unit = match unit {

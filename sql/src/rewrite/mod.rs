@@ -16,11 +16,14 @@
 //! | `x AT TIME ZONE z` | `timezone(z, x)` |
 //! | `^@`, `^`, prefix `@`, `\|/`, `\|\|/` | `starts_with`, `power`, `abs`, `sqrt`, `cbrt` |
 //! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
+//! | `current_schema`, `current_role` | `current_schema()`, `current_role()` |
 //!
 //! `OPERATOR(pg_catalog.~)` becomes `~`, `pg_catalog.f(..)` becomes `f(..)`, the collations `"default"` and `"C"` are
-//! dropped, and every form of string becomes a plain one.
+//! dropped, every form of string becomes a plain one, and expressions without a name get PostgreSQL's as an alias (see
+//! [`visible_name`]).
 
 mod expressions;
+mod names;
 mod operators;
 mod queries;
 
@@ -35,11 +38,12 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
-use crate::error::{Result, SqlError};
+use crate::error::{Result, SqlError, SqlState};
 use crate::parse::Source;
 use crate::types::{PgType, TypeWithModifier};
 
 pub(crate) use expressions::is_byte_order;
+pub use names::visible_name;
 pub use operators::quantified_name;
 
 /// Walks a syntax tree and rewrites it in place.
@@ -58,7 +62,11 @@ impl<'a> Rewriter<'a> {
         if let Expr::Value(value) = expr
             && matches!(
                 value.value,
-                Value::Number(..) | Value::SingleQuotedString(_) | Value::Placeholder(_) | Value::Null | Value::Boolean(_)
+                Value::Number(..)
+                    | Value::SingleQuotedString(_)
+                    | Value::Placeholder(_)
+                    | Value::Null
+                    | Value::Boolean(_)
             )
         {
             return Ok(());
@@ -73,12 +81,27 @@ impl<'a> Rewriter<'a> {
 
     /// Rewrites the items of a RETURNING.
     pub(crate) fn items(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
+        self.check_aliases(items)?;
+        names::name_items(items, false)?;
         self.walk(items)
     }
 
     /// Rewrites the tables of a FROM.
     pub(crate) fn tables(&mut self, tables: &mut Vec<TableWithJoins>) -> Result<()> {
         self.walk(tables)
+    }
+
+    /// A string is no alias.
+    fn check_aliases(&self, items: &[SelectItem]) -> Result<()> {
+        for item in items {
+            if let SelectItem::ExprWithAlias { alias, .. } = item
+                && alias.quote_style == Some('\'')
+            {
+                let message = format!("syntax error at or near \"'{}'\"", alias.value);
+                return Err(self.place(SqlError::new(SqlState::SyntaxError, message), alias.span));
+            }
+        }
+        Ok(())
     }
 
     fn walk(&mut self, node: &mut impl VisitMut) -> Result<()> {

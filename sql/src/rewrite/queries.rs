@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Distinct, Expr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident,
-    JoinOperator, LimitClause, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins, Value, ValueWithSpan, VisitorMut,
+    Distinct, Expr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, Value, ValueWithSpan, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 
 use super::expressions::drop_schema;
+use super::names::name_items;
 use super::{Rewriter, call};
 use crate::error::{Result, SqlError, SqlState};
 
@@ -20,7 +21,11 @@ impl VisitorMut for Rewriter<'_> {
         flow(check_query(query))
     }
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
-        flow(check_select(select))
+        flow(
+            self.check_aliases(&select.projection)
+                .and_then(|()| name_items(&mut select.projection, select.having.is_some()))
+                .and_then(|()| check_select(select)),
+        )
     }
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
         flow(check_table_factor(factor))
@@ -30,6 +35,9 @@ impl VisitorMut for Rewriter<'_> {
     }
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<SqlError> {
         flow(self.value(value))
+    }
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        flow(self.check_array(expr))
     }
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
         flow(self.rewrite(expr))

@@ -27,8 +27,7 @@ impl Reader<'_> {
                 }
             }
             let name = self.object_name()?;
-            let columns =
-                if self.peek().token == Token::LParen { self.names_in_parentheses()? } else { Vec::new() };
+            let columns = if self.peek().token == Token::LParen { self.names_in_parentheses()? } else { Vec::new() };
             CopyRelation::Table { name, columns }
         };
         let direction = match self.take_one_of(&["from", "to"]) {
@@ -40,18 +39,16 @@ impl Reader<'_> {
         if query && direction == CopyDirection::FromStdin {
             return Err(self.error_here());
         }
-        if self.peek_words("program") {
-            return self.unsupported("COPY of a program; use STDIN or STDOUT: it");
-        }
-        let stream = if direction == CopyDirection::FromStdin { "stdin" } else { "stdout" };
+        let program = self.take_words("program");
+        let (way, hint) = match direction {
+            CopyDirection::FromStdin => ("from", "Use COPY .. FROM STDIN."),
+            CopyDirection::ToStdout => ("to", "Use COPY .. TO STDOUT."),
+        };
         // PostgreSQL takes either word for either direction.
-        if self.take_one_of(&["stdin", "stdout"]).is_none() {
+        if program || self.take_one_of(&["stdin", "stdout"]).is_none() {
             self.string()?;
-            return self.unsupported(format!(
-                "COPY {} a file; use {}: it",
-                if direction == CopyDirection::FromStdin { "from" } else { "to" },
-                stream.to_ascii_uppercase()
-            ));
+            let what = if program { "program" } else { "file" };
+            return Err(SqlError::unsupported(format!("COPY {way} a {what}")).with_hint(hint));
         }
         if self.take_words("using delimiters") || self.take_words("delimiters") {
             set(&mut options.delimiter, self.string()?)?;
@@ -145,7 +142,17 @@ impl Reader<'_> {
         let mut any = false;
         loop {
             let Some(word) = self.take_one_of(&[
-                "binary", "csv", "text", "freeze", "header", "delimiter", "null", "quote", "escape", "encoding", "force",
+                "binary",
+                "csv",
+                "text",
+                "freeze",
+                "header",
+                "delimiter",
+                "null",
+                "quote",
+                "escape",
+                "encoding",
+                "force",
             ]) else {
                 return Ok(any);
             };

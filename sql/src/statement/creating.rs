@@ -10,7 +10,9 @@ use crate::types::{PgType, ScalarType};
 impl Reader<'_> {
     pub(super) fn create(&mut self) -> Result<Statement> {
         let temporary = ["temp", "temporary", "local", "global"].iter().any(|word| self.peek_nth_word(1, word));
-        if temporary && ["table", "sequence"].iter().any(|word| self.peek_nth_word(2, word) || self.peek_nth_word(3, word)) {
+        if temporary
+            && ["table", "sequence"].iter().any(|word| self.peek_nth_word(2, word) || self.peek_nth_word(3, word))
+        {
             return self.unsupported("a temporary table or sequence");
         }
         if self.take_words("create table") {
@@ -61,7 +63,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn drop(&mut self) -> Result<Statement> {
-        let Some(words) = self.take_one_of(&["drop table", "drop index", "drop sequence", "drop schema", "drop extension"])
+        let Some(words) =
+            self.take_one_of(&["drop table", "drop index", "drop sequence", "drop schema", "drop extension"])
         else {
             return self.refuse();
         };

@@ -50,7 +50,14 @@ impl Reader<'_> {
         }
         check_columns(&mut columns, &constraints, &name.name)?;
         let options = self.table_options()?;
-        Ok(Statement::CreateTable(Box::new(CreateTable { name, if_not_exists, unlogged, columns, constraints, options })))
+        Ok(Statement::CreateTable(Box::new(CreateTable {
+            name,
+            if_not_exists,
+            unlogged,
+            columns,
+            constraints,
+            options,
+        })))
     }
 
     /// Whether `(a, b)` ahead is followed by AS or WITH, so that it renames the columns of a query.
@@ -291,7 +298,9 @@ impl Reader<'_> {
             self.check(None)?
         } else if self.peek_words("foreign key") {
             return self.unsupported("FOREIGN KEY");
-        } else if self.peek_words("exclude") && !matches!(self.parser.peek_nth_token_ref(1).token, Token::Word(ref word) if word.keyword == sqlparser::keywords::Keyword::NoKeyword) {
+        } else if self.peek_words("exclude")
+            && !matches!(self.parser.peek_nth_token_ref(1).token, Token::Word(ref word) if word.keyword == sqlparser::keywords::Keyword::NoKeyword)
+        {
             return self.unsupported("EXCLUDE");
         } else if self.peek_words("like") {
             return self.unsupported("LIKE in CREATE TABLE");
@@ -375,8 +384,20 @@ impl Reader<'_> {
             return Ok(TableAction::OwnerTo { role: self.label()? });
         }
         let known = [
-            "set", "cluster", "enable", "disable", "inherit", "no inherit", "attach", "detach", "validate", "replica",
-            "force", "no force", "of", "not of",
+            "set",
+            "cluster",
+            "enable",
+            "disable",
+            "inherit",
+            "no inherit",
+            "attach",
+            "detach",
+            "validate",
+            "replica",
+            "force",
+            "no force",
+            "of",
+            "not of",
         ];
         if known.iter().any(|words| self.peek_words(words)) {
             return self.unsupported("this form of ALTER TABLE");

@@ -8,8 +8,20 @@ use crate::error::{Result, SqlError, SqlState};
 
 /// Statements that PostgreSQL has and LodeDB does not, by their first words.
 const UNSUPPORTED: &[&str] = &[
-    "alter", "call", "cluster", "create", "do", "drop", "grant", "import foreign schema", "load", "merge", "reassign",
-    "refresh materialized view", "revoke", "security label",
+    "alter",
+    "call",
+    "cluster",
+    "create",
+    "do",
+    "drop",
+    "grant",
+    "import foreign schema",
+    "load",
+    "merge",
+    "reassign",
+    "refresh materialized view",
+    "revoke",
+    "security label",
 ];
 
 impl Reader<'_> {
@@ -80,22 +92,70 @@ impl Reader<'_> {
 
     /// `0A000` for a statement that PostgreSQL has, a syntax error for what it has not.
     pub(super) fn refuse(&mut self) -> Result<Statement> {
-        let Some(words) = UNSUPPORTED.iter().find(|words| self.peek_words(words)) else { return Err(self.error_here()) };
+        let Some(words) = UNSUPPORTED.iter().find(|words| self.peek_words(words)) else {
+            return Err(self.error_here());
+        };
         let mut name = words.to_ascii_uppercase();
         if matches!(*words, "create" | "drop" | "alter") {
             let mut n = 1;
-            let skipped = ["or", "replace", "global", "local", "temp", "temporary", "unlogged", "constraint", "procedural", "trusted"];
+            let skipped = [
+                "or",
+                "replace",
+                "global",
+                "local",
+                "temp",
+                "temporary",
+                "unlogged",
+                "constraint",
+                "procedural",
+                "trusted",
+            ];
             while skipped.iter().any(|word| self.peek_nth_word(n, word)) {
                 n += 1;
             }
             let Token::Word(kind) = &self.parser.peek_nth_token_ref(n).token else { return Err(self.error_here()) };
             name = format!("{name} {}", kind.value.to_ascii_uppercase());
             let objects = [
-                "access", "aggregate", "cast", "collation", "conversion", "database", "default", "domain", "event",
-                "extension", "foreign", "function", "group", "index", "language", "large", "materialized", "operator",
-                "owned", "policy", "procedure", "publication", "recursive", "role", "routine", "rule", "schema",
-                "sequence", "server", "statistics", "subscription", "system", "table", "tablespace", "text",
-                "transform", "trigger", "type", "user", "view",
+                "access",
+                "aggregate",
+                "cast",
+                "collation",
+                "conversion",
+                "database",
+                "default",
+                "domain",
+                "event",
+                "extension",
+                "foreign",
+                "function",
+                "group",
+                "index",
+                "language",
+                "large",
+                "materialized",
+                "operator",
+                "owned",
+                "policy",
+                "procedure",
+                "publication",
+                "recursive",
+                "role",
+                "routine",
+                "rule",
+                "schema",
+                "sequence",
+                "server",
+                "statistics",
+                "subscription",
+                "system",
+                "table",
+                "tablespace",
+                "text",
+                "transform",
+                "trigger",
+                "type",
+                "user",
+                "view",
             ];
             if !objects.contains(&kind.value.to_ascii_lowercase().as_str()) {
                 for _ in 0..n {
@@ -159,9 +219,10 @@ impl Reader<'_> {
     }
 
     fn explain_option(&self, options: &mut ExplainOptions, name: &str, value: &str) -> Result<()> {
-        let on = || boolean(value).ok_or_else(|| {
-            SqlError::new(SqlState::SyntaxError, format!("{name} requires a Boolean value"))
-        });
+        let on = || {
+            boolean(value)
+                .ok_or_else(|| SqlError::new(SqlState::SyntaxError, format!("{name} requires a Boolean value")))
+        };
         match name {
             "analyze" | "analyse" => options.analyze = on()?,
             "verbose" => options.verbose = on()?,
@@ -200,8 +261,16 @@ impl Reader<'_> {
                     "full" => full = on,
                     "verbose" => verbose = on,
                     "analyze" | "analyse" => analyze = on,
-                    "freeze" | "disable_page_skipping" | "skip_locked" | "index_cleanup" | "process_toast" | "truncate"
-                    | "parallel" | "process_main" | "skip_database_stats" | "buffer_usage_limit" => {}
+                    "freeze"
+                    | "disable_page_skipping"
+                    | "skip_locked"
+                    | "index_cleanup"
+                    | "process_toast"
+                    | "truncate"
+                    | "parallel"
+                    | "process_main"
+                    | "skip_database_stats"
+                    | "buffer_usage_limit" => {}
                     "only_database_stats" => return Err(SqlError::unsupported("VACUUM (ONLY_DATABASE_STATS)")),
                     _ => {
                         let message = format!("unrecognized VACUUM option \"{name}\"");

@@ -6,7 +6,8 @@ use sqlparser::tokenizer::{Span, Token};
 
 use super::reader::Reader;
 use super::{
-    ConflictAction, ConflictTarget, Delete, Insert, InsertSource, InsertValue, OnConflict, Overriding, Statement, Update,
+    ConflictAction, ConflictTarget, Delete, Insert, InsertSource, InsertValue, OnConflict, Overriding, Statement,
+    Update,
 };
 use crate::error::{Result, SqlError};
 use crate::rewrite::call;
@@ -110,7 +111,11 @@ impl Reader<'_> {
                 reader.expect(&Token::RParen)?;
                 Ok(row)
             })?;
-            if self.at_end() || self.peek_words("on") || self.peek_words("returning") || self.peek().token == Token::RParen {
+            if self.at_end()
+                || self.peek_words("on")
+                || self.peek_words("returning")
+                || self.peek().token == Token::RParen
+            {
                 return Ok(InsertSource::Values(rows));
             }
             // VALUES with an ORDER BY, a LIMIT or a UNION behind it is a query.
@@ -203,10 +208,10 @@ impl Reader<'_> {
                     return self.unsupported("assignment of a query to several columns");
                 }
                 let here = self.peek().clone();
-                let mut values = Vec::new();
-                if self.take(&Token::LParen) {
-                    values = self.list(Self::assigned_value)?;
+                let values = if self.take(&Token::LParen) {
+                    let values = self.list(Self::assigned_value)?;
                     self.expect(&Token::RParen)?;
+                    values
                 } else if !row && columns.len() == 1 {
                     return Err(self.place_at(
                         SqlError::unsupported("assignment of a value that is no row to columns in parentheses"),
@@ -214,7 +219,7 @@ impl Reader<'_> {
                     ));
                 } else {
                     return Err(self.error_here());
-                }
+                };
                 if columns.len() != values.len() {
                     let message = "number of columns does not match number of values";
                     return Err(self.place_at(SqlError::new(crate::error::SqlState::SyntaxError, message), &here));

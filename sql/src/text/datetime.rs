@@ -79,16 +79,15 @@ pub(crate) fn timestamp_of(day: i64, time: i64) -> Option<i64> {
     day.checked_mul(DAY)?.checked_add(time).filter(|&value| is_valid_timestamp(value))
 }
 
-/// Rounds microseconds to the precision a `time(p)` or `timestamp(p)` modifier asks for.
+/// Rounds microseconds, half away from zero, to the precision a `time(p)` or `timestamp(p)` modifier asks for.
 pub(crate) fn round_to_modifier(value: i64, modifier: i32) -> i64 {
     let precision = modifier & 0xffff;
     if modifier < 0 || precision >= 6 {
         return value;
     }
     let unit = 10i64.pow(6 - precision as u32);
-    // Half away from zero, counted from 2000-01-01 where PostgreSQL counts from; a whole number of units away from 1970.
     let half = unit / 2;
-    if value >= 0 { value.saturating_add(half) / unit * unit } else { -((-value).saturating_add(half) / unit * unit) }
+    if value >= 0 { value.saturating_add(half) / unit * unit } else { value.saturating_sub(half) / unit * unit }
 }
 
 /// Rounds a timestamp, infinities aside, half away from 2000-01-01 as PostgreSQL does.

@@ -46,6 +46,8 @@ pub(crate) enum Returns {
     ElementOf(usize),
     /// The array of the type of an argument.
     ArrayOf(usize),
+    /// A number with as many digits after the point as the second argument says, or none.
+    Rounded,
 }
 
 /// A call in progress.
@@ -191,6 +193,7 @@ impl Definition {
             Returns::ArrayOf(place) => match of(place) {
                 PgType::Scalar(element) | PgType::Array(element) => PgType::Array(element),
             },
+            Returns::Rounded => PgType::Scalar(ScalarType::Numeric),
         };
         TypeWithModifier::plain(ty)
     }
@@ -209,16 +212,15 @@ fn conversion_distance(from: PgType, to: PgType) -> Option<u32> {
         PgType::Scalar(T::Int2) => Some(1),
         PgType::Scalar(T::Int4) => Some(2),
         PgType::Scalar(T::Int8) => Some(3),
-        PgType::Scalar(T::Numeric) => Some(5),
-        PgType::Scalar(T::Float4) => Some(6),
-        // PostgreSQL's preferred type among numbers.
-        PgType::Scalar(T::Float8) => Some(7),
         _ => None,
     };
-    if let (Some(a), Some(b)) = (integer_rank(from), integer_rank(to))
-        && a < b
-    {
-        return Some(b - a);
+    match (integer_rank(from), integer_rank(to), to) {
+        (Some(a), Some(b), _) if a < b => return Some(b - a),
+        // PostgreSQL's preferred type among numbers.
+        (Some(_), _, PgType::Scalar(T::Float8)) => return Some(3),
+        (Some(_), _, PgType::Scalar(T::Numeric)) => return Some(4),
+        (Some(_), _, PgType::Scalar(T::Float4)) => return Some(5),
+        _ => {}
     }
     // An integer literal is a bigint by the time it is here; a narrower parameter takes it if it fits.
     if matches!((from, to), (PgType::Scalar(T::Int8 | T::Int4), PgType::Scalar(T::Int4 | T::Int2 | T::Oid))) {
@@ -244,6 +246,13 @@ fn conversion_distance(from: PgType, to: PgType) -> Option<u32> {
         });
     }
     None
+}
+
+impl Call<'static> {
+    /// A call outside of any statement, for values that need none.
+    pub(crate) fn detached(zone: chrono_tz::Tz) -> Self {
+        Call { types: &[], scope: None, environment: CastEnvironment { zone, now_us: 0 } }
+    }
 }
 
 impl Call<'_> {
@@ -350,10 +359,9 @@ impl SqlFunction {
         let scope = Scope::of(&args.config_options).ok();
         let call = Call { types: &types, scope, environment: cast_environment(scope) };
         let rows = args.number_rows;
-        let straight = given.iter().zip(&types).all(|(given, ty)| given.is_none_or(|given| given.ty == ty.ty));
         if let Some(kernel) = overload.kernel
-            && straight
-            && let Some(result) = kernel(&args.args, rows)?
+            && let Some(straight) = straightened(args, &given, &types, &call)?
+            && let Some(result) = kernel(&straight, rows)?
         {
             return Ok(result);
         }
@@ -376,6 +384,28 @@ impl SqlFunction {
         }
         Ok(ColumnarValue::Array(builder.finish()?))
     }
+}
+
+/// The arguments with constants converted to the types of the parameters; `None` if a column would have to be.
+fn straightened(
+    args: &ScalarFunctionArgs,
+    given: &[Option<TypeWithModifier>],
+    types: &[TypeWithModifier],
+    call: &Call<'_>,
+) -> Result<Option<Vec<ColumnarValue>>> {
+    let mut straight = Vec::with_capacity(args.args.len());
+    for ((arg, given), wanted) in args.args.iter().zip(given).zip(types) {
+        match (arg, given) {
+            (arg, Some(given)) if given.ty == wanted.ty => straight.push(arg.clone()),
+            (ColumnarValue::Scalar(scalar), given) => {
+                let given = given.unwrap_or(*wanted);
+                let datum = convert(scalar_datum(scalar, given)?, Some((given.ty, *wanted)), &call.environment)?;
+                straight.push(ColumnarValue::Scalar(scalar_value(&datum, *wanted)?));
+            }
+            (ColumnarValue::Array(_), _) => return Ok(None),
+        }
+    }
+    Ok(Some(straight))
 }
 
 fn evaluate(
@@ -473,11 +503,37 @@ impl ScalarUDFImpl for SqlFunction {
             // A decimal keeps its own precision and scale.
             field = field.with_data_type(given.data_type().clone());
         }
+        if overload.returns == Returns::Rounded
+            && let Some(data_type) = rounded_type(&args)
+        {
+            field = field.with_data_type(data_type);
+        }
         Ok(Arc::new(field))
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         self.invoke(&args).map_err(to_datafusion)
     }
+}
+
+/// The decimal of a rounded number, where the number of its digits is known.
+fn rounded_type(args: &ReturnFieldArgs<'_>) -> Option<DataType> {
+    let (precision, scale) = match args.arg_fields.first()?.data_type() {
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => (*precision, *scale),
+        _ => return None,
+    };
+    let digits = match args.scalar_arguments.get(1) {
+        None => 0,
+        Some(literal) => match scalar_datum((*literal)?, TypeWithModifier::plain(ScalarType::Int8)).ok()? {
+            Datum::Int8(digits) => i16::try_from(digits).ok()?,
+            Datum::Int4(digits) => i16::try_from(digits).ok()?,
+            _ => return None,
+        },
+    };
+    let digits = digits.clamp(0, 60);
+    // One more before the point, for what rounds up into it.
+    let width = i16::from(precision) - i16::from(scale) + 1 + digits;
+    let width = width.clamp(1, 75) as u8;
+    Some(if width <= 38 { DataType::Decimal128(width, digits as i8) } else { DataType::Decimal256(width, digits as i8) })
 }
 
 fn structural_numeric(data_type: &DataType) -> bool {

@@ -61,10 +61,6 @@ fn carried(error: &DataFusionError) -> Option<&SqlError> {
             source = Some(shared.as_ref());
             continue;
         }
-        if let Some(boxed) = current.downcast_ref::<Box<dyn Error + Send + Sync>>() {
-            source = Some(boxed.as_ref());
-            continue;
-        }
         source = current.source();
     }
     None

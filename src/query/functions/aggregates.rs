@@ -1,0 +1,264 @@
+//! Aggregates with PostgreSQL's types: DataFusion's own behind other conversions of arguments and results.
+//!
+//! `sum(bigint)` and the averages of integers are numeric, `string_agg` is text, and `json_agg` is an array aggregated
+//! as DataFusion does it (order and DISTINCT included) and then written down.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::average::avg_udaf;
+use datafusion::functions_aggregate::string_agg::string_agg_udaf;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
+};
+use lodedb_sql::{Datum, PgType, ScalarType, TypeWithModifier};
+
+use super::errors::{to_datafusion, undefined_function};
+use super::vector_aggregates::{self, VectorAggregate};
+use crate::query::arrow::{pg_type, structural_type, vector_type};
+
+/// What one of these aggregates makes of DataFusion's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Form {
+    /// `sum`: of vectors our own.
+    Sum,
+    /// `avg`: of vectors our own.
+    Average,
+    /// `string_agg`: text, not the large form of it.
+    StringAggregate,
+    /// `json_agg` and `jsonb_agg`: an array written as JSON.
+    Json { binary: bool },
+}
+
+/// An aggregate of DataFusion's with other types around it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Adapted {
+    name: &'static str,
+    form: Form,
+    behind: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+/// The aggregates of this file.
+pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
+    let adapted = |name, form, behind| {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Arc::new(AggregateUDF::new_from_impl(Adapted { name, form, behind, signature }))
+    };
+    vec![
+        adapted("sum", Form::Sum, sum_udaf()),
+        adapted("avg", Form::Average, avg_udaf()),
+        adapted("string_agg", Form::StringAggregate, string_agg_udaf()),
+        adapted("json_agg", Form::Json { binary: false }, array_agg_udaf()),
+        adapted("jsonb_agg", Form::Json { binary: true }, array_agg_udaf()),
+    ]
+}
+
+fn is_vector(data_type: &DataType) -> bool {
+    structural_type(data_type) == PgType::Scalar(ScalarType::Vector)
+}
+
+impl Adapted {
+    /// The aggregate of vectors this is for arguments of these types.
+    fn vector_aggregate(&self, fields: &[FieldRef]) -> Option<VectorAggregate> {
+        let vector = fields.first().is_some_and(|field| is_vector(field.data_type()));
+        match self.form {
+            Form::Sum if vector => Some(VectorAggregate::Sum),
+            Form::Average if vector => Some(VectorAggregate::Average),
+            _ => None,
+        }
+    }
+
+    /// The type the aggregate behind this one gives.
+    fn behind_type(&self, arg_types: &[DataType]) -> DataFusionResult<DataType> {
+        self.behind.return_type(arg_types)
+    }
+
+    /// The arguments of an accumulator behind this one.
+    fn behind_args<'a>(&self, args: &AccumulatorArgs<'a>) -> DataFusionResult<AccumulatorArgs<'a>> {
+        let types: Vec<DataType> = args.expr_fields.iter().map(|field| field.data_type().clone()).collect();
+        let field = Field::new(args.name, self.behind_type(&types)?, true);
+        Ok(AccumulatorArgs { return_field: Arc::new(field), ..args.clone() })
+    }
+
+    fn undefined(&self, arg_types: &[DataType]) -> datafusion::error::DataFusionError {
+        let types: Vec<_> =
+            arg_types.iter().map(|data_type| TypeWithModifier::plain(structural_type(data_type))).collect();
+        to_datafusion(undefined_function(self.name, &types))
+    }
+}
+
+impl AggregateUDFImpl for Adapted {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> DataFusionResult<Vec<DataType>> {
+        use DataType as D;
+        let [first, rest @ ..] = arg_types else { return Err(self.undefined(arg_types)) };
+        let wanted = match (self.form, first) {
+            (Form::Sum | Form::Average, vector) if is_vector(vector) => vector_type(),
+            (Form::Sum, D::Int8 | D::UInt8 | D::Int16 | D::UInt16 | D::Int32) => D::Int64,
+            (Form::Sum, D::Int64 | D::UInt32 | D::UInt64) => D::Decimal128(20, 0),
+            // Room for sixteen digits after the point once four are added to them.
+            (Form::Average, D::Int8 | D::UInt8 | D::Int16 | D::UInt16 | D::Int32 | D::UInt32 | D::Int64 | D::UInt64) => {
+                D::Decimal128(32, 12)
+            }
+            (Form::Average, D::Decimal128(precision, scale)) if *scale < 12 => {
+                let precision = i16::from(*precision) + 12 - i16::from(*scale);
+                if precision <= 34 { D::Decimal128(precision as u8, 12) } else { D::Decimal256(precision as u8, 12) }
+            }
+            (Form::Sum | Form::Average, D::Float16 | D::Float32 | D::Float64 | D::Null) => D::Float64,
+            (Form::Sum | Form::Average, decimal @ (D::Decimal128(..) | D::Decimal256(..))) => decimal.clone(),
+            (Form::Sum, interval @ (D::Interval(_) | D::Duration(_))) => interval.clone(),
+            (Form::Average, duration @ D::Duration(_)) => duration.clone(),
+            (Form::StringAggregate, D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Null) => D::Utf8,
+            (Form::Json { .. }, any) => any.clone(),
+            _ => return Err(self.undefined(arg_types)),
+        };
+        let mut types = vec![wanted];
+        match (self.form, rest) {
+            (Form::StringAggregate, [_]) => types.push(D::Utf8),
+            (Form::StringAggregate, _) => return Err(self.undefined(arg_types)),
+            (_, []) => {}
+            _ => return Err(self.undefined(arg_types)),
+        }
+        Ok(types)
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> DataFusionResult<DataType> {
+        match self.form {
+            Form::Sum | Form::Average if arg_types.first().is_some_and(is_vector) => Ok(vector_type()),
+            Form::Sum | Form::Average => self.behind_type(arg_types),
+            Form::StringAggregate | Form::Json { binary: false } => Ok(DataType::Utf8),
+            Form::Json { binary: true } => Ok(DataType::LargeUtf8),
+        }
+    }
+
+    fn return_field(&self, arg_fields: &[FieldRef]) -> DataFusionResult<FieldRef> {
+        let types: Vec<DataType> = arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let mut field = Field::new(self.name, self.return_type(&types)?, true);
+        if self.form == (Form::Json { binary: false }) {
+            field = field.with_metadata(crate::query::arrow::metadata(TypeWithModifier::plain(ScalarType::Json)));
+        }
+        Ok(Arc::new(field))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> DataFusionResult<Vec<FieldRef>> {
+        if self.vector_aggregate(args.input_fields).is_some() {
+            return Ok(vector_aggregates::state_fields(args.name));
+        }
+        let types: Vec<DataType> = args.input_fields.iter().map(|field| field.data_type().clone()).collect();
+        let return_field = Arc::new(Field::new(args.name, self.behind_type(&types)?, true));
+        self.behind.state_fields(StateFieldsArgs { return_field, ..args })
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn Accumulator>> {
+        if let Some(aggregate) = self.vector_aggregate(args.expr_fields) {
+            return Ok(aggregate.accumulator(args.is_distinct));
+        }
+        let accumulator = self.behind.accumulator(self.behind_args(&args)?)?;
+        let element = args.expr_fields.first().map_or(TypeWithModifier::plain(ScalarType::Text), |field| pg_type(field));
+        Ok(match self.form {
+            Form::Sum | Form::Average => accumulator,
+            form => Box::new(Converted { form, element, behind: accumulator }),
+        })
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        matches!(self.form, Form::Sum | Form::Average)
+            && self.vector_aggregate(args.expr_fields).is_none()
+            && self.behind_args(&args).is_ok_and(|args| self.behind.groups_accumulator_supported(args))
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn GroupsAccumulator>> {
+        self.behind.create_groups_accumulator(self.behind_args(&args)?)
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn Accumulator>> {
+        match self.form {
+            Form::Sum | Form::Average if self.vector_aggregate(args.expr_fields).is_none() => {
+                self.behind.create_sliding_accumulator(self.behind_args(&args)?)
+            }
+            _ => self.accumulator(args),
+        }
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        match self.form {
+            Form::Sum | Form::Average => AggregateOrderSensitivity::Insensitive,
+            Form::StringAggregate | Form::Json { .. } => AggregateOrderSensitivity::HardRequirement,
+        }
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.form {
+            Form::Sum | Form::Average => ReversedUDAF::Identical,
+            Form::StringAggregate | Form::Json { .. } => ReversedUDAF::NotSupported,
+        }
+    }
+}
+
+/// An accumulator whose result is converted.
+#[derive(Debug)]
+struct Converted {
+    form: Form,
+    element: TypeWithModifier,
+    behind: Box<dyn Accumulator>,
+}
+
+impl Accumulator for Converted {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
+        self.behind.update_batch(values)
+    }
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DataFusionResult<()> {
+        self.behind.merge_batch(states)
+    }
+    fn state(&mut self) -> DataFusionResult<Vec<ScalarValue>> {
+        self.behind.state()
+    }
+    fn size(&self) -> usize {
+        self.behind.size()
+    }
+    fn evaluate(&mut self) -> DataFusionResult<ScalarValue> {
+        let value = self.behind.evaluate()?;
+        match self.form {
+            Form::Json { binary } => {
+                let text = if value.is_null() { None } else { Some(self.json_text(&value, binary)?) };
+                Ok(if binary { ScalarValue::LargeUtf8(text) } else { ScalarValue::Utf8(text) })
+            }
+            _ => Ok(ScalarValue::Utf8(value.try_as_str().flatten().map(str::to_owned))),
+        }
+    }
+}
+
+impl Converted {
+    fn json_text(&self, list: &ScalarValue, binary: bool) -> DataFusionResult<String> {
+        let ScalarValue::List(list) = list else { return Ok("[]".to_owned()) };
+        let values = list.value(0);
+        let mut parts = Vec::with_capacity(values.len());
+        for row in 0..values.len() {
+            let datum = crate::query::arrow::datum_at(&values, row, self.element).map_err(to_datafusion)?;
+            parts.push(super::json::json_of(&datum, self.element.ty, chrono_tz::UTC));
+        }
+        let text = format!("[{}]", parts.join(", "));
+        if !binary {
+            return Ok(text);
+        }
+        let ty = TypeWithModifier::plain(ScalarType::Jsonb);
+        match lodedb_sql::text::parse_text(&text, ty).map_err(to_datafusion)? {
+            Datum::Jsonb(text) => Ok(text),
+            _ => Ok(text),
+        }
+    }
+}

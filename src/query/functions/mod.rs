@@ -1,0 +1,104 @@
+//! The functions of SQL as PostgreSQL has them: casts, vectors, JSON, text, numbers, time, arrays, the session, the
+//! catalog; the aggregates and the functions in FROM whose types differ from DataFusion's.
+//!
+//! The planner registers them once, over DataFusion's of the same names, with [`register`]. What a statement lends its
+//! functions (its [`Environment`](crate::db::settings::Environment), its catalog, the engine's [`Hooks`]) goes with
+//! the configuration of its session state: [`Scope::install`]. Functions that read it are `Stable` at least, so
+//! DataFusion folds them while it plans: a plan that is kept for later must be kept from before the optimizer.
+//!
+//! INVARIANT 1: an error leaves DataFusion as it entered it ([`to_datafusion`], [`sql_error`]).
+//! INVARIANT 2: no function keeps state between calls, a cache of compiled patterns aside.
+
+mod aggregates;
+mod array;
+mod cast;
+mod datetime;
+mod definition;
+mod errors;
+mod json;
+mod json_text;
+mod numbers;
+mod quantified;
+mod scope;
+mod series;
+mod session;
+mod strings;
+mod syntax;
+mod system;
+mod templates;
+mod types;
+mod vector;
+mod vector_aggregates;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, LazyLock};
+
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+pub use cast::{CAST_FUNCTION, is_cast};
+pub use errors::{sql_error, to_datafusion};
+pub use scope::{Hooks, IndexBuildInfo, Scope, SequenceAccess, ServerAccess, SessionInfo, SettingAccess};
+pub use series::shifted;
+pub use session::version;
+pub use syntax::SyntaxPlanner;
+
+static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
+    let tables = [
+        vector::FUNCTIONS,
+        array::FUNCTIONS,
+        strings::FUNCTIONS,
+        numbers::FUNCTIONS,
+        datetime::FUNCTIONS,
+        templates::FUNCTIONS,
+        session::FUNCTIONS,
+    ];
+    let definitions = tables
+        .into_iter()
+        .flatten()
+        .cloned()
+        .chain(json::functions())
+        .chain(quantified::functions())
+        .chain(system::functions());
+    let mut functions = definition::group(definitions);
+    functions.push(Arc::new(ScalarUDF::new_from_impl(cast::PgCast::new())));
+    functions
+});
+
+/// Every scalar function of this house.
+pub fn scalar_functions() -> &'static [Arc<ScalarUDF>] {
+    &SCALARS
+}
+
+/// Every aggregate of this house.
+pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
+    aggregates::aggregates()
+}
+
+/// The planner of forms like `EXTRACT(.. FROM ..)`; to be put before DataFusion's own.
+pub fn syntax_planner() -> Option<Arc<dyn ExprPlanner>> {
+    Some(Arc::new(SyntaxPlanner::new(scalar_functions())?))
+}
+
+/// The scalar function of this name, for those who build expressions themselves.
+pub fn scalar_function(name: &str) -> Option<Arc<ScalarUDF>> {
+    scalar_functions().iter().find(|function| function.name() == name).cloned()
+}
+
+/// Puts all functions into a session state, over DataFusion's of the same names.
+pub fn register(state: &mut SessionState) -> datafusion::error::Result<()> {
+    for function in scalar_functions() {
+        state.register_udf(function.clone())?;
+    }
+    for aggregate in aggregate_functions() {
+        state.register_udaf(aggregate)?;
+    }
+    for (name, function) in series::functions() {
+        state.register_udtf(name, function);
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! COPY's sub-protocol, the same within a Query and within an Execute.
+
+use lodedb_sql::error::{SqlError, SqlState};
+
+use super::wire::{Frame, Stop, Wire, violation};
+use super::{backend, frontend};
+use crate::db::Session;
+use crate::db::copy::{CopyIn, CopyOut};
+use crate::query::CancelToken;
+
+/// Takes rows from the client; returns the command tag.
+pub(super) async fn receive(
+    wire: &mut Wire,
+    session: &mut Session,
+    cancel: &CancelToken,
+    mut copy: Box<CopyIn>,
+) -> Result<String, Stop> {
+    backend::copy_response(&mut wire.out, b'G', copy.format_is_binary(), copy.column_count());
+    wire.flush().await?;
+    loop {
+        match wire.next().await? {
+            Frame::Message(b'd', chunk) => wire.watching(cancel, copy.write(session, chunk)).await?,
+            Frame::Message(b'c', _) => return Ok(wire.watching(cancel, copy.finish(session)).await?),
+            Frame::Message(b'f', body) => {
+                let reason = frontend::decode_text(&body)?;
+                return Err(copy.fail(session, reason).into());
+            }
+            // A client that sent its Sync with the Execute could not know that a COPY would begin.
+            Frame::Message(b'H' | b'S', _) => {}
+            Frame::Message(b'X', _) => return Err(Stop::Gone),
+            Frame::Message(tag, _) => {
+                let message = format!("unexpected message type 0x{tag:02X} during COPY from stdin");
+                copy.fail(session, &message);
+                return Err(violation(message).into());
+            }
+            Frame::TooLong(_, length) => {
+                let message = format!("a message of {length} bytes is too long");
+                copy.fail(session, &message);
+                return Err(SqlError::new(SqlState::ProgramLimitExceeded, message).into());
+            }
+        }
+    }
+}
+
+/// Gives rows to the client; returns the command tag.
+pub(super) async fn send(wire: &mut Wire, cancel: &CancelToken, mut copy: Box<CopyOut>) -> Result<String, Stop> {
+    backend::copy_response(&mut wire.out, b'H', copy.format_is_binary(), copy.column_count());
+    while let Some(data) = wire.watching(cancel, copy.next()).await {
+        backend::copy_data(&mut wire.out, &data?);
+        wire.flush_if_full().await?;
+    }
+    backend::copy_done(&mut wire.out);
+    Ok(copy.tag())
+}
