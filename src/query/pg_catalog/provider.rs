@@ -1,17 +1,19 @@
-//! The system schemas as DataFusion sees them.
+//! The relations of the system schemas as DataFusion sees them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::catalog::{SchemaProvider, Session, TableProvider};
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
+use lodedb_sql::error::Result;
 use lodedb_sql::{ScalarType, TypeWithModifier};
+use parking_lot::Mutex;
 
 use super::relations::{self, RELATIONS, Relation};
 use super::rows;
@@ -24,9 +26,17 @@ pub const PG_CATALOG: &str = "pg_catalog";
 /// The name of the schema of the SQL standard's views.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
 
-/// A system schema as one statement sees it: [`PG_CATALOG`] or [`INFORMATION_SCHEMA`].
-pub fn schema(name: &'static str, scope: &Scope) -> Arc<dyn SchemaProvider> {
-    Arc::new(SystemSchema { name, scope: scope.clone() })
+/// The relation of this name in a system schema.
+///
+/// It holds no rows: they are made when it is scanned, from the [`Scope`] that the session of the scan carries.
+pub fn table(schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+    let relation = relations::by_name(schema, name)?;
+    Some(Arc::new(SystemTable::new(relation)))
+}
+
+/// The names of the relations of a system schema.
+pub fn relation_names(schema: &str) -> impl Iterator<Item = &'static str> {
+    RELATIONS.iter().filter(move |relation| relation.schema == schema).map(|relation| relation.name)
 }
 
 /// Whether `pg_catalog` has a relation of this name; such a name without a schema means it.
@@ -34,42 +44,13 @@ pub fn is_system_relation(name: &str) -> bool {
     relations::by_name(PG_CATALOG, name).is_some()
 }
 
-#[derive(Debug)]
-struct SystemSchema {
-    name: &'static str,
-    scope: Scope,
-}
-
-#[async_trait]
-impl SchemaProvider for SystemSchema {
-    fn table_names(&self) -> Vec<String> {
-        RELATIONS
-            .iter()
-            .filter(|relation| relation.schema == self.name)
-            .map(|relation| relation.name.to_owned())
-            .collect()
-    }
-
-    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        let table = relations::by_name(self.name, name).map(|relation| {
-            let table: Arc<dyn TableProvider> = Arc::new(SystemTable::new(relation, self.scope.clone()));
-            table
-        });
-        Ok(table)
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        relations::by_name(self.name, name).is_some()
-    }
-}
-
-/// A system relation; its rows are made when it is first scanned.
+/// A system relation; its rows are made when a statement first scans it.
 #[derive(Debug)]
 struct SystemTable {
     relation: &'static Relation,
-    scope: Scope,
     schema: SchemaRef,
-    rows: OnceLock<RecordBatch>,
+    /// The rows of the last statement that scanned, and what they were made from: a plan may scan many times.
+    rows: Mutex<Option<(Scope, RecordBatch)>>,
 }
 
 /// The fields of a relation; its OID comes last, where it has one of its own.
@@ -87,20 +68,25 @@ fn has_tableoid(relation: &Relation) -> bool {
 }
 
 impl SystemTable {
-    fn new(relation: &'static Relation, scope: Scope) -> Self {
+    fn new(relation: &'static Relation) -> Self {
         let schema = Arc::new(Schema::new(fields(relation)));
-        Self { relation, scope, schema, rows: OnceLock::new() }
+        Self { relation, schema, rows: Mutex::new(None) }
     }
 
-    fn batch(&self) -> lodedb_sql::error::Result<RecordBatch> {
-        if let Some(batch) = self.rows.get() {
+    fn batch(&self, scope: &Scope) -> Result<RecordBatch> {
+        let mut kept = self.rows.lock();
+        if let Some((of, batch)) = &*kept
+            && Arc::ptr_eq(&of.environment, &scope.environment)
+            && Arc::ptr_eq(&of.catalog, &scope.catalog)
+        {
             return Ok(batch.clone());
         }
         let tableoid = has_tableoid(self.relation).then_some(self.relation.oid);
         let mut rows = Rows::new(self.relation, tableoid);
-        rows::fill(&self.scope, self.relation, &mut rows)?;
+        rows::fill(scope, self.relation, &mut rows)?;
         let batch = rows.finish(self.schema.clone())?;
-        Ok(self.rows.get_or_init(|| batch).clone())
+        *kept = Some((scope.clone(), batch.clone()));
+        Ok(batch)
     }
 }
 
@@ -116,12 +102,12 @@ impl TableProvider for SystemTable {
 
     async fn scan(
         &self,
-        _: &dyn Session,
+        session: &dyn Session,
         projection: Option<&Vec<usize>>,
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let batch = self.batch().map_err(to_datafusion)?;
+        let batch = Scope::of(session.config_options()).and_then(|scope| self.batch(scope)).map_err(to_datafusion)?;
         Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema.clone(), projection.cloned())?)
     }
 }

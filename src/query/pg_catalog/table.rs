@@ -84,11 +84,8 @@ pub(crate) fn yes_or_no(value: bool) -> Datum {
 
 impl Rows {
     pub(crate) fn new(relation: &'static Relation, tableoid: Option<u32>) -> Self {
-        let defaults = relation
-            .columns
-            .iter()
-            .map(|column| if column.not_null { zero(column.ty) } else { Datum::Null })
-            .collect();
+        let defaults =
+            relation.columns.iter().map(|column| if column.not_null { zero(column.ty) } else { Datum::Null }).collect();
         Self { relation, tableoid, defaults, rows: Vec::new() }
     }
 

@@ -22,12 +22,8 @@ pub(super) const METHODS: &[(u32, &str, &str, char)] = &[
 pub(super) const BTREE_VECTOR_CLASS: u32 = 15_100;
 
 /// The classes of vector indexes: name, operator, and the methods that have it by default.
-const VECTOR_CLASSES: &[(&str, &str)] = &[
-    ("vector_l2_ops", "<->"),
-    ("vector_ip_ops", "<#>"),
-    ("vector_cosine_ops", "<=>"),
-    ("vector_l1_ops", "<+>"),
-];
+const VECTOR_CLASSES: &[(&str, &str)] =
+    &[("vector_l2_ops", "<->"), ("vector_ip_ops", "<#>"), ("vector_cosine_ops", "<=>"), ("vector_l1_ops", "<+>")];
 
 /// Every class of every vector method: OID, method, name, operator, default.
 fn vector_classes() -> impl Iterator<Item = (u32, u32, &'static str, &'static str, bool)> {

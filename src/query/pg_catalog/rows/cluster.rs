@@ -1,7 +1,7 @@
 //! Schemas, databases, roles, settings and extensions.
 
-use lodedb_sql::error::Result;
 use lodedb_sql::Datum;
+use lodedb_sql::error::Result;
 
 use super::OWNER;
 use crate::query::functions::Scope;

@@ -123,8 +123,12 @@ pub(super) fn storage(ty: PgType) -> (i16, bool, char, char) {
     match scalar {
         ScalarType::Bool | ScalarType::Char => (1, true, 'c', 'p'),
         ScalarType::Int2 => (2, true, 's', 'p'),
-        ScalarType::Int4 | ScalarType::Float4 | ScalarType::Date | ScalarType::Oid | ScalarType::Xid => (4, true, 'i', 'p'),
-        ScalarType::Regclass | ScalarType::Regtype | ScalarType::Regproc | ScalarType::Regnamespace => (4, true, 'i', 'p'),
+        ScalarType::Int4 | ScalarType::Float4 | ScalarType::Date | ScalarType::Oid | ScalarType::Xid => {
+            (4, true, 'i', 'p')
+        }
+        ScalarType::Regclass | ScalarType::Regtype | ScalarType::Regproc | ScalarType::Regnamespace => {
+            (4, true, 'i', 'p')
+        }
         ScalarType::Int8 | ScalarType::Float8 | ScalarType::Time | ScalarType::Timestamp | ScalarType::Timestamptz => {
             (8, true, 'd', 'p')
         }
@@ -247,7 +251,8 @@ pub(super) fn attributes(scope: &Scope, rows: &mut Rows) -> Result<()> {
         }
     }
     for sequence in catalog.sequences() {
-        let columns = [("last_value", ScalarType::Int8), ("log_cnt", ScalarType::Int8), ("is_called", ScalarType::Bool)];
+        let columns =
+            [("last_value", ScalarType::Int8), ("log_cnt", ScalarType::Int8), ("is_called", ScalarType::Bool)];
         for (place, (name, scalar)) in columns.into_iter().enumerate() {
             let attribute = Attribute {
                 relation: sequence.id,

@@ -143,8 +143,11 @@ pub(super) fn aggregates(rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// Name, function, result, commutator and negator of an operator.
+type VectorOperator = (&'static str, &'static str, ScalarType, Option<usize>, Option<usize>);
+
 /// The operators on vectors: name, function, result, commutator and negator by their places in this list.
-const VECTOR_OPERATORS: &[(&str, &str, ScalarType, Option<usize>, Option<usize>)] = &[
+const VECTOR_OPERATORS: &[VectorOperator] = &[
     ("<->", "l2_distance", ScalarType::Float8, Some(0), None),
     ("<#>", "vector_negative_inner_product", ScalarType::Float8, Some(1), None),
     ("<=>", "cosine_distance", ScalarType::Float8, Some(2), None),

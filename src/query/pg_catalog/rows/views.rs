@@ -69,11 +69,7 @@ pub(super) fn sequences(scope: &Scope, rows: &mut Rows) -> Result<()> {
 /// `pg_stat_user_tables` and its like: the names, and the counters that are known.
 pub(super) fn table_statistics(scope: &Scope, rows: &mut Rows) -> Result<()> {
     for table in scope.catalog.tables() {
-        rows.push([
-            ("relid", Datum::Oid(table.id)),
-            ("schemaname", text("public")),
-            ("relname", text(&table.name)),
-        ])?;
+        rows.push([("relid", Datum::Oid(table.id)), ("schemaname", text("public")), ("relname", text(&table.name))])?;
     }
     Ok(())
 }
