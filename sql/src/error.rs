@@ -73,6 +73,7 @@ states! {
     AmbiguousColumn = "42702",
     AmbiguousFunction = "42725",
     InvalidColumnReference = "42P10",
+    GeneratedAlways = "428C9",
     InvalidTableDefinition = "42P16",
     InvalidObjectDefinition = "42P17",
     IndeterminateDatatype = "42P18",

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use super::arrow::{ColumnBuilder, arrow_field};
 use super::statement_state::{broken, sql};
 use crate::catalog::Table;
-use crate::commit::{Reader, RowId};
+use crate::commit::{Reader, Row, RowId};
 use crate::segment::{RowFilter, Segment, SegmentView};
 use crate::store::row;
 
@@ -85,6 +85,24 @@ impl RowPredicate {
             .collect::<Result<Vec<_>>>()?;
         let passed = self.evaluate(columns, 1)?;
         Ok(passed.is_valid(0) && passed.value(0))
+    }
+
+    /// The first row for which the condition is false; one that is neither true nor false is no such row.
+    pub(crate) fn first_refused(&self, rows: &[Row]) -> Result<Option<usize>> {
+        let columns = self
+            .positions
+            .iter()
+            .zip(self.schema.fields())
+            .map(|(&at, field)| {
+                let mut builder = ColumnBuilder::new(field.data_type(), rows.len())?;
+                for row in rows {
+                    builder.push(row.get(at).unwrap_or(&Datum::Null))?;
+                }
+                builder.finish()
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let passed = self.evaluate(columns, rows.len())?;
+        Ok((0..rows.len()).find(|&at| passed.is_valid(at) && !passed.value(at)))
     }
 
     fn evaluate(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<BooleanArray> {

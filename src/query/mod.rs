@@ -27,9 +27,6 @@ pub mod plan;
 pub mod scan;
 mod statement_state;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -37,7 +34,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::parse::ParsedStatement;
 use lodedb_sql::statement::{ExplainOptions, Statement};
 use lodedb_sql::{Datum, PgType, SqlError};
-use sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::ast::Expr;
 
 use crate::catalog::Table;
 use crate::commit::{Reader, Transaction};

@@ -23,7 +23,8 @@ use lodedb_sql::error::Result;
 
 use super::apply::ApplyPlanner;
 use super::cancel::CancelToken;
-use super::functions::scope::Scope;
+use super::filter::DecodedChunks;
+use super::functions::Scope;
 use super::{QueryOptions, functions};
 use crate::commit::Reader;
 use crate::db::settings::Environment;
@@ -35,6 +36,8 @@ pub(crate) const BATCH_ROWS: usize = 8192;
 #[derive(Debug)]
 pub(crate) struct Registry {
     template: SessionState,
+    /// Columns of growing segments, decoded for filters.
+    pub(crate) chunks: DecodedChunks,
 }
 
 impl Registry {
@@ -49,7 +52,9 @@ impl Registry {
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
-            .with_expr_planners(SessionStateDefaults::default_expr_planners())
+            .with_expr_planners(
+                functions::syntax_planner().into_iter().chain(SessionStateDefaults::default_expr_planners()).collect(),
+            )
             .with_scalar_functions(SessionStateDefaults::default_scalar_functions())
             .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
             .with_window_functions(SessionStateDefaults::default_window_functions())
@@ -59,8 +64,11 @@ impl Registry {
         for function in super::plan::checked::functions() {
             register(&mut template, function);
         }
-        functions::register(&mut template);
-        Self { template }
+        if let Err(error) = functions::register(&mut template) {
+            // Without them no statement would mean what it says.
+            tracing::error!(%error, "functions could not be registered");
+        }
+        Self { template, chunks: DecodedChunks::default() }
     }
 
     /// A state to plan with that reads nothing: names and functions only.
@@ -208,12 +216,12 @@ impl QueryPlanner for StatementPlanner {
 
 /// The error of DataFusion as a client sees it.
 pub(crate) fn sql<T>(result: DataFusionResult<T>) -> Result<T> {
-    result.map_err(functions::errors::sql_error)
+    result.map_err(functions::sql_error)
 }
 
 /// An error of ours on its way through DataFusion.
 pub(crate) fn carry<T>(result: Result<T>) -> DataFusionResult<T> {
-    result.map_err(functions::errors::to_datafusion)
+    result.map_err(functions::to_datafusion)
 }
 
 /// An error that should not happen, named.

@@ -35,7 +35,7 @@ pub(crate) const ROW_ID: &str = "lodedb.row_id";
 pub(crate) const VERSION: &str = "lodedb.version";
 
 /// A table as the planner knows it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TableReader {
     table: Arc<Table>,
     indexes: Vec<Arc<Index>>,
@@ -75,6 +75,11 @@ impl TableReader {
     /// The table.
     pub(crate) fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+
+    /// Its indexes of keys.
+    pub(crate) fn indexes(&self) -> &[Arc<Index>] {
+        &self.indexes
     }
 
     /// How many rows it has for a reader.
