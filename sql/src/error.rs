@@ -47,6 +47,7 @@ states! {
     InvalidSqlStatementName = "26000",
     InvalidPassword = "28P01",
     DependentObjectsStillExist = "2BP01",
+    GeneratedAlways = "428C9",
     InvalidTransactionTermination = "2D000",
     InvalidCursorName = "34000",
     InvalidCatalogName = "3D000",
@@ -73,7 +74,6 @@ states! {
     AmbiguousColumn = "42702",
     AmbiguousFunction = "42725",
     InvalidColumnReference = "42P10",
-    GeneratedAlways = "428C9",
     InvalidTableDefinition = "42P16",
     InvalidObjectDefinition = "42P17",
     IndeterminateDatatype = "42P18",
@@ -96,7 +96,7 @@ states! {
 }
 
 /// The result of anything that can fail in front of a client.
-pub type Result<T> = std::result::Result<T, SqlError>;
+pub type Result<T, E = SqlError> = std::result::Result<T, E>;
 
 /// An error as PostgreSQL's protocol carries it.
 #[derive(Clone, Debug, PartialEq)]
