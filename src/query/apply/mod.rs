@@ -9,6 +9,5 @@ mod node;
 mod operator;
 mod take_out;
 
-pub(crate) use node::{ApplyNode, ApplyPlanner, Kind};
-pub(crate) use operator::ApplyOperator;
+pub(crate) use node::ApplyPlanner;
 pub(crate) use take_out::{Which, is_correlated, take_out};

@@ -61,7 +61,7 @@ impl ApplyNode {
                 (qualifier.cloned(), Arc::new(field.as_ref().clone().with_nullable(true)))
             })),
             Kind::Scalar => {
-                let field = subquery.schema().field(0).clone().with_name(&name).with_nullable(true);
+                let field = subquery.schema().field(0).as_ref().clone().with_name(&name).with_nullable(true);
                 fields.push((None, Arc::new(field)));
             }
             Kind::Exists | Kind::In(_) => {

@@ -11,5 +11,4 @@ mod reader;
 pub(crate) mod search;
 
 pub(crate) use operator::NeighborOperator;
-pub(crate) use reader::NeighborReader;
 pub(crate) use recognise::recognise;
