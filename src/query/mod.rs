@@ -27,7 +27,6 @@ pub mod plan;
 pub mod scan;
 mod statement_state;
 
-
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;

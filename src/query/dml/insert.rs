@@ -421,3 +421,13 @@ async fn store(
     }
     Ok(count)
 }
+
+impl InsertPlan {
+    /// The query that gives the rows, if it is one.
+    pub(crate) fn query(&self) -> Option<&LogicalPlan> {
+        match &self.source {
+            Source::Query(plan) => Some(plan),
+            Source::Rows(_) => None,
+        }
+    }
+}

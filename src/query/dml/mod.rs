@@ -77,7 +77,7 @@ pub(crate) async fn write(
         Body::Insert(insert) => insert::run(&writing, insert, tx).await,
         Body::Update(update) => update::run(&writing, update, tx).await,
         Body::Delete(delete) => delete::run(&writing, delete, tx).await,
-        Body::Query(_) | Body::Hot => Err(SqlError::internal("a query was run as a statement that writes")),
+        Body::Query(_) => Err(SqlError::internal("a query was run as a statement that writes")),
     }
 }
 

@@ -58,8 +58,6 @@ pub(crate) enum Body {
     Insert(Box<dml::InsertPlan>),
     Update(Box<dml::UpdatePlan>),
     Delete(Box<dml::DeletePlan>),
-    /// The hot road answers every run of it.
-    Hot,
 }
 
 impl Planned {

@@ -19,7 +19,7 @@ pub(crate) const TWIN_MARK: char = '\u{1f}';
 
 /// The name of a column as a client sees it.
 pub(crate) fn shown_name(name: &str) -> &str {
-    lodedb_sql::rewrite::visible_name(name.split(TWIN_MARK).next().unwrap_or(name))
+    name.split(TWIN_MARK).next().unwrap_or(name)
 }
 
 /// Prepares syntax trees, noting the types that parameters must have.
