@@ -47,6 +47,7 @@ states! {
     InvalidSqlStatementName = "26000",
     InvalidPassword = "28P01",
     DependentObjectsStillExist = "2BP01",
+    GeneratedAlways = "428C9",
     InvalidTransactionTermination = "2D000",
     InvalidCursorName = "34000",
     InvalidCatalogName = "3D000",
@@ -95,7 +96,7 @@ states! {
 }
 
 /// The result of anything that can fail in front of a client.
-pub type Result<T> = std::result::Result<T, SqlError>;
+pub type Result<T, E = SqlError> = std::result::Result<T, E>;
 
 /// An error as PostgreSQL's protocol carries it.
 #[derive(Clone, Debug, PartialEq)]

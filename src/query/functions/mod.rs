@@ -14,12 +14,12 @@ mod array;
 mod cast;
 mod datetime;
 mod definition;
-mod errors;
+pub mod errors;
 mod json;
 mod json_text;
 mod numbers;
 mod quantified;
-mod scope;
+pub mod scope;
 mod series;
 mod session;
 mod strings;
@@ -31,7 +31,7 @@ mod vector;
 mod vector_aggregates;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::{Arc, LazyLock};
 
