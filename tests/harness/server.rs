@@ -134,7 +134,9 @@ impl Server {
 
     /// A connected client.
     pub async fn connect(&self) -> Client {
-        self.try_connect().await.unwrap_or_else(|error| panic!("no connection: {error}; the server said:\n{}", self.log()))
+        self.try_connect()
+            .await
+            .unwrap_or_else(|error| panic!("no connection: {error}; the server said:\n{}", self.log()))
     }
 
     /// A connected client, unless the server is not there.

@@ -106,8 +106,7 @@ pub fn nearest<'a>(
     rows: impl IntoIterator<Item = (i64, &'a [f32])>,
     k: usize,
 ) -> Vec<(i64, f64)> {
-    let mut all: Vec<(i64, f64)> =
-        rows.into_iter().map(|(id, vector)| (id, metric.distance(query, vector))).collect();
+    let mut all: Vec<(i64, f64)> = rows.into_iter().map(|(id, vector)| (id, metric.distance(query, vector))).collect();
     all.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
     all.truncate(k);
     all

@@ -25,7 +25,10 @@ async fn four_writers_lose_no_update() {
                     match writer {
                         // By key, by a scan, in a block, and by a prepared statement.
                         0 => run(&client, &format!("UPDATE counted SET n = n + 1 WHERE id = {id}")).await,
-                        1 => run(&client, &format!("UPDATE counted SET n = n + 1, v = v + '[1,0]' WHERE id + 0 = {id}")).await,
+                        1 => {
+                            run(&client, &format!("UPDATE counted SET n = n + 1, v = v + '[1,0]' WHERE id + 0 = {id}"))
+                                .await
+                        }
                         2 => {
                             let transaction = client.transaction().await.expect("a transaction");
                             let sql = format!("UPDATE counted SET n = n + 1 WHERE id = {id}");
@@ -64,7 +67,10 @@ async fn a_waiting_update_sees_the_row_as_it_was_committed() {
     run(&first, "COMMIT").await;
     let (changed, _) = waiting.await.expect("the update");
     assert_eq!(changed, 1, "the row that is no longer open was changed");
-    assert_eq!(rows(&first, "SELECT id, state, n FROM rechecked ORDER BY id").await, [["1", "closed", "10"], ["2", "open", "2"]]);
+    assert_eq!(
+        rows(&first, "SELECT id, state, n FROM rechecked ORDER BY id").await,
+        [["1", "closed", "10"], ["2", "open", "2"]]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -76,7 +82,11 @@ async fn an_insert_waits_for_the_key_and_then_fails_or_succeeds() {
         let second = server.connect().await;
         run(&first, "TRUNCATE keys_waited; BEGIN; INSERT INTO keys_waited VALUES (1, 'first')").await;
         let waiting = tokio::spawn(async move {
-            second.execute("INSERT INTO keys_waited VALUES (1, 'second')", &[]).await.err().and_then(|error| error.code().cloned())
+            second
+                .execute("INSERT INTO keys_waited VALUES (1, 'second')", &[])
+                .await
+                .err()
+                .and_then(|error| error.code().cloned())
         });
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         assert!(!waiting.is_finished(), "the insert did not wait for the key");
@@ -156,7 +166,10 @@ async fn upserts_of_one_key_from_many_sessions_count_right() {
                 let client = server.connect().await;
                 barrier.wait().await;
                 for round in 0..40 {
-                    let sql = format!("INSERT INTO hits VALUES ('k{}', 1) ON CONFLICT (key) DO UPDATE SET n = hits.n + 1", round % 5);
+                    let sql = format!(
+                        "INSERT INTO hits VALUES ('k{}', 1) ON CONFLICT (key) DO UPDATE SET n = hits.n + 1",
+                        round % 5
+                    );
                     run(&client, &sql).await;
                 }
             })
@@ -189,14 +202,21 @@ async fn an_index_is_built_while_others_read() {
     }
     builder.await.expect("the index");
     eprintln!("{reads} reads during the build");
-    assert_eq!(one(&client, "SELECT id FROM building ORDER BY v <-> (SELECT v FROM building WHERE id = 777) LIMIT 1").await, "777");
+    assert_eq!(
+        one(&client, "SELECT id FROM building ORDER BY v <-> (SELECT v FROM building WHERE id = 777) LIMIT 1").await,
+        "777"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn lock_timeout_ends_the_waiting() {
     let server = Server::shared();
     let (first, second) = (server.connect().await, server.connect().await);
-    run(&first, "CREATE TABLE timed (id int PRIMARY KEY); INSERT INTO timed VALUES (1); BEGIN; DELETE FROM timed WHERE id = 1").await;
+    run(
+        &first,
+        "CREATE TABLE timed (id int PRIMARY KEY); INSERT INTO timed VALUES (1); BEGIN; DELETE FROM timed WHERE id = 1",
+    )
+    .await;
     run(&second, "SET lock_timeout = '100ms'").await;
     let failed = error(&second, "DELETE FROM timed WHERE id = 1").await;
     assert_eq!((failed.code().code(), failed.message()), ("55P03", "canceling statement due to lock timeout"));

@@ -41,7 +41,9 @@ async fn copy_out(client: &Client, sql: &str) -> Vec<u8> {
 async fn table(client: &Client, name: &str) {
     run(
         client,
-        &format!("CREATE TABLE {name} (id int PRIMARY KEY, name text, n numeric, at timestamp, words text[], v vector(3))"),
+        &format!(
+            "CREATE TABLE {name} (id int PRIMARY KEY, name text, n numeric, at timestamp, words text[], v vector(3))"
+        ),
     )
     .await;
 }
@@ -73,7 +75,10 @@ async fn csv_goes_in_and_comes_out_the_same() {
                1,one,1.50,2024-02-29 01:02:03,\"{a,b}\",\"[1,2,3]\"\n\
                2,\"quoted \"\"and\"\"\nbroken, with comma\",,,\"{\"\"x y\"\",NULL}\",\n\
                3,\"\",-7,2000-01-01 00:00:00,{},\"[0.5,-1,1e-07]\"\n";
-    assert_eq!(copy_in(&client, "COPY copy_csv FROM STDIN WITH (FORMAT csv, HEADER true)", csv.as_bytes()).await, Ok(3));
+    assert_eq!(
+        copy_in(&client, "COPY copy_csv FROM STDIN WITH (FORMAT csv, HEADER true)", csv.as_bytes()).await,
+        Ok(3)
+    );
     assert_eq!(one(&client, "SELECT name FROM copy_csv WHERE id = 2").await, "quoted \"and\"\nbroken, with comma");
     assert_eq!(one(&client, "SELECT count(*) FROM copy_csv WHERE n IS NULL AND v IS NULL").await, "1");
     let out = copy_out(&client, "COPY (SELECT * FROM copy_csv ORDER BY id) TO STDOUT CSV HEADER").await;
@@ -132,7 +137,8 @@ async fn columns_may_be_named_and_the_rest_take_their_defaults() {
 async fn a_bad_line_is_named_and_nothing_is_kept() {
     let server = Server::shared();
     let client = server.connect().await;
-    run(&client, "CREATE TABLE copy_bad (id int PRIMARY KEY, name varchar(5) NOT NULL, v vector(2), CHECK (id < 100))").await;
+    run(&client, "CREATE TABLE copy_bad (id int PRIMARY KEY, name varchar(5) NOT NULL, v vector(2), CHECK (id < 100))")
+        .await;
     run(&client, "INSERT INTO copy_bad VALUES (50, 'there', NULL)").await;
     let from = "COPY copy_bad FROM STDIN";
     let csv = "COPY copy_bad FROM STDIN CSV";
@@ -144,15 +150,51 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
         (from, "1\ta\t[1,2]\n2\tb\n", "22P04", "line 2", "missing data for column \"v\""),
         (from, "1\ta\t[1,2]\textra\n", "22P04", "line 1", "extra data after last expected column"),
         (from, "1\ta\t[1,2]\n2\ttoo long\t\\N\n", "22001", "line 2", "value too long for type character varying(5)"),
-        (from, "1\t\\N\t[1,2]\n", "23502", "line 1", "null value in column \"name\" of relation \"copy_bad\" violates not-null constraint"),
-        (from, "1\ta\t\\N\n1\tb\t\\N\n", "23505", "line 2", "duplicate key value violates unique constraint \"copy_bad_pkey\""),
-        (from, "1\ta\t\\N\n50\tb\t\\N\n", "23505", "line 2", "duplicate key value violates unique constraint \"copy_bad_pkey\""),
-        (from, "1\ta\t\\N\n200\tb\t\\N\n", "23514", "line 2", "new row for relation \"copy_bad\" violates check constraint \"copy_bad_id_check\""),
+        (
+            from,
+            "1\t\\N\t[1,2]\n",
+            "23502",
+            "line 1",
+            "null value in column \"name\" of relation \"copy_bad\" violates not-null constraint",
+        ),
+        (
+            from,
+            "1\ta\t\\N\n1\tb\t\\N\n",
+            "23505",
+            "line 2",
+            "duplicate key value violates unique constraint \"copy_bad_pkey\"",
+        ),
+        (
+            from,
+            "1\ta\t\\N\n50\tb\t\\N\n",
+            "23505",
+            "line 2",
+            "duplicate key value violates unique constraint \"copy_bad_pkey\"",
+        ),
+        (
+            from,
+            "1\ta\t\\N\n200\tb\t\\N\n",
+            "23514",
+            "line 2",
+            "new row for relation \"copy_bad\" violates check constraint \"copy_bad_id_check\"",
+        ),
         (from, "99999999999\ta\t\\N\n", "22003", "line 1", "value \"99999999999\" is out of range for type integer"),
         (csv, "1,a,\"[1,2]\"\n2,b,\"[1,2\n", "22P04", "line 2", "unterminated CSV quoted field"),
         (csv, "1,a,\n2,b,\"[1,2]\",x\n", "22P04", "line 2", "extra data after last expected column"),
-        ("COPY copy_bad FROM STDIN BINARY", "no header of a copy file", "22P04", "", "COPY file signature not recognized"),
-        ("COPY copy_bad FROM STDIN CSV HEADER MATCH", "id,nom,v\n", "22P04", "line 1", "column name mismatch in header line field 2: got \"nom\", expected \"name\""),
+        (
+            "COPY copy_bad FROM STDIN BINARY",
+            "no header of a copy file",
+            "22P04",
+            "",
+            "COPY file signature not recognized",
+        ),
+        (
+            "COPY copy_bad FROM STDIN CSV HEADER MATCH",
+            "id,nom,v\n",
+            "22P04",
+            "line 1",
+            "column name mismatch in header line field 2: got \"nom\", expected \"name\"",
+        ),
     ];
     let mut wrong = Vec::new();
     for (sql, data, state, line, text) in cases {
@@ -245,6 +287,10 @@ async fn a_query_with_vectors_is_copied_out() {
     let server = Server::shared();
     let client = server.connect().await;
     run(&client, "CREATE TABLE copy_near (id int PRIMARY KEY, v vector(2)); INSERT INTO copy_near SELECT g, ARRAY[g, 0]::vector FROM generate_series(1, 50) g").await;
-    let out = copy_out(&client, "COPY (SELECT id, v <-> '[10,0]' AS d FROM copy_near ORDER BY v <-> '[10,0]', id LIMIT 3) TO STDOUT").await;
+    let out = copy_out(
+        &client,
+        "COPY (SELECT id, v <-> '[10,0]' AS d FROM copy_near ORDER BY v <-> '[10,0]', id LIMIT 3) TO STDOUT",
+    )
+    .await;
     assert_eq!(String::from_utf8_lossy(&out), "10\t0\n9\t1\n11\t1\n");
 }

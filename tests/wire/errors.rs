@@ -35,21 +35,56 @@ async fn errors_carry_code_sentence_and_place() {
         ("SELECT 1 +", "42601", "syntax error at end of input", None),
         ("SELECT id FROM faulty WHERE", "42601", "syntax error at end of input", None),
         ("SELECT nofunc(1)", "42883", "function nofunc(integer) does not exist", Some("nofunc")),
-        ("SELECT id + code FROM faulty", "42883", "operator does not exist: integer + character varying", Some("+ code")),
+        (
+            "SELECT id + code FROM faulty",
+            "42883",
+            "operator does not exist: integer + character varying",
+            Some("+ code"),
+        ),
         ("SELECT id <-> '[1]' FROM faulty", "42883", "operator does not exist: integer <-> unknown", Some("<->")),
         ("SELECT 'x'::integer", "22P02", "invalid input syntax for type integer: \"x\"", Some("'x'")),
         ("SELECT '[1,'::vector", "22P02", "invalid input syntax for type vector: \"[1,\"", Some("'[1,'")),
-        ("SELECT v <-> '[1,x]' FROM faulty", "22P02", "invalid input syntax for type vector: \"[1,x]\"", Some("'[1,x]'")),
+        (
+            "SELECT v <-> '[1,x]' FROM faulty",
+            "22P02",
+            "invalid input syntax for type vector: \"[1,x]\"",
+            Some("'[1,x]'"),
+        ),
         ("SELECT 1::nosuchtype", "42704", "type \"nosuchtype\" does not exist", Some("nosuchtype")),
-        ("INSERT INTO faulty (id, nothing) VALUES (2, 3)", "42703", "column \"nothing\" of relation \"faulty\" does not exist", Some("nothing")),
+        (
+            "INSERT INTO faulty (id, nothing) VALUES (2, 3)",
+            "42703",
+            "column \"nothing\" of relation \"faulty\" does not exist",
+            Some("nothing"),
+        ),
         ("INSERT INTO nowhere VALUES (1)", "42P01", "relation \"nowhere\" does not exist", Some("nowhere")),
-        ("UPDATE faulty SET nothing = 1", "42703", "column \"nothing\" of relation \"faulty\" does not exist", Some("nothing")),
+        (
+            "UPDATE faulty SET nothing = 1",
+            "42703",
+            "column \"nothing\" of relation \"faulty\" does not exist",
+            Some("nothing"),
+        ),
         ("DELETE FROM nowhere", "42P01", "relation \"nowhere\" does not exist", Some("nowhere")),
-        ("SELECT id, count(*) FROM faulty", "42803", "column \"faulty.id\" must appear in the GROUP BY clause or be used in an aggregate function", Some("id")),
+        (
+            "SELECT id, count(*) FROM faulty",
+            "42803",
+            "column \"faulty.id\" must appear in the GROUP BY clause or be used in an aggregate function",
+            Some("id"),
+        ),
         ("SELECT * FROM faulty ORDER BY nothing", "42703", "column \"nothing\" does not exist", Some("nothing")),
         ("INSERT INTO faulty (id, v) VALUES (2, '[1,2]')", "22000", "expected 3 dimensions, not 2", None),
-        ("INSERT INTO faulty (id, v) VALUES (2, '[1,2,NaN]')", "22000", "NaN not allowed in vector", Some("'[1,2,NaN]'")),
-        ("INSERT INTO faulty (id, v) VALUES (2, '[1,2,Inf]')", "22000", "infinite value not allowed in vector", Some("'[1,2,Inf]'")),
+        (
+            "INSERT INTO faulty (id, v) VALUES (2, '[1,2,NaN]')",
+            "22000",
+            "NaN not allowed in vector",
+            Some("'[1,2,NaN]'"),
+        ),
+        (
+            "INSERT INTO faulty (id, v) VALUES (2, '[1,2,Inf]')",
+            "22000",
+            "infinite value not allowed in vector",
+            Some("'[1,2,Inf]'"),
+        ),
         ("UPDATE faulty SET v = '[]'", "22000", "vector must have at least 1 dimension", Some("'[]'")),
         ("SELECT v <-> '[1,2]' FROM faulty", "22000", "different vector dimensions 3 and 2", None),
         ("SELECT 1 / (n - 1) FROM faulty", "22012", "division by zero", None),
@@ -100,7 +135,11 @@ async fn violations_name_table_column_and_constraint() {
     let server = Server::shared();
     let client = server.connect().await;
     table(&client, "violated").await;
-    run(&client, "CREATE TABLE violated_pair (a int, b text, PRIMARY KEY (a, b)); INSERT INTO violated_pair VALUES (1, 'x')").await;
+    run(
+        &client,
+        "CREATE TABLE violated_pair (a int, b text, PRIMARY KEY (a, b)); INSERT INTO violated_pair VALUES (1, 'x')",
+    )
+    .await;
     let failed = error(&client, "INSERT INTO violated VALUES (1, 'two', 1)").await;
     assert_eq!(failed.code().code(), "23505");
     assert_eq!(failed.message(), "duplicate key value violates unique constraint \"violated_pkey\"");
@@ -113,7 +152,10 @@ async fn violations_name_table_column_and_constraint() {
     assert_eq!(failed.detail(), Some("Key (code)=(one) already exists."));
 
     let failed = error(&client, "INSERT INTO violated_pair VALUES (1, 'x')").await;
-    assert_eq!((failed.constraint(), failed.detail()), (Some("violated_pair_pkey"), Some("Key (a, b)=(1, x) already exists.")));
+    assert_eq!(
+        (failed.constraint(), failed.detail()),
+        (Some("violated_pair_pkey"), Some("Key (a, b)=(1, x) already exists."))
+    );
 
     let failed = error(&client, "INSERT INTO violated VALUES (2, 'two', NULL)").await;
     assert_eq!((failed.code().code(), failed.column(), failed.table()), ("23502", Some("n"), Some("violated")));
@@ -121,7 +163,10 @@ async fn violations_name_table_column_and_constraint() {
     assert_eq!(failed.detail(), Some("Failing row contains (2, two, null, null)."));
 
     let failed = error(&client, "UPDATE violated SET n = -1").await;
-    assert_eq!((failed.code().code(), failed.constraint(), failed.table()), ("23514", Some("violated_n_check"), Some("violated")));
+    assert_eq!(
+        (failed.code().code(), failed.constraint(), failed.table()),
+        ("23514", Some("violated_n_check"), Some("violated"))
+    );
     assert_eq!(failed.message(), "new row for relation \"violated\" violates check constraint \"violated_n_check\"");
     assert_eq!(failed.detail(), Some("Failing row contains (1, one, -1, [1,2,3])."));
 }
@@ -170,7 +215,8 @@ async fn a_failed_statement_has_no_partial_effect() {
     let client = server.connect().await;
     table(&client, "partial").await;
     run(&client, "INSERT INTO partial SELECT g, NULL, g, ARRAY[g,g,g]::vector FROM generate_series(2, 200) g").await;
-    let before = one(&client, "SELECT string_agg(id || ':' || n || ':' || v::text, ';' ORDER BY id) FROM partial").await;
+    let before =
+        one(&client, "SELECT string_agg(id || ':' || n || ':' || v::text, ';' ORDER BY id) FROM partial").await;
     for sql in [
         "INSERT INTO partial (id) SELECT g FROM generate_series(150, 300) g ORDER BY g DESC",
         "INSERT INTO partial (id, v) SELECT g, CASE WHEN g = 400 THEN '[1]' ELSE '[1,1,1]' END::vector FROM generate_series(301, 400) g",
@@ -182,7 +228,8 @@ async fn a_failed_statement_has_no_partial_effect() {
         "INSERT INTO partial (id, code) VALUES (500, 'aaa'), (501, 'aaa')",
     ] {
         error(&client, sql).await;
-        let after = one(&client, "SELECT string_agg(id || ':' || n || ':' || v::text, ';' ORDER BY id) FROM partial").await;
+        let after =
+            one(&client, "SELECT string_agg(id || ':' || n || ':' || v::text, ';' ORDER BY id) FROM partial").await;
         assert!(before == after, "{sql}\n  failed and changed the table");
     }
     let near = one(&client, "SELECT id FROM partial ORDER BY v <-> '[150,150,150]' LIMIT 1").await;
@@ -211,5 +258,6 @@ async fn skipped_things_are_noticed() {
     expect("CREATE EXTENSION IF NOT EXISTS vector", "42710", "extension \"vector\" already exists, skipping").await;
     expect("COMMIT", "25P01", "there is no transaction in progress").await;
     run(&client, "CREATE TABLE noticed (a int)").await;
-    expect("CREATE TABLE IF NOT EXISTS noticed (a int)", "42P07", "relation \"noticed\" already exists, skipping").await;
+    expect("CREATE TABLE IF NOT EXISTS noticed (a int)", "42P07", "relation \"noticed\" already exists, skipping")
+        .await;
 }

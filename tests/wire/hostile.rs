@@ -55,7 +55,9 @@ async fn a_wrong_cancel_key_cancels_nothing() {
     let mut wrong = key[4..].to_vec();
     wrong[0] ^= 0x5a;
     let request = [&[0, 0, 0, 12 + wrong.len() as u8][..], &80_877_102u32.to_be_bytes(), &key[..4], &wrong].concat();
-    raw.send(&query("SELECT count(*) FROM generate_series(1, 3000) a, generate_series(1, 1000) b WHERE (a + b) % 7 = 3"));
+    raw.send(&query(
+        "SELECT count(*) FROM generate_series(1, 3000) a, generate_series(1, 1000) b WHERE (a + b) % 7 = 3",
+    ));
     let mut canceller = RawClient::bare(server.address());
     canceller.send(&request);
     assert_eq!(canceller.rest(), "");
@@ -75,7 +77,11 @@ async fn statement_timeout_ends_a_statement() {
     run(&client, "SET statement_timeout = 0").await;
     // It also ends waiting for a lock.
     let other = server.connect().await;
-    run(&client, "CREATE TABLE waited (id int PRIMARY KEY); INSERT INTO waited VALUES (1); BEGIN; UPDATE waited SET id = 1").await;
+    run(
+        &client,
+        "CREATE TABLE waited (id int PRIMARY KEY); INSERT INTO waited VALUES (1); BEGIN; UPDATE waited SET id = 1",
+    )
+    .await;
     run(&other, "SET statement_timeout = '200ms'").await;
     assert_eq!(error(&other, "DELETE FROM waited").await.code().code(), "57014");
     run(&client, "COMMIT").await;

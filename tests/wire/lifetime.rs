@@ -24,12 +24,24 @@ async fn sigterm_stops_cleanly_and_everything_is_there_again() {
     let client = server.connect().await;
     assert_eq!(one(&client, "SELECT count(*) FROM kept").await, "1800");
     assert_eq!(one(&client, "SELECT id FROM kept ORDER BY v <-> '[5001,5001]' LIMIT 1").await, "7");
-    assert_eq!(rows(&client, "SELECT id FROM kept ORDER BY v <-> '[42,-42]', id LIMIT 3").await, [["42"], ["41"], ["43"]]);
-    assert_eq!(crate::harness::error(&client, "INSERT INTO kept (name, v) VALUES ('n42', '[0,0]')").await.code().code(), "23505");
+    assert_eq!(
+        rows(&client, "SELECT id FROM kept ORDER BY v <-> '[42,-42]', id LIMIT 3").await,
+        [["42"], ["41"], ["43"]]
+    );
+    assert_eq!(
+        crate::harness::error(&client, "INSERT INTO kept (name, v) VALUES ('n42', '[0,0]')").await.code().code(),
+        "23505"
+    );
     // A sequence never goes back.
-    let next: i64 = one(&client, "INSERT INTO kept (name, v) VALUES ('new', '[0,0]') RETURNING id").await.parse().expect("a number");
+    let next: i64 = one(&client, "INSERT INTO kept (name, v) VALUES ('new', '[0,0]') RETURNING id")
+        .await
+        .parse()
+        .expect("a number");
     assert!(next > 2000, "the sequence gave {next}");
-    assert_eq!(crate::harness::error(&client, "INSERT INTO kept VALUES (9999, 'big', '[0,0]')").await.code().code(), "23514");
+    assert_eq!(
+        crate::harness::error(&client, "INSERT INTO kept VALUES (9999, 'big', '[0,0]')").await.code().code(),
+        "23514"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,9 +110,11 @@ async fn lodedb_sql_works_with_and_without_a_server() {
 
 #[test]
 fn help_tells_what_the_program_can() {
-    for (arguments, words) in
-        [(&["--help"][..], &["serve", "sql"][..]), (&["serve", "--help"][..], &["--data", "--listen"][..]), (&["--version"][..], &["lodedb"][..])]
-    {
+    for (arguments, words) in [
+        (&["--help"][..], &["serve", "sql"][..]),
+        (&["serve", "--help"][..], &["--data", "--listen"][..]),
+        (&["--version"][..], &["lodedb"][..]),
+    ] {
         let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
         assert!(output.status.success());
         let said = String::from_utf8_lossy(&output.stdout);
@@ -108,7 +122,10 @@ fn help_tells_what_the_program_can() {
             assert!(said.contains(word), "{arguments:?} does not mention {word}: {said}");
         }
     }
-    let output = Command::new(PROGRAM).args(["serve", "--listen", "0.0.0.0:0", "--data"]).arg(std::env::temp_dir().join("lodedb-never")).output();
+    let output = Command::new(PROGRAM)
+        .args(["serve", "--listen", "0.0.0.0:0", "--data"])
+        .arg(std::env::temp_dir().join("lodedb-never"))
+        .output();
     let output = output.expect("the program runs");
     assert!(!output.status.success(), "an address without passwords was opened to everybody");
 }

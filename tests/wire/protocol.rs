@@ -29,7 +29,11 @@ async fn a_session_begins_with_what_drivers_read() {
         })
         .collect();
     let value = |name: &str| {
-        status.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("no {name}"))
+        status
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .unwrap_or_else(|| panic!("no {name}"))
     };
     assert!(value("server_version").starts_with(|c: char| c.is_ascii_digit()), "{}", value("server_version"));
     assert_eq!(value("client_encoding"), "UTF8");
@@ -103,7 +107,8 @@ async fn several_statements_in_one_message_are_one_transaction() {
     run(&client, "ROLLBACK").await;
     assert_eq!(one(&client, "SELECT count(*) FROM several WHERE id > 3").await, "0");
     // COMMIT within the message ends one transaction and begins the next.
-    let failed = client.batch_execute("BEGIN; INSERT INTO several VALUES (6); COMMIT; INSERT INTO several VALUES (6)").await;
+    let failed =
+        client.batch_execute("BEGIN; INSERT INTO several VALUES (6); COMMIT; INSERT INTO several VALUES (6)").await;
     assert!(failed.is_err());
     assert_eq!(one(&client, "SELECT count(*) FROM several WHERE id = 6").await, "1");
 }
@@ -204,7 +209,8 @@ async fn portals_give_rows_in_portions() {
     let sql = "SELECT g FROM generate_series(1, 5) g ORDER BY g";
     let begin = [query("BEGIN")].concat();
     raw.ask(&begin);
-    let messages = [parse("s", sql), bind("p", "s", &[], 0), execute("p", 2), execute("p", 2), execute("p", 2), sync()].concat();
+    let messages =
+        [parse("s", sql), bind("p", "s", &[], 0), execute("p", 2), execute("p", 2), execute("p", 2), sync()].concat();
     assert_eq!(raw.ask_shown(&messages), "1 2 D(1) D(2) s D(3) D(4) s D(5) C(SELECT 1) ZT");
     assert_eq!(raw.ask_shown(&[close('P', "p"), close('S', "s"), close('S', "none"), sync()].concat()), "3 3 3 ZT");
     assert_eq!(raw.ask_shown(&query("COMMIT")), "C(COMMIT) ZI");
@@ -249,7 +255,10 @@ async fn a_pipeline_is_one_transaction_up_to_sync() {
         [parse("", "INSERT INTO pipeline VALUES ($1)"), bind("", "", &[Some(id)], 0), execute("", 0)].concat()
     };
     assert_eq!(raw.ask_shown(&[insert("1"), insert("2"), sync()].concat()), "1 2 C(INSERT 0 1) 1 2 C(INSERT 0 1) ZI");
-    assert_eq!(raw.ask_shown(&[insert("3"), insert("1"), insert("4"), sync()].concat()), "1 2 C(INSERT 0 1) 1 2 E(23505) ZI");
+    assert_eq!(
+        raw.ask_shown(&[insert("3"), insert("1"), insert("4"), sync()].concat()),
+        "1 2 C(INSERT 0 1) 1 2 E(23505) ZI"
+    );
     assert_eq!(rows(&client, "SELECT id FROM pipeline ORDER BY id").await, [["1"], ["2"]]);
 }
 
@@ -262,7 +271,10 @@ async fn names_of_statements_are_kept_apart() {
     assert_eq!(raw.ask_shown(&[bind("", "none", &[], 0), sync()].concat()), "E(26000) ZI");
     assert_eq!(raw.ask_shown(&[execute("none", 0), sync()].concat()), "E(34000) ZI");
     assert_eq!(raw.ask_shown(&[describe('S', "s"), sync()].concat()), "t T ZI");
-    assert_eq!(raw.ask_shown(&[parse("i", "CREATE TABLE never (a int)"), describe('S', "i"), sync()].concat()), "1 t n ZI");
+    assert_eq!(
+        raw.ask_shown(&[parse("i", "CREATE TABLE never (a int)"), describe('S', "i"), sync()].concat()),
+        "1 t n ZI"
+    );
     assert_eq!(raw.ask_shown(&[bind("", "s", &[Some("1")], 0), sync()].concat()), "E(08P01) ZI");
     assert_eq!(raw.ask_shown(&[message('H', &[]), sync()].concat()), "ZI");
 }
@@ -282,7 +294,13 @@ async fn rows_are_streamed_in_order() {
         assert_eq!((row.get::<_, i32>(0), row.get::<_, i32>(1)), (expected, expected * 2));
     }
     assert_eq!(expected, 50_000);
-    let rest: Vec<_> = client.query_raw("SELECT 1 WHERE false", parameters).await.expect("no rows").try_collect().await.expect("no rows");
+    let rest: Vec<_> = client
+        .query_raw("SELECT 1 WHERE false", parameters)
+        .await
+        .expect("no rows")
+        .try_collect()
+        .await
+        .expect("no rows");
     assert!(rest.is_empty());
 }
 

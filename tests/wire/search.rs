@@ -93,7 +93,10 @@ async fn index_kind(kind: &str, metrics: &[Metric]) {
         run(&client, &format!("DELETE FROM {name} WHERE id % 7 = 3")).await;
         table.retain(|id, _| id % 7 != 3);
         let moved = source.next();
-        ok(client.execute(&format!("UPDATE {name} SET v = $1 WHERE id = 8"), &[&Vector(moved.clone())]).await, "update");
+        ok(
+            client.execute(&format!("UPDATE {name} SET v = $1 WHERE id = 8"), &[&Vector(moved.clone())]).await,
+            "update",
+        );
         if let Some(row) = table.get_mut(&8) {
             row.1 = moved.clone();
         }
@@ -107,7 +110,10 @@ async fn index_kind(kind: &str, metrics: &[Metric]) {
             for (id, distance) in &answer {
                 let (_, vector) = table.get(id).unwrap_or_else(|| panic!("{kind} {operator}: row {id} is not there"));
                 let own = metric.distance(query, vector);
-                assert!(crate::harness::vectors::close(*distance, own), "{kind} {operator}: {distance} instead of {own}");
+                assert!(
+                    crate::harness::vectors::close(*distance, own),
+                    "{kind} {operator}: {distance} instead of {own}"
+                );
             }
             assert!(answer.is_sorted_by(|a, b| a.1 <= b.1), "{kind} {operator}: not in order: {answer:?}");
             found += recall(&answer, &expected);
@@ -129,7 +135,8 @@ async fn index_kind(kind: &str, metrics: &[Metric]) {
             ("grp = 42 AND id < 500", Box::new(|id, group| group == 42 && id < 500)),
         ];
         for (filter, keep) in &filters {
-            let sql = format!("SELECT id, v {operator} $1 FROM {name} WHERE {filter} ORDER BY v {operator} $1 LIMIT 10");
+            let sql =
+                format!("SELECT id, v {operator} $1 FROM {name} WHERE {filter} ORDER BY v {operator} $1 LIMIT 10");
             let mut found = 0.0;
             for query in &queries[..10] {
                 let expected = nearest(metric, query, of(&table, keep), 10);
@@ -152,7 +159,9 @@ async fn index_kind(kind: &str, metrics: &[Metric]) {
             check_exact(&search(&client, &sql, query).await, &expected, own, &format!("{kind} {operator} exact"));
         }
         run(&client, "RESET lodedb.exact").await;
-        let plan = rows(&client, &format!("EXPLAIN SELECT id FROM {name} ORDER BY v {operator} '{}' LIMIT 10", text(&moved))).await;
+        let plan =
+            rows(&client, &format!("EXPLAIN SELECT id FROM {name} ORDER BY v {operator} '{}' LIMIT 10", text(&moved)))
+                .await;
         let plan: Vec<&str> = plan.iter().map(|row| row[0].as_str()).collect();
         assert!(
             plan.iter().any(|line| line.contains("Index Scan using") && line.contains(&format!("{name}_v"))),
@@ -202,7 +211,9 @@ async fn the_shapes_programs_send_are_all_index_searches() {
         "SELECT id FROM shapes ORDER BY v <-> (SELECT v FROM shapes WHERE id = 123) LIMIT 5".to_owned(),
         format!("SELECT s.id FROM shapes AS s ORDER BY s.v <-> '{query}' ASC LIMIT 5"),
         format!("SELECT id FROM shapes ORDER BY v <-> '{query}' FETCH FIRST 5 ROWS ONLY"),
-        format!("WITH q AS (SELECT '{query}'::vector AS v) SELECT t.id FROM q, LATERAL (SELECT id FROM shapes ORDER BY shapes.v <-> q.v LIMIT 5) t"),
+        format!(
+            "WITH q AS (SELECT '{query}'::vector AS v) SELECT t.id FROM q, LATERAL (SELECT id FROM shapes ORDER BY shapes.v <-> q.v LIMIT 5) t"
+        ),
         format!("SELECT id FROM shapes WHERE grp >= 0 ORDER BY v <-> '{query}' LIMIT 5"),
         format!("SELECT id FROM public.shapes ORDER BY v <-> '{query}'::vector({DIMS}), id LIMIT 5"),
     ];
@@ -260,7 +271,10 @@ async fn searches_see_the_rows_of_their_own_transaction() {
     let query = table[&77].1.clone();
     let sql = "SELECT id, v <-> $1 FROM overlaid ORDER BY v <-> $1 LIMIT 3";
     run(&client, "BEGIN; DELETE FROM overlaid WHERE id = 77").await;
-    ok(client.execute("INSERT INTO overlaid VALUES (9001, 1, $1), (9002, 2, $1)", &[&Vector(query.clone())]).await, "insert");
+    ok(
+        client.execute("INSERT INTO overlaid VALUES (9001, 1, $1), (9002, 2, $1)", &[&Vector(query.clone())]).await,
+        "insert",
+    );
     ok(client.execute("UPDATE overlaid SET v = $1 WHERE id = 5", &[&Vector(query.clone())]).await, "update");
     let mut near: Vec<i64> = search(&client, sql, &query).await.iter().map(|(id, _)| *id).collect();
     near.sort_unstable();
@@ -317,6 +331,7 @@ async fn explain_analyze_tells_segments_strategy_and_times() {
     assert!(plan.contains("rows=10"), "{plan}");
     assert!(plan.contains("Execution Time:"), "{plan}");
     run(&client, "SET lodedb.exact = on").await;
-    let plan = lines(rows(&client, &format!("EXPLAIN SELECT id FROM explained ORDER BY v <-> '{query}' LIMIT 10")).await);
+    let plan =
+        lines(rows(&client, &format!("EXPLAIN SELECT id FROM explained ORDER BY v <-> '{query}' LIMIT 10")).await);
     assert!(plan.to_lowercase().contains("exact"), "{plan}");
 }

@@ -39,10 +39,7 @@ async fn a_failed_block_takes_nothing_but_its_end() {
     for sql in ["SELECT 1", "INSERT INTO block VALUES (2)", "BEGIN", "SET timezone = 'UTC'"] {
         let failed = error(&client, sql).await;
         assert_eq!(failed.code().code(), "25P02", "{sql}");
-        assert_eq!(
-            failed.message(),
-            "current transaction is aborted, commands ignored until end of transaction block"
-        );
+        assert_eq!(failed.message(), "current transaction is aborted, commands ignored until end of transaction block");
     }
     let prepared = client.prepare("SELECT 1").await.expect_err("the block failed");
     assert_eq!(prepared.code().map(|code| code.code()), Some("25P02"));
@@ -82,7 +79,8 @@ async fn a_client_that_goes_away_leaves_no_transaction_behind() {
 async fn ddl_is_transactional() {
     let server = Server::shared();
     let (client, other) = (server.connect().await, server.connect().await);
-    run(&client, "BEGIN; CREATE TABLE half (id int PRIMARY KEY, v vector(2)); INSERT INTO half VALUES (1, '[1,2]')").await;
+    run(&client, "BEGIN; CREATE TABLE half (id int PRIMARY KEY, v vector(2)); INSERT INTO half VALUES (1, '[1,2]')")
+        .await;
     assert_eq!(error(&other, "SELECT * FROM half").await.code().code(), "42P01");
     assert_eq!(one(&client, "SELECT v FROM half ORDER BY v <-> '[1,1]' LIMIT 1").await, "[1,2]");
     run(&client, "ROLLBACK").await;
@@ -118,7 +116,8 @@ async fn large_transactions_commit_whole() {
     let server = Server::shared();
     let client = server.connect().await;
     run(&client, "CREATE TABLE large (id int PRIMARY KEY, v vector(8), pad text)").await;
-    let insert = "INSERT INTO large SELECT g, ARRAY[g,g,g,g,g,g,g,g]::vector, repeat('x', 100) FROM generate_series(1, 20000) g";
+    let insert =
+        "INSERT INTO large SELECT g, ARRAY[g,g,g,g,g,g,g,g]::vector, repeat('x', 100) FROM generate_series(1, 20000) g";
     run(&client, &format!("BEGIN; {insert}; ROLLBACK")).await;
     assert_eq!(one(&client, "SELECT count(*) FROM large").await, "0");
     run(&client, &format!("BEGIN; {insert}; DELETE FROM large WHERE id % 2 = 0; COMMIT")).await;

@@ -14,11 +14,20 @@ const CASES: &[Case] = &[
     ("smallint", 21, &[("-32768", "-32768", "8000"), ("7", "7", "0007")]),
     ("integer", 23, &[("2147483647", "2147483647", "7fffffff"), (" -5 ", "-5", "fffffffb")]),
     ("bigint", 20, &[("-9223372036854775808", "-9223372036854775808", "8000000000000000")]),
-    ("real", 700, &[("1.5", "1.5", "3fc00000"), ("0.1", "0.1", ""), ("NaN", "NaN", ""), ("-Infinity", "-Infinity", "ff800000")]),
+    (
+        "real",
+        700,
+        &[("1.5", "1.5", "3fc00000"), ("0.1", "0.1", ""), ("NaN", "NaN", ""), ("-Infinity", "-Infinity", "ff800000")],
+    ),
     (
         "double precision",
         701,
-        &[("-2.25", "-2.25", "c002000000000000"), ("1e300", "1e+300", ""), ("0.1", "0.1", ""), ("Infinity", "Infinity", "")],
+        &[
+            ("-2.25", "-2.25", "c002000000000000"),
+            ("1e300", "1e+300", ""),
+            ("0.1", "0.1", ""),
+            ("Infinity", "Infinity", ""),
+        ],
     ),
     (
         "numeric",
@@ -35,8 +44,20 @@ const CASES: &[Case] = &[
     ("boolean", 16, &[("true", "t", "01"), ("off", "f", "00")]),
     ("text", 25, &[("héllo\tworld", "héllo\tworld", ""), ("", "", ""), ("a'b\\c", "a'b\\c", "6127625c63")]),
     ("varchar(5)", 1043, &[("abcde", "abcde", "6162636465")]),
-    ("bytea", 17, &[("\\xdeadbeef", "\\xdeadbeef", "deadbeef"), ("\\x", "\\x", ""), ("a\\000b", "\\x610062", "610062")]),
-    ("date", 1082, &[("2024-02-29", "2024-02-29", "0000227c"), ("0001-01-01", "0001-01-01", ""), ("infinity", "infinity", "7fffffff")]),
+    (
+        "bytea",
+        17,
+        &[("\\xdeadbeef", "\\xdeadbeef", "deadbeef"), ("\\x", "\\x", ""), ("a\\000b", "\\x610062", "610062")],
+    ),
+    (
+        "date",
+        1082,
+        &[
+            ("2024-02-29", "2024-02-29", "0000227c"),
+            ("0001-01-01", "0001-01-01", ""),
+            ("infinity", "infinity", "7fffffff"),
+        ],
+    ),
     ("time", 1083, &[("12:34:56.789", "12:34:56.789", "0000000a8c1ce388"), ("24:00", "24:00:00", "")]),
     (
         "timestamp",
@@ -51,13 +72,20 @@ const CASES: &[Case] = &[
     (
         "timestamptz",
         1184,
-        &[("2000-01-01 02:00:01+02", "2000-01-01 00:00:01+00", "00000000000f4240"), ("2024-06-01 00:00:00Z", "2024-06-01 00:00:00+00", "")],
+        &[
+            ("2000-01-01 02:00:01+02", "2000-01-01 00:00:01+00", "00000000000f4240"),
+            ("2024-06-01 00:00:00Z", "2024-06-01 00:00:00+00", ""),
+        ],
     ),
     (
         "interval",
         1186,
         &[
-            ("1 year 2 months 3 days 04:05:06.7", "1 year 2 mons 3 days 04:05:06.7", "000000036c8ddc60000000030000000e"),
+            (
+                "1 year 2 months 3 days 04:05:06.7",
+                "1 year 2 mons 3 days 04:05:06.7",
+                "000000036c8ddc60000000030000000e",
+            ),
             ("-1 day", "-1 days", "0000000000000000ffffffff00000000"),
             ("0", "00:00:00", "00000000000000000000000000000000"),
         ],
@@ -65,17 +93,33 @@ const CASES: &[Case] = &[
     (
         "uuid",
         2950,
-        &[("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc999c0b4ef8bb6d6bb9bd380a11")],
+        &[(
+            "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+        )],
     ),
     ("json", 114, &[("{\"b\" : 1,  \"a\": 2}", "{\"b\" : 1,  \"a\": 2}", "")]),
-    ("jsonb", 3802, &[("{\"b\" : 1,  \"a\": [2, null]}", "{\"a\": [2, null], \"b\": 1}", ""), ("\"x\"", "\"x\"", "01227822")]),
+    (
+        "jsonb",
+        3802,
+        &[("{\"b\" : 1,  \"a\": [2, null]}", "{\"a\": [2, null], \"b\": 1}", ""), ("\"x\"", "\"x\"", "01227822")],
+    ),
     (
         "vector",
         0,
         &[("[1, 2.5,-3]", "[1,2.5,-3]", "000300003f80000040200000c0400000"), ("[0.1]", "[0.1]", "000100003dcccccd")],
     ),
     ("vector(2)", 0, &[("[1,2]", "[1,2]", "000200003f80000040000000")]),
-    ("integer[]", 1007, &[("{1,NULL,3}", "{1,NULL,3}", ""), ("{}", "{}", "000000000000000000000017"), ("{{1,2},{3,4}}", "{{1,2},{3,4}}", "")]),
+    (
+        "integer[]",
+        1007,
+        &[
+            ("{1,NULL,3}", "{1,NULL,3}", ""),
+            ("{}", "{}", "000000000000000000000017"),
+            ("{{1,2},{3,4}}", "{{1,2},{3,4}}", ""),
+        ],
+    ),
     ("bigint[]", 1016, &[("{-1,2}", "{-1,2}", "")]),
     ("smallint[]", 1005, &[("{1}", "{1}", "0000000100000000000000150000000100000001000000200 01")]),
     ("real[]", 1021, &[("{1.5,-2}", "{1.5,-2}", "")]),
@@ -223,8 +267,14 @@ async fn parameters_take_the_type_of_their_surroundings() {
     let cases: [(&str, &[&str]); 13] = [
         ("SELECT id FROM surroundings ORDER BY v <-> $1 LIMIT $2", &["vector", "int8"]),
         ("SELECT v <=> $1, $2 <-> v FROM surroundings", &["vector", "vector"]),
-        ("SELECT 1 FROM surroundings WHERE id = $1 AND small = $2 AND name = $3 AND at < $4", &["int8", "int2", "text", "timestamptz"]),
-        ("INSERT INTO surroundings VALUES ($1, $2, $3, $4, $5, $6, $7)", &["int8", "int2", "varchar", "timestamptz", "jsonb", "vector", "_int4"]),
+        (
+            "SELECT 1 FROM surroundings WHERE id = $1 AND small = $2 AND name = $3 AND at < $4",
+            &["int8", "int2", "text", "timestamptz"],
+        ),
+        (
+            "INSERT INTO surroundings VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            &["int8", "int2", "varchar", "timestamptz", "jsonb", "vector", "_int4"],
+        ),
         ("UPDATE surroundings SET small = $1, v = $2 WHERE id = $3", &["int2", "vector", "int8"]),
         ("DELETE FROM surroundings WHERE id = ANY($1)", &["_int8"]),
         ("SELECT 1 FROM surroundings WHERE id IN ($1, $2)", &["int8", "int8"]),
@@ -257,7 +307,8 @@ async fn described_columns_name_their_table_and_modifier() {
     run(&client, "CREATE TABLE described (id int, name varchar(7), v vector(3), n numeric(5,1))").await;
     let oid: u32 = one(&client, "SELECT 'described'::regclass::oid").await.parse().expect("an OID");
     let mut raw = RawClient::connect(server.address());
-    let messages = [parse("d", "SELECT v, n AS amount, id + 1, name FROM described"), describe('S', "d"), sync()].concat();
+    let messages =
+        [parse("d", "SELECT v, n AS amount, id + 1, name FROM described"), describe('S', "d"), sync()].concat();
     let answers = raw.ask(&messages);
     let Some((_, body)) = answers.iter().find(|(tag, _)| *tag == 'T') else {
         panic!("no RowDescription in {}", shown(&answers))

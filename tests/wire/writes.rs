@@ -8,7 +8,8 @@ async fn returning_gives_the_rows_that_were_written() {
     let server = Server::shared();
     let client = server.connect().await;
     run(&client, "CREATE TABLE returning_table (id serial PRIMARY KEY, name text, v vector(2))").await;
-    let sql = "INSERT INTO returning_table (name, v) VALUES ($1, $2), ($3, $4) RETURNING id, upper(name), v <-> '[0,0]' AS d";
+    let sql =
+        "INSERT INTO returning_table (name, v) VALUES ($1, $2), ($3, $4) RETURNING id, upper(name), v <-> '[0,0]' AS d";
     let (first, second) = (Vector(vec![3.0, 4.0]), Vector(vec![0.0, 1.0]));
     let written = ok(client.query(sql, &[&"a", &first, &"b", &second]).await, sql);
     let written: Vec<(i32, String, f64)> = written.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
@@ -26,7 +27,11 @@ async fn returning_gives_the_rows_that_were_written() {
 async fn on_conflict_inserts_or_updates() {
     let server = Server::shared();
     let client = server.connect().await;
-    run(&client, "CREATE TABLE upserted (id bigint PRIMARY KEY, name text UNIQUE, hits int NOT NULL DEFAULT 1, v vector(2))").await;
+    run(
+        &client,
+        "CREATE TABLE upserted (id bigint PRIMARY KEY, name text UNIQUE, hits int NOT NULL DEFAULT 1, v vector(2))",
+    )
+    .await;
     let sql = "INSERT INTO upserted (id, name, v) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE \
                SET name = EXCLUDED.name, v = EXCLUDED.v, hits = upserted.hits + 1 RETURNING hits";
     let upsert = ok(client.prepare(sql).await, sql);
@@ -62,7 +67,8 @@ async fn writes_join_other_tables() {
          INSERT INTO changes SELECT g * 2, g FROM generate_series(1, 60) g",
     )
     .await;
-    let sql = "UPDATE joined j SET total = total + c.by, v = v + '[1,1]' FROM changes c WHERE c.id = j.id AND c.by > $1";
+    let sql =
+        "UPDATE joined j SET total = total + c.by, v = v + '[1,1]' FROM changes c WHERE c.id = j.id AND c.by > $1";
     assert_eq!(ok(client.execute(sql, &[&10]).await, sql), 40);
     assert_eq!(one(&client, "SELECT sum(total) FROM joined").await, (11..=50).sum::<i32>().to_string());
     assert_eq!(one(&client, "SELECT v FROM joined WHERE id = 50").await, "[51,51]");
@@ -79,7 +85,8 @@ async fn many_rows_are_written_by_parameters() {
     let server = Server::shared();
     let client = server.connect().await;
     run(&client, "CREATE TABLE wide_insert (id bigint PRIMARY KEY, name text, v vector(3))").await;
-    let values: Vec<String> = (0..1000).map(|at| format!("(${}, ${}, ${})", at * 3 + 1, at * 3 + 2, at * 3 + 3)).collect();
+    let values: Vec<String> =
+        (0..1000).map(|at| format!("(${}, ${}, ${})", at * 3 + 1, at * 3 + 2, at * 3 + 3)).collect();
     let sql = format!("INSERT INTO wide_insert VALUES {}", values.join(", "));
     let data: Vec<(i64, String, Vector)> =
         (0..1000i64).map(|id| (id, format!("name {id}"), Vector(vec![id as f32, 0.5, -1.0]))).collect();
@@ -116,7 +123,11 @@ async fn constraints_hold_after_every_kind_of_write() {
     fails("UPDATE constrained SET id = 3 WHERE id = 1").await;
     run(&client, "DELETE FROM constrained WHERE id = 1; INSERT INTO constrained VALUES (1, 1, 1)").await;
     run(&client, "BEGIN; DELETE FROM constrained WHERE id = 1; INSERT INTO constrained VALUES (7, 1, 1); COMMIT").await;
-    run(&client, "BEGIN; UPDATE constrained SET a = 9, b = 9 WHERE id = 7; INSERT INTO constrained VALUES (8, 1, 1); ROLLBACK").await;
+    run(
+        &client,
+        "BEGIN; UPDATE constrained SET a = 9, b = 9 WHERE id = 7; INSERT INTO constrained VALUES (8, 1, 1); ROLLBACK",
+    )
+    .await;
     fails("INSERT INTO constrained VALUES (8, 1, 1)").await;
     assert_eq!(rows(&client, "SELECT id FROM constrained ORDER BY id").await, [["2"], ["3"], ["7"]]);
 }
