@@ -1,104 +1,214 @@
-//! Stand-in while the query room is being written.
+//! Queries: planning them, finding neighbours, running them, and working out what INSERT, UPDATE and DELETE change.
+//!
+//! The session calls [`QueryEngine::prepare`] once for a statement and [`QueryEngine::query`] or
+//! [`QueryEngine::write`] for each run. In between a statement passes, in this order:
+//! 1. [`plan`]: its syntax tree is named and typed as PostgreSQL does it and becomes a plan of DataFusion's, which is
+//!    kept with the statement. It holds no view, so it may be kept as long as the client likes.
+//! 2. [`hot`]: what looks up, searches or writes by key or by distance is recognised here and skips the rest.
+//! 3. Its parameters are bound; [`knn`] replaces an ordered scan by a search for neighbours, [`apply`] takes the
+//!    subqueries that must be run for each row.
+//! 4. DataFusion's optimizer and planner; [`scan`] reads tables, with [`filter`] at the bottom of both.
+//! 5. [`dml`] turns the rows of a plan into changes of a [`Transaction`].
+//!
+//! INVARIANT 1: only this folder names DataFusion beyond its Arrow types.
+//! INVARIANT 2: a plan finds what it reads in the [`Reader`] of the run, never in itself.
+
+pub mod apply;
 pub mod arrow;
 pub mod cancel;
+pub mod dml;
+pub mod explain;
+pub mod filter;
 pub mod functions;
+pub mod hot;
+pub mod knn;
 pub mod pg_catalog;
-use crate::catalog::Table;
-use crate::commit::{Reader, Row, Transaction};
-use crate::db::outcome::{BatchStream, Field};
-use crate::db::settings::Environment;
-pub use cancel::CancelToken;
+pub mod plan;
+pub mod scan;
+mod statement_state;
+
+use std::sync::Arc;
+
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::ParsedStatement;
-use lodedb_sql::statement::ExplainOptions;
-use lodedb_sql::{Datum, PgType};
-use std::sync::Arc;
+use lodedb_sql::statement::{ExplainOptions, Statement};
+use lodedb_sql::{Datum, PgType, SqlError};
+use datafusion::sql::sqlparser::ast::Expr;
+
+use crate::catalog::Table;
+use crate::commit::{Reader, Transaction};
+use crate::db::outcome::{BatchStream, Field};
+use crate::db::settings::Environment;
+
+pub use cancel::CancelToken;
+pub use dml::RowInserter;
+
+use plan::Body;
+use statement_state::{Registry, Run};
+
+/// How the query room works.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryOptions {
+    /// Memory that sorts, joins and aggregates of all statements share before they spill or fail.
     pub memory_limit_bytes: usize,
+    /// Threads a statement spreads over.
     pub threads: usize,
 }
-#[derive(Debug)]
-pub struct QueryEngine {}
-#[derive(Clone, Debug)]
-pub struct PreparedPlan(());
-impl PreparedPlan {
-    pub fn parameters(&self) -> Arc<[PgType]> {
-        unreachable!()
-    }
-    pub fn fields(&self) -> Option<Arc<[Field]>> {
-        unreachable!()
-    }
-    pub fn is_current(&self, _: &Reader) -> bool {
-        true
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self { memory_limit_bytes: 1 << 30, threads: 2 }
     }
 }
+
+/// The query room of one database.
+#[derive(Debug)]
+pub struct QueryEngine {
+    registry: Arc<Registry>,
+}
+
+/// A statement planned. It may be run any number of times, on any view whose catalog it [`is_current`] for.
+///
+/// [`is_current`]: PreparedPlan::is_current
+#[derive(Clone, Debug)]
+pub struct PreparedPlan(Arc<plan::Planned>);
+
+impl PreparedPlan {
+    /// The types of `$1`, `$2`, ...
+    pub fn parameters(&self) -> Arc<[PgType]> {
+        self.0.parameters.clone()
+    }
+
+    /// The columns of its result; `None` if it has none.
+    pub fn fields(&self) -> Option<Arc<[Field]>> {
+        self.0.fields.clone()
+    }
+
+    /// Whether the catalog is still the one it was planned for.
+    pub fn is_current(&self, reader: &Reader) -> bool {
+        self.0.is_current(reader)
+    }
+}
+
+/// What a writing statement did.
 #[derive(Clone, Debug)]
 pub struct WriteOutcome {
+    /// Its command tag: `INSERT 0 3`.
     pub tag: String,
+    /// The rows of its RETURNING.
     pub returning: Option<Vec<RecordBatch>>,
 }
-pub struct RowInserter;
-impl RowInserter {
-    pub fn complete(&mut self, _: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
-        unreachable!()
-    }
-}
+
 impl QueryEngine {
-    pub fn new(_: QueryOptions) -> Self {
-        Self {}
+    /// The query room of a database that was opened.
+    pub fn new(options: QueryOptions) -> Self {
+        Self { registry: Arc::new(Registry::new(options)) }
     }
+
+    /// Plans a statement: a query, INSERT, UPDATE, DELETE, or EXPLAIN of one. `types`: those the client gave for
+    /// `$1`, `$2`, ...
     pub async fn prepare(
         &self,
-        _: &Reader,
-        _: &Arc<Environment>,
-        _: &Arc<ParsedStatement>,
-        _: &[Option<PgType>],
+        reader: &Reader,
+        environment: &Arc<Environment>,
+        statement: &Arc<ParsedStatement>,
+        types: &[Option<PgType>],
     ) -> Result<PreparedPlan> {
-        unreachable!()
+        let planned = plan::prepare(&self.registry, reader, environment, statement, types).await?;
+        Ok(PreparedPlan(Arc::new(planned)))
     }
+
+    /// Runs a query.
     pub async fn query(
         &self,
-        _: &PreparedPlan,
-        _: Reader,
-        _: Arc<Environment>,
-        _: &[Datum],
-        _: CancelToken,
+        plan: &PreparedPlan,
+        reader: Reader,
+        environment: Arc<Environment>,
+        params: &[Datum],
+        cancel: CancelToken,
     ) -> Result<BatchStream> {
-        unreachable!()
+        if let Some(hot) = &plan.0.hot {
+            if let Some(batches) = hot.query(&plan.0, &reader, &environment, params, &cancel)? {
+                return Ok(batches);
+            }
+        }
+        let Body::Query(query) = &plan.0.body else {
+            return Err(SqlError::internal("a statement that writes was run as a query"));
+        };
+        let run = Run::new(&self.registry, reader, environment, cancel);
+        plan::query::run(&run, query, &plan.0, params).await
     }
+
+    /// Runs a statement that writes.
     pub async fn write(
         &self,
-        _: &PreparedPlan,
-        _: &mut Transaction,
-        _: Arc<Environment>,
-        _: &[Datum],
-        _: CancelToken,
+        plan: &PreparedPlan,
+        tx: &mut Transaction,
+        environment: Arc<Environment>,
+        params: &[Datum],
+        cancel: CancelToken,
     ) -> Result<WriteOutcome> {
-        unreachable!()
+        if let Some(hot) = &plan.0.hot {
+            if let Some(outcome) = hot.write(&plan.0, tx, &environment, params, &cancel).await? {
+                return Ok(outcome);
+            }
+        }
+        dml::write(&self.registry, &plan.0, tx, environment, params, cancel).await
     }
-    pub fn row_inserter(&self, _: &Reader, _: &Arc<Environment>, _: &Arc<Table>, _: &[usize]) -> Result<RowInserter> {
-        unreachable!()
+
+    /// What completes and checks rows that COPY brings; `positions` are the places of the columns it gives.
+    pub fn row_inserter(
+        &self,
+        reader: &Reader,
+        environment: &Arc<Environment>,
+        table: &Arc<Table>,
+        positions: &[usize],
+    ) -> Result<RowInserter> {
+        RowInserter::new(&self.registry, reader, environment, table, positions)
     }
-    pub async fn check_expressions(&self, _: &Reader, _: &Arc<Environment>, _: &Arc<Table>) -> Result<()> {
-        unreachable!()
+
+    /// Checks the DEFAULT and CHECK expressions of a table before it comes to be.
+    pub async fn check_expressions(
+        &self,
+        reader: &Reader,
+        environment: &Arc<Environment>,
+        table: &Arc<Table>,
+    ) -> Result<()> {
+        dml::check_expressions(&self.registry, reader, environment, table)
     }
-    #[expect(clippy::too_many_arguments, reason = "x")]
+
+    /// The lines of EXPLAIN. With ANALYZE the statement runs, in the transaction if it writes.
+    #[expect(clippy::too_many_arguments, reason = "a statement's whole surroundings")]
     pub async fn explain(
         &self,
-        _: &PreparedPlan,
-        _: &ExplainOptions,
-        _: Reader,
-        _: Option<&mut Transaction>,
-        _: Arc<Environment>,
-        _: &[Datum],
-        _: CancelToken,
+        plan: &PreparedPlan,
+        options: &ExplainOptions,
+        reader: Reader,
+        tx: Option<&mut Transaction>,
+        environment: Arc<Environment>,
+        params: &[Datum],
+        cancel: CancelToken,
     ) -> Result<Vec<String>> {
-        unreachable!()
+        explain::explain(&self.registry, &plan.0, options, reader, tx, environment, params, cancel).await
     }
-    pub async fn evaluate(&self, _: &Reader, _: &Arc<Environment>, _: &[Expr], _: &[PgType]) -> Result<Vec<Datum>> {
-        unreachable!()
+
+    /// The values of expressions without columns, each cast as if it were stored into a column of its type.
+    pub async fn evaluate(
+        &self,
+        reader: &Reader,
+        environment: &Arc<Environment>,
+        expressions: &[Expr],
+        types: &[PgType],
+    ) -> Result<Vec<Datum>> {
+        dml::evaluate(&self.registry, reader, environment, expressions, types).await
+    }
+}
+
+/// The statement that is planned: the one under an EXPLAIN, or the statement itself.
+fn planned_statement(statement: &Statement) -> &Statement {
+    match statement {
+        Statement::Explain { statement, .. } => planned_statement(statement),
+        other => other,
     }
 }

@@ -1,0 +1,189 @@
+//! Rows completed with defaults and checked against NOT NULL, CHECK and the dimensions of vectors.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::Expr;
+use lodedb_sql::error::Result;
+use lodedb_sql::vector::check_expected_dimensions;
+use lodedb_sql::{Datum, SqlError, SqlState};
+
+use super::defaults::{DefaultValue, parse_expr};
+use crate::catalog::{Catalog, Table};
+use crate::commit::{Reader, Row};
+use crate::db::error::shown;
+use crate::db::settings::Environment;
+use crate::query::filter::RowPredicate;
+use crate::query::plan::Planner;
+use crate::query::plan::parameters::Parameters;
+use crate::query::scan::TableReader;
+use crate::query::statement_state::{Registry, sql};
+
+/// The longest value that DETAIL shows of a failing row.
+const SHOWN_CHARS: usize = 64;
+
+/// What a row of a table must satisfy by itself.
+#[derive(Debug)]
+pub(crate) struct RowChecks {
+    table: Arc<Table>,
+    not_null: Vec<usize>,
+    vectors: Vec<(usize, usize)>,
+    checks: Vec<(String, RowPredicate)>,
+}
+
+/// Completes and checks rows.
+#[derive(Debug)]
+pub struct RowInserter {
+    table: Arc<Table>,
+    environment: Arc<Environment>,
+    positions: Vec<usize>,
+    /// The columns that are not given, with their defaults.
+    missing: Vec<(usize, DefaultValue)>,
+    pub(crate) checks: Arc<RowChecks>,
+}
+
+/// The schema in which the CHECKs of a table are read.
+fn table_schema(table: &Arc<Table>, catalog: &Catalog) -> Result<DFSchema> {
+    use datafusion::datasource::TableProvider;
+    let reader = TableReader::new(table.clone(), catalog, false);
+    sql(DFSchema::try_from_qualified_schema(table.name.as_str(), reader.schema().as_ref()))
+}
+
+impl RowChecks {
+    pub(crate) fn new(planner: &Planner, table: &Arc<Table>) -> Result<Self> {
+        let visible = || table.visible_columns();
+        let mut checks = Vec::with_capacity(table.checks.len());
+        for check in &table.checks {
+            let schema = table_schema(table, &planner.catalog)?;
+            let mut ast = parse_expr(&check.condition)?;
+            planner.preparation().expr(&mut ast)?;
+            let expr = planner.expr(&ast, &schema).map_err(|error| planner.placed(error))?;
+            let expr = sql(expr.transform_up(|expr| {
+                Ok(match expr {
+                    Expr::Column(column) => Transformed::yes(Expr::Column(Column::new_unqualified(column.name))),
+                    other => Transformed::no(other),
+                })
+            }))?
+            .data;
+            if let Some(predicate) = RowPredicate::compile(&planner.state, table, &[expr])? {
+                checks.push((check.name.clone(), predicate));
+            }
+        }
+        Ok(Self {
+            not_null: visible().filter(|(_, column)| column.not_null).map(|(at, _)| at).collect(),
+            vectors: visible().filter_map(|(at, column)| Some((at, column.ty.vector_dims()?))).collect(),
+            checks,
+            table: table.clone(),
+        })
+    }
+
+    /// Checks rows; the first that fails is the error.
+    pub(crate) fn check(&self, rows: &[Row]) -> Result<()> {
+        for row in rows {
+            for &at in &self.not_null {
+                if row[at].is_null() {
+                    return Err(self.null_violation(at, row));
+                }
+            }
+            for &(at, dims) in &self.vectors {
+                if let Datum::Vector(vector) = &row[at] {
+                    check_expected_dimensions(Some(dims), vector.len())?;
+                }
+            }
+        }
+        for (name, predicate) in &self.checks {
+            if let Some(at) = predicate.first_refused(rows)? {
+                return Err(SqlError::new(
+                    SqlState::CheckViolation,
+                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.name),
+                )
+                .with_detail(self.failing(&rows[at]))
+                .with_table(&self.table.name)
+                .with_constraint(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn null_violation(&self, at: usize, row: &Row) -> SqlError {
+        let column = &self.table.columns[at].name;
+        SqlError::new(
+            SqlState::NotNullViolation,
+            format!("null value in column \"{column}\" of relation \"{}\" violates not-null constraint", self.table.name),
+        )
+        .with_detail(self.failing(row))
+        .with_table(&self.table.name)
+        .with_column(column)
+    }
+
+    fn failing(&self, row: &Row) -> String {
+        let values: Vec<String> = self
+            .table
+            .visible_columns()
+            .map(|(at, column)| {
+                let text = shown(&row[at], column.ty.ty);
+                match text.char_indices().nth(SHOWN_CHARS) {
+                    Some((end, _)) => format!("{}...", &text[..end]),
+                    None => text,
+                }
+            })
+            .collect();
+        format!("Failing row contains ({}).", values.join(", "))
+    }
+}
+
+impl RowInserter {
+    pub(crate) fn new(
+        registry: &Arc<Registry>,
+        reader: &Reader,
+        environment: &Arc<Environment>,
+        table: &Arc<Table>,
+        positions: &[usize],
+    ) -> Result<Self> {
+        let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), "");
+        Self::with_planner(&planner, table, positions)
+    }
+
+    pub(crate) fn with_planner(planner: &Planner, table: &Arc<Table>, positions: &[usize]) -> Result<Self> {
+        let missing = table
+            .visible_columns()
+            .filter(|(at, _)| !positions.contains(at))
+            .map(|(at, _)| Ok((at, DefaultValue::of(planner, table, at)?)))
+            .filter(|found| !matches!(found, Ok((_, DefaultValue::Constant(Datum::Null)))))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            table: table.clone(),
+            environment: planner.environment.clone(),
+            positions: positions.to_vec(),
+            missing,
+            checks: Arc::new(RowChecks::new(planner, table)?),
+        })
+    }
+
+    /// Completes rows that have a value for each given column, and checks them.
+    pub fn complete(&mut self, rows: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
+        let width = self.table.columns.len();
+        let in_order = self.positions.len() == width && self.positions.iter().copied().eq(0..width);
+        let mut complete = Vec::with_capacity(rows.len());
+        for row in rows {
+            if row.len() != self.positions.len() {
+                return Err(SqlError::internal("a row has another number of values than columns were named"));
+            }
+            if in_order {
+                complete.push(Row::from(row));
+                continue;
+            }
+            let mut values = vec![Datum::Null; width];
+            for (&at, value) in self.positions.iter().zip(row) {
+                values[at] = value;
+            }
+            for (at, default) in &self.missing {
+                values[*at] = default.value(&self.table, &self.environment)?;
+            }
+            complete.push(Row::from(values));
+        }
+        self.checks.check(&complete)?;
+        Ok(complete)
+    }
+}

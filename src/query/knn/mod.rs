@@ -1,0 +1,14 @@
+//! Nearest neighbours: recognised in a plan, and searched.
+//!
+//! [`recognise`] looks for `ORDER BY distance LIMIT k` over one table and puts a [`NeighborReader`] in the place of the
+//! table and its condition; it gives just the k nearest rows. The sort above stays: it orders k rows by distances it
+//! computes itself, so that what a client sees never depends on what was recognised. [`search`] is the search itself,
+//! which the hot road shares.
+
+mod operator;
+mod recognise;
+mod reader;
+pub(crate) mod search;
+
+pub(crate) use operator::NeighborOperator;
+pub(crate) use recognise::recognise;

@@ -1,0 +1,110 @@
+//! A table of which only the nearest rows are read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::common::DFSchema;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use datafusion::physical_plan::ExecutionPlan;
+use lodedb_sql::Datum;
+use lodedb_sql::vector::Metric;
+
+use super::operator::{NeighborOperator, Query};
+use super::search::Ask;
+use crate::catalog::{Index, Table};
+use crate::query::arrow::{pg_type, scalar_datum};
+use crate::query::filter::RowPredicate;
+use crate::query::scan::TableReader;
+use crate::query::scan::access;
+use crate::query::statement_state::{Reading, carry};
+
+/// The nearest rows of a table that pass a condition.
+pub(crate) struct NeighborReader {
+    pub(crate) table: Arc<Table>,
+    schema: SchemaRef,
+    base: Arc<TableReader>,
+    position: usize,
+    metric: Metric,
+    query: Expr,
+    k: usize,
+    conditions: Vec<Expr>,
+}
+
+impl fmt::Debug for NeighborReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NeighborReader").field("table", &self.table.name).field("k", &self.k).finish_non_exhaustive()
+    }
+}
+
+impl NeighborReader {
+    pub(crate) fn new(
+        reader: &TableReader,
+        position: usize,
+        metric: Metric,
+        query: Expr,
+        k: usize,
+        conditions: Vec<Expr>,
+    ) -> Self {
+        let base = Arc::new(reader.clone());
+        Self { table: reader.table().clone(), schema: base.schema(), base, position, metric, query, k, conditions }
+    }
+
+    /// The query, worked out now if it is a constant, else as a plan of one row.
+    async fn query(&self, state: &dyn Session) -> DataFusionResult<Query> {
+        if let Expr::Literal(value, _) = &self.query {
+            let field = datafusion::arrow::datatypes::Field::new("query", value.data_type(), true);
+            return Ok(Query::Constant(vector_of(carry(scalar_datum(value, pg_type(&field)))?)));
+        }
+        if crate::query::scan::is_plain(&self.query) {
+            let none = DFSchema::empty();
+            let physical = state.create_physical_expr(self.query.clone(), &none)?;
+            let row = crate::query::dml::evaluate::one_row();
+            let datum = carry(crate::query::dml::evaluate::value_of(physical.as_ref(), &row))?;
+            return Ok(Query::Constant(vector_of(datum)));
+        }
+        let plan = LogicalPlanBuilder::empty(true).project([self.query.clone().alias("query")])?.build()?;
+        state.create_physical_plan(&plan).await.map(Query::Plan)
+    }
+}
+
+/// The vector a datum is; `None` for NULL.
+pub(crate) fn vector_of(datum: Datum) -> Option<Arc<[f32]>> {
+    match datum {
+        Datum::Vector(vector) => Some(vector),
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl TableProvider for NeighborReader {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let reading = Reading::of(state.config_options())?;
+        let predicate = RowPredicate::new(state, &self.table, &self.conditions)?;
+        let btrees: Vec<Arc<Index>> = self.base.indexes().to_vec();
+        let access = carry(access::choose(&reading.reader, &self.table, &btrees, &self.conditions))?;
+        let ask = Ask::new(reading, self.table.clone(), self.position, self.metric, self.k, predicate, &access);
+        let query = self.query(state).await?;
+        let projection = self.base.projection(projection)?;
+        let conditions = self.conditions.iter().map(ToString::to_string).collect();
+        Ok(Arc::new(NeighborOperator::new(ask, query, self.query.to_string(), conditions, projection)))
+    }
+}

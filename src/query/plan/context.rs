@@ -1,0 +1,201 @@
+//! What DataFusion's planner asks about names: tables, functions, settings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableFunctionArgs;
+use datafusion::common::{DFSchema, TableReference};
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use lodedb_sql::{SqlError, SqlState};
+use parking_lot::Mutex;
+
+use super::operators::OperatorPlanner;
+use super::parameters::Parameters;
+use crate::catalog::{Catalog, Table};
+use crate::db::settings::Environment;
+use crate::query::functions::to_datafusion;
+use crate::query::pg_catalog;
+use crate::query::scan::TableReader;
+use crate::query::statement_state::cast_environment;
+
+/// The schema under which the planner finds a table together with its hidden columns.
+pub(crate) const TARGET_SCHEMA: &str = "lodedb_target";
+
+/// The names one statement may use.
+pub(crate) struct Names {
+    state: Arc<SessionState>,
+    catalog: Arc<Catalog>,
+    database: String,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+    relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    /// Tables that exist for this statement alone.
+    pub(crate) local: HashMap<String, Arc<dyn TableSource>>,
+    /// The tables found, for the plan to remember.
+    found: Mutex<Vec<Arc<Table>>>,
+}
+
+impl Names {
+    pub(crate) fn new(
+        state: Arc<SessionState>,
+        catalog: Arc<Catalog>,
+        environment: &Environment,
+        parameters: Arc<Parameters>,
+    ) -> Self {
+        let operators = OperatorPlanner {
+            state: state.clone(),
+            parameters: parameters.clone(),
+            environment: cast_environment(environment),
+        };
+        let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(operators)];
+        planners.extend(state.expr_planners().iter().cloned());
+        Self {
+            relation_planners: vec![Arc::new(super::relations::FunctionTables { state: state.clone() })],
+            state,
+            catalog,
+            database: environment.database.clone(),
+            planners,
+            local: HashMap::new(),
+            found: Mutex::default(),
+        }
+    }
+
+    /// The tables that were found so far.
+    pub(crate) fn found(&self) -> Vec<Arc<Table>> {
+        std::mem::take(&mut *self.found.lock())
+    }
+
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    fn user_table(&self, name: &str, hidden: bool) -> Option<Arc<dyn TableSource>> {
+        let table = self.catalog.table(name)?;
+        let mut found = self.found.lock();
+        if !found.iter().any(|known| known.id == table.id) {
+            found.push(table.clone());
+        }
+        let reader = TableReader::new(table.clone(), &self.catalog, hidden);
+        Some(provider_as_source(Arc::new(reader)))
+    }
+
+    fn table(&self, schema: Option<&str>, name: &str) -> Option<Arc<dyn TableSource>> {
+        match schema {
+            None => self
+                .local
+                .get(name)
+                .cloned()
+                .or_else(|| pg_catalog::table("pg_catalog", name).map(provider_as_source))
+                .or_else(|| self.user_table(name, false)),
+            Some("public") => self.user_table(name, false),
+            Some(TARGET_SCHEMA) => self.user_table(name, true),
+            Some(schema) => pg_catalog::table(schema, name).map(provider_as_source),
+        }
+    }
+}
+
+impl ContextProvider for Names {
+    fn get_table_source(&self, name: TableReference) -> DataFusionResult<Arc<dyn TableSource>> {
+        let (catalog, schema, table) = match &name {
+            TableReference::Bare { table } => (None, None, table),
+            TableReference::Partial { schema, table } => (None, Some(schema), table),
+            TableReference::Full { catalog, schema, table } => (Some(catalog), Some(schema), table),
+        };
+        if let Some(catalog) = catalog
+            && catalog.as_ref() != self.database
+        {
+            return Err(to_datafusion(SqlError::new(
+                SqlState::FeatureNotSupported,
+                format!("cross-database references are not implemented: \"{catalog}.{}.{table}\"", schema.map_or("", |s| s)),
+            )));
+        }
+        let schema = schema.map(|schema| schema.as_ref());
+        self.table(schema, table).ok_or_else(|| {
+            let shown = match schema {
+                Some(schema) if schema != TARGET_SCHEMA => format!("{schema}.{table}"),
+                _ => table.to_string(),
+            };
+            to_datafusion(SqlError::new(SqlState::UndefinedTable, format!("relation \"{shown}\" does not exist")))
+        })
+    }
+
+    fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> DataFusionResult<Arc<dyn TableSource>> {
+        let Some(function) = self.state.table_functions().get(name) else {
+            return Err(to_datafusion(SqlError::new(
+                SqlState::UndefinedFunction,
+                format!("function {name} does not exist"),
+            )));
+        };
+        let context = SimplifyContext::builder().with_config_options(self.state.config_options().clone()).build();
+        let simplifier = ExprSimplifier::new(context);
+        let schema = DFSchema::empty();
+        let args = args
+            .into_iter()
+            .map(|arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg)))
+            .collect::<DataFusionResult<Vec<_>>>()?;
+        function
+            .create_table_provider_with_args(TableFunctionArgs::new(&args, self.state.as_ref()))
+            .map(provider_as_source)
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> DataFusionResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planners
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relation_planners
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.state.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        // Asked only for suggestions, which are not PostgreSQL's way.
+        Vec::new()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

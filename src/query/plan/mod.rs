@@ -1,0 +1,222 @@
+//! From a statement to a plan: names and types as PostgreSQL gives them, then DataFusion's planner.
+//!
+//! A statement is planned until the types of its parameters no longer change: the first pass finds them where they
+//! stand beside something typed, the next one plans with them, and what is left without a type is `text`.
+
+pub(crate) mod checked;
+pub(crate) mod context;
+pub(crate) mod operators;
+pub(crate) mod parameters;
+pub(crate) mod position;
+pub(crate) mod query;
+pub(crate) mod relations;
+pub(crate) mod result;
+pub(crate) mod syntax;
+pub(crate) mod typing;
+
+use std::sync::Arc;
+
+use datafusion::common::DFSchema;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast;
+use lodedb_sql::error::Result;
+use lodedb_sql::parse::ParsedStatement;
+use lodedb_sql::statement::{CopyRelation, Statement};
+use lodedb_sql::{PgType, SqlError};
+
+use crate::catalog::{Catalog, Index, Table};
+use crate::commit::Reader;
+use crate::db::outcome::Field;
+use crate::db::settings::Environment;
+use crate::query::hot::HotPlan;
+use crate::query::statement_state::{Registry, cast_environment};
+use crate::query::{dml, hot, planned_statement};
+
+use context::Names;
+use operators::Typing;
+use parameters::Parameters;
+use syntax::Preparation;
+
+/// A statement planned, without anything that belongs to one run.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) parameters: Arc<[PgType]>,
+    pub(crate) fields: Option<Arc<[Field]>>,
+    pub(crate) body: Body,
+    pub(crate) hot: Option<HotPlan>,
+    version: u64,
+    tables: Vec<(Arc<Table>, Vec<Arc<Index>>)>,
+}
+
+/// What a statement does.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Query(LogicalPlan),
+    Insert(Box<dml::InsertPlan>),
+    Update(Box<dml::UpdatePlan>),
+    Delete(Box<dml::DeletePlan>),
+}
+
+impl Planned {
+    /// Whether the tables it was planned for are as they were.
+    pub(crate) fn is_current(&self, reader: &Reader) -> bool {
+        let catalog = reader.catalog();
+        let unchanged = |(table, indexes): &(Arc<Table>, Vec<Arc<Index>>)| {
+            catalog.table_by_id(table.id).is_some_and(|now| Arc::ptr_eq(now, table) || **now == **table)
+                && (catalog.version() == self.version || catalog.indexes_of(table.id).eq(indexes))
+        };
+        self.tables.iter().all(unchanged)
+    }
+}
+
+/// What planning one statement takes.
+pub(crate) struct Planner {
+    pub(crate) state: Arc<SessionState>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) environment: Arc<Environment>,
+    pub(crate) parameters: Arc<Parameters>,
+    pub(crate) names: Names,
+    text: String,
+}
+
+impl Planner {
+    pub(crate) fn new(
+        registry: &Registry,
+        reader: &Reader,
+        environment: &Arc<Environment>,
+        parameters: Arc<Parameters>,
+        text: &str,
+    ) -> Self {
+        let state = Arc::new(registry.planning_state(reader, environment));
+        let catalog = reader.catalog();
+        let names = Names::new(state.clone(), catalog.clone(), environment, parameters.clone());
+        Self { state, catalog, environment: environment.clone(), parameters, names, text: text.to_owned() }
+    }
+
+    pub(crate) fn preparation(&self) -> Preparation<'_> {
+        Preparation { parameters: &self.parameters, text: &self.text }
+    }
+
+    pub(crate) fn typing(&self) -> Typing<'_> {
+        Typing {
+            state: &self.state,
+            parameters: &self.parameters,
+            environment: cast_environment(&self.environment),
+        }
+    }
+
+    /// An error of DataFusion's as a client sees it, with its place in the statement.
+    pub(crate) fn placed(&self, error: DataFusionError) -> SqlError {
+        position::placed(error, &self.text)
+    }
+
+    /// Runs `build` until the types of the parameters no longer change.
+    pub(crate) fn settle<T>(&self, build: impl Fn(&Self) -> DataFusionResult<T>) -> Result<T> {
+        loop {
+            let before = self.parameters.known();
+            let built = build(self).map_err(|error| self.placed(error))?;
+            if self.parameters.known() == before {
+                if self.parameters.complete() {
+                    return Ok(built);
+                }
+                self.parameters.settle();
+            }
+        }
+    }
+
+    fn planner_context(&self) -> PlannerContext {
+        PlannerContext::new().with_prepare_param_data_types(self.parameters.fields())
+    }
+
+    /// One pass over a query that is prepared.
+    pub(crate) fn query(&self, query: &ast::Query) -> DataFusionResult<LogicalPlan> {
+        let planner = SqlToRel::new(&self.names);
+        let statement = ast::Statement::Query(Box::new(query.clone()));
+        let plan = planner.sql_statement_to_plan_with_context(statement, &mut self.planner_context())?;
+        let plan = typing::type_plan(plan, &self.typing())?;
+        for (name, field) in plan.get_parameter_fields()? {
+            if let Some(field) = field {
+                self.parameters.note_named(&name, crate::query::arrow::pg_type(&field).ty);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// One pass over an expression that is prepared.
+    pub(crate) fn expr(&self, expr: &ast::Expr, schema: &DFSchema) -> DataFusionResult<Expr> {
+        let planner = SqlToRel::new(&self.names);
+        let expr = planner.sql_to_expr(expr.clone(), schema, &mut self.planner_context())?;
+        typing::type_tree(expr, schema, &self.typing())
+    }
+
+    fn finish(&self, fields: Option<Arc<[Field]>>, body: Body, hot: Option<HotPlan>) -> Planned {
+        let mut tables = self.names.found();
+        if let Some(table) = hot.as_ref().map(HotPlan::table) {
+            tables.push(table.clone());
+        }
+        let indexes = |table: &Arc<Table>| self.catalog.indexes_of(table.id).cloned().collect();
+        Planned {
+            parameters: self.parameters.types(),
+            fields,
+            body,
+            hot,
+            version: self.catalog.version(),
+            tables: tables.into_iter().map(|table| (table.clone(), indexes(&table))).collect(),
+        }
+    }
+}
+
+/// Plans a statement.
+pub(crate) async fn prepare(
+    registry: &Arc<Registry>,
+    reader: &Reader,
+    environment: &Arc<Environment>,
+    statement: &Arc<ParsedStatement>,
+    types: &[Option<PgType>],
+) -> Result<Planned> {
+    let parameters = Parameters::new(types, statement.parameter_count as usize);
+    let planner = Planner::new(registry, reader, environment, parameters, &statement.text);
+    plan_statement(&planner, planned_statement(&statement.statement)).map_err(|error| {
+        position::placed_sql(error, &statement.text)
+    })
+}
+
+fn plan_statement(planner: &Planner, statement: &Statement) -> Result<Planned> {
+    let hot = hot::recognise(planner, statement)?;
+    match statement {
+        Statement::Query(query) => plan_query(planner, query, hot),
+        Statement::Copy(copy) => match &copy.relation {
+            CopyRelation::Query(query) => plan_query(planner, query, None),
+            CopyRelation::Table { .. } => Err(SqlError::internal("COPY of a table was to be planned")),
+        },
+        Statement::CreateTableAs(create) => plan_query(planner, &create.query, None),
+        Statement::Insert(insert) => {
+            let (plan, fields) = dml::insert::plan(planner, insert)?;
+            Ok(planner.finish(fields, Body::Insert(Box::new(plan)), hot))
+        }
+        Statement::Update(update) => {
+            let (plan, fields) = dml::update::plan(planner, update)?;
+            Ok(planner.finish(fields, Body::Update(Box::new(plan)), hot))
+        }
+        Statement::Delete(delete) => {
+            let (plan, fields) = dml::delete::plan(planner, delete)?;
+            Ok(planner.finish(fields, Body::Delete(Box::new(plan)), hot))
+        }
+        other => Err(SqlError::internal(format!("{} was to be planned", other.command_tag()))),
+    }
+}
+
+fn plan_query(planner: &Planner, query: &ast::Query, hot: Option<HotPlan>) -> Result<Planned> {
+    let mut query = query.clone();
+    let locks = lodedb_sql::rewrite::take_row_locks(&mut query);
+    if !locks.is_empty() {
+        return Err(SqlError::unsupported("SELECT .. FOR UPDATE or SHARE"));
+    }
+    planner.preparation().query(&mut query)?;
+    let plan = planner.settle(|planner| planner.query(&query))?;
+    let fields = result::fields(&plan);
+    Ok(planner.finish(Some(fields), Body::Query(plan), hot))
+}

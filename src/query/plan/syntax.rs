@@ -1,0 +1,430 @@
+//! The syntax tree made ready for DataFusion's planner: columns named as PostgreSQL names them, integers typed, forms
+//! rewritten that it would type otherwise.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, UnaryOperator,
+    Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+};
+use lodedb_sql::resolve::function_parameter_types;
+use lodedb_sql::rewrite::as_cast;
+use lodedb_sql::{PgType, ScalarType, SqlError, TypeWithModifier};
+
+use super::parameters::Parameters;
+
+/// What stands before the number that tells columns of one name apart; it is cut off before a client sees it.
+pub(crate) const TWIN_MARK: char = '\u{1f}';
+
+/// The name of a column as a client sees it.
+pub(crate) fn shown_name(name: &str) -> &str {
+    name.split(TWIN_MARK).next().unwrap_or(name)
+}
+
+/// Prepares syntax trees, noting the types that parameters must have.
+pub(crate) struct Preparation<'a> {
+    pub(crate) parameters: &'a Parameters,
+    /// The text of the statement, to tell an operator from a call of the function it became.
+    pub(crate) text: &'a str,
+}
+
+impl Preparation<'_> {
+    /// Prepares a query.
+    pub(crate) fn query(&mut self, query: &mut Query) -> Result<(), SqlError> {
+        self.walk(query)
+    }
+
+    /// Prepares an expression.
+    pub(crate) fn expr(&mut self, expr: &mut Expr) -> Result<(), SqlError> {
+        self.walk(expr)
+    }
+
+    /// Prepares the tables of a FROM, or the items of a RETURNING.
+    pub(crate) fn walk<V: VisitMut>(&mut self, node: &mut V) -> Result<(), SqlError> {
+        match node.visit(self) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(error) => Err(error),
+        }
+    }
+
+    fn note(&self, expr: &Expr, ty: PgType) {
+        if let Some(name) = placeholder(expr) {
+            self.parameters.note_named(name, ty);
+        }
+    }
+
+    fn function(&self, function: &mut Function) {
+        if let Some(WindowType::WindowSpec(window)) = &mut function.over
+            && let Some(frame) = &mut window.window_frame
+        {
+            // The bounds of a frame must be plain numbers.
+            for bound in std::iter::once(&mut frame.start_bound).chain(frame.end_bound.as_mut()) {
+                if let WindowFrameBound::Preceding(Some(rows)) | WindowFrameBound::Following(Some(rows)) = bound {
+                    untype(rows);
+                }
+            }
+        }
+        let FunctionArguments::List(list) = &mut function.args else { return };
+        let Some(ObjectNamePart::Identifier(name)) = function.name.0.last() else { return };
+        if name.value == "pg_cast" {
+            // The OID and the modifier are for whoever plans the cast.
+            for arg in list.args.iter_mut().skip(1) {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg {
+                    untype(expr);
+                }
+            }
+            return;
+        }
+        let name = name.value.to_ascii_lowercase();
+        let Some(types) = function_parameter_types(&name, list.args.len()) else { return };
+        for (arg, ty) in list.args.iter().zip(types) {
+            if let (FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)), Some(ty)) = (arg, ty) {
+                self.note(expr, ty);
+            }
+        }
+    }
+
+    fn name_items(&self, items: &mut [SelectItem]) {
+        let mut seen: Vec<String> = Vec::new();
+        let wildcard =
+            items.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+        for (at, item) in items.iter_mut().enumerate() {
+            let SelectItem::UnnamedExpr(expr) = item else {
+                if let SelectItem::ExprWithAlias { alias, .. } = item {
+                    let name = folded(alias);
+                    if seen.contains(&name) {
+                        *alias = Ident::with_quote('"', format!("{name}{TWIN_MARK}{at}"));
+                    } else {
+                        seen.push(name);
+                    }
+                }
+                continue;
+            };
+            let plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            let name = self.column_name(expr).unwrap_or_else(|| "?column?".to_owned());
+            let twin = seen.contains(&name) || (plain && wildcard);
+            if plain && !twin {
+                // The planner keeps the table a plain column is of.
+                seen.push(name);
+                continue;
+            }
+            let alias = if twin { format!("{name}{TWIN_MARK}{at}") } else { name.clone() };
+            seen.push(name);
+            let expr = std::mem::replace(expr, null());
+            *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) };
+        }
+    }
+
+    /// The name PostgreSQL gives to a column without one; `None` for `?column?`.
+    pub(crate) fn column_name(&self, expr: &Expr) -> Option<String> {
+        self.name_and_strength(expr).map(|(name, _)| name)
+    }
+
+    /// The name, and whether it is better than that of a type around it.
+    fn name_and_strength(&self, expr: &Expr) -> Option<(String, bool)> {
+        let strong = |name: &str| Some((name.to_owned(), true));
+        match expr {
+            Expr::Identifier(name) => Some((folded(name), true)),
+            Expr::CompoundIdentifier(names) => names.last().map(|name| (folded(name), true)),
+            Expr::CompoundFieldAccess { root, .. } => self.name_and_strength(root),
+            Expr::Nested(within) | Expr::Collate { expr: within, .. } => self.name_and_strength(within),
+            Expr::Cast { expr: within, data_type: DataType::Int4(None), .. } if is_number(within) => None,
+            Expr::Function(function) => match as_cast(expr) {
+                Some((value, to)) => {
+                    Some(self.name_and_strength(value).filter(|(_, strong)| *strong).unwrap_or((type_name(to), false)))
+                }
+                None => self.function_name(function).map(|name| (name, true)),
+            },
+            Expr::Case { else_result, .. } => else_result
+                .as_ref()
+                .and_then(|result| self.name_and_strength(result))
+                .filter(|(_, strong)| *strong)
+                .or(Some(("case".to_owned(), false))),
+            Expr::Array(_) => strong("array"),
+            Expr::Tuple(_) => strong("row"),
+            Expr::Exists { .. } => strong("exists"),
+            Expr::Subquery(query) => self.subquery_name(query),
+            Expr::Extract { .. } => strong("extract"),
+            Expr::Ceil { .. } => strong("ceil"),
+            Expr::Floor { .. } => strong("floor"),
+            Expr::Position { .. } => strong("position"),
+            Expr::Substring { .. } => strong("substring"),
+            Expr::Trim { .. } => strong("btrim"),
+            Expr::Overlay { .. } => strong("overlay"),
+            Expr::Value(ValueWithSpan { value: Value::Boolean(_), .. }) => Some(("bool".to_owned(), false)),
+            _ => None,
+        }
+    }
+
+    fn subquery_name(&self, query: &Query) -> Option<(String, bool)> {
+        let mut body = query.body.as_ref();
+        while let SetExpr::Query(query) = body {
+            body = query.body.as_ref();
+        }
+        match body {
+            SetExpr::Select(select) => match select.projection.first()? {
+                SelectItem::UnnamedExpr(expr) => self.name_and_strength(expr),
+                SelectItem::ExprWithAlias { alias, .. } if shown_name(&alias.value) == "?column?" => None,
+                SelectItem::ExprWithAlias { alias, .. } => Some((shown_name(&folded(alias)).to_owned(), true)),
+                _ => None,
+            },
+            SetExpr::Values(_) => Some(("column1".to_owned(), true)),
+            _ => None,
+        }
+    }
+
+    fn function_name(&self, function: &Function) -> Option<String> {
+        let ObjectNamePart::Identifier(name) = function.name.0.last()? else { return None };
+        let lower = folded(name);
+        match lower.as_str() {
+            // ARRAY(query) came this way.
+            "pg_array_or_empty" => return Some("array".into()),
+            "timezone" if !self.is_written(name) => return Some("timezone".into()),
+            "l2_distance" | "cosine_distance" | "l1_distance" | "starts_with" | "power" | "abs" | "sqrt" | "cbrt"
+                if !self.is_written(name) =>
+            {
+                return None;
+            }
+            "vector_negative_inner_product" if !self.is_written(name) => return None,
+            _ => {}
+        }
+        let operator = matches!(
+            lower.as_str(),
+            "json_get" | "json_get_text" | "json_get_path" | "json_get_path_text" | "contains_op" | "contained_op"
+                | "overlap_op" | "json_exists" | "json_exists_any" | "json_exists_all" | "json_delete_path"
+                | "json_path_exists_op" | "match_op" | "hamming_distance" | "jaccard_distance"
+        ) || lower.starts_with("pg_any_")
+            || lower.starts_with("pg_all_");
+        if operator && !self.is_written(name) { None } else { Some(lower) }
+    }
+
+    /// Whether the client wrote the name of the function, rather than an operator that became a call.
+    fn is_written(&self, name: &Ident) -> bool {
+        let Some(position) = lodedb_sql::parse::position(self.text, name.span.start) else { return false };
+        let rest = self.text.chars().skip(position as usize - 1);
+        rest.take(name.value.chars().count()).collect::<String>().eq_ignore_ascii_case(&name.value)
+    }
+}
+
+impl VisitorMut for Preparation<'_> {
+    type Break = SqlError;
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        if let Some(order_by) = &mut query.order_by
+            && let OrderByKind::Expressions(keys) = &mut order_by.kind
+        {
+            // A number there is the place of a column.
+            keys.iter_mut().for_each(|key| untype(&mut key.expr));
+        }
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            for expr in limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value)) {
+                untype(expr);
+                self.note(expr, PgType::Scalar(ScalarType::Int8));
+                strip_cast(expr);
+            }
+            if matches!(limit, Some(Expr::Value(ValueWithSpan { value: Value::Null, .. }))) {
+                *limit = None;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+            keys.iter_mut().for_each(untype);
+        }
+        if let Some(Distinct::On(keys)) = &mut select.distinct {
+            keys.iter_mut().for_each(untype);
+        }
+        self.name_items(&mut select.projection);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        match expr {
+            Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => {
+                if digits.parse::<i32>().is_ok() {
+                    let within = std::mem::replace(expr, null());
+                    *expr = integer(within);
+                } else if digits.parse::<i64>().is_err() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                    let value = Value::SingleQuotedString(std::mem::take(digits)).with_empty_span();
+                    let numeric = TypeWithModifier::plain(ScalarType::Numeric);
+                    let empty = datafusion::sql::sqlparser::tokenizer::Span::empty();
+                    *expr = lodedb_sql::rewrite::cast(Expr::Value(value), numeric, empty);
+                }
+            }
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: within } => {
+                if let Expr::Cast { expr: number, data_type: DataType::Int4(None), .. } = within.as_mut()
+                    && is_number(number)
+                {
+                    let number = std::mem::replace(number.as_mut(), null());
+                    *expr = integer(Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number) });
+                }
+            }
+            Expr::Between { expr: value, negated, low, high } => {
+                let take = |expr: &mut Box<Expr>| Box::new(std::mem::replace(expr.as_mut(), null()));
+                let (low, high) = (take(low), take(high));
+                let value = take(value);
+                let (below, above, join) = if *negated {
+                    (BinaryOperator::Lt, BinaryOperator::Gt, BinaryOperator::Or)
+                } else {
+                    (BinaryOperator::GtEq, BinaryOperator::LtEq, BinaryOperator::And)
+                };
+                let left = Expr::BinaryOp { left: value.clone(), op: below, right: low };
+                let right = Expr::BinaryOp { left: value, op: above, right: high };
+                *expr = Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(left), op: join, right: Box::new(right) }));
+            }
+            Expr::BinaryOp { left, op, right } => {
+                if let (Expr::Tuple(left), Expr::Tuple(right)) = (unnested(left), unnested(right))
+                    && left.len() == right.len()
+                    && let Some(compared) = compare_rows(left, op, right)
+                {
+                    *expr = compared;
+                }
+            }
+            Expr::InList { expr: value, list, negated } => {
+                if let Expr::Tuple(fields) = unnested(value)
+                    && let Some(found) = row_in_list(fields, list)
+                {
+                    let found = Expr::Nested(Box::new(found));
+                    *expr =
+                        if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found };
+                }
+            }
+            Expr::Function(function) => {
+                if let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
+                    && name.value == "pg_cast"
+                {
+                    self.function(function);
+                    if let Some((value, to)) = as_cast(expr) {
+                        self.note(value, to.ty);
+                    }
+                } else {
+                    self.function(function);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.with_empty_span())
+}
+
+fn integer(number: Expr) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(number),
+        data_type: DataType::Int4(None),
+        array: false,
+        format: None,
+    }
+}
+
+fn is_number(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Number(..), .. }) => true,
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => is_number(expr),
+        _ => false,
+    }
+}
+
+/// Takes back the type given to an integer.
+fn untype(expr: &mut Expr) {
+    if let Expr::Cast { expr: number, data_type: DataType::Int4(None), .. } = expr
+        && is_number(number)
+    {
+        *expr = std::mem::replace(number.as_mut(), null());
+    }
+}
+
+/// A LIMIT is a number whatever it is cast to.
+fn strip_cast(expr: &mut Expr) {
+    while let Expr::Nested(within) = expr {
+        *expr = std::mem::replace(within.as_mut(), null());
+    }
+    if let Some((value, TypeWithModifier { ty: PgType::Scalar(ScalarType::Int2 | ScalarType::Int4 | ScalarType::Int8), .. })) =
+        as_cast(expr)
+    {
+        let mut value = value.clone();
+        untype(&mut value);
+        *expr = value;
+    }
+}
+
+/// The name of a parameter that stands alone.
+pub(crate) fn placeholder(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => Some(name),
+        Expr::Nested(within) => placeholder(within),
+        _ => None,
+    }
+}
+
+fn folded(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() }
+}
+
+fn type_name(ty: TypeWithModifier) -> String {
+    match ty.ty {
+        PgType::Scalar(scalar) | PgType::Array(scalar) => scalar.typname().to_owned(),
+    }
+}
+
+fn unnested(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(within) => unnested(within),
+        other => other,
+    }
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }))
+}
+
+/// `(a, b) op (c, d)`, field by field.
+fn compare_rows(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+    let pairs = || left.iter().cloned().zip(right.iter().cloned());
+    match op {
+        BinaryOperator::Eq => {
+            pairs().map(|(l, r)| binary(l, BinaryOperator::Eq, r)).reduce(|l, r| binary(l, BinaryOperator::And, r))
+        }
+        BinaryOperator::NotEq => {
+            pairs().map(|(l, r)| binary(l, BinaryOperator::NotEq, r)).reduce(|l, r| binary(l, BinaryOperator::Or, r))
+        }
+        BinaryOperator::Lt | BinaryOperator::LtEq | BinaryOperator::Gt | BinaryOperator::GtEq => {
+            let strict = match op {
+                BinaryOperator::Lt | BinaryOperator::LtEq => BinaryOperator::Lt,
+                _ => BinaryOperator::Gt,
+            };
+            let mut pairs: Vec<_> = pairs().collect();
+            let (last_left, last_right) = pairs.pop()?;
+            let mut compared = binary(last_left, op.clone(), last_right);
+            for (l, r) in pairs.into_iter().rev() {
+                let less = binary(l.clone(), strict.clone(), r.clone());
+                let equal = binary(binary(l, BinaryOperator::Eq, r), BinaryOperator::And, compared);
+                compared = binary(less, BinaryOperator::Or, equal);
+            }
+            Some(compared)
+        }
+        _ => None,
+    }
+}
+
+fn row_in_list(fields: &[Expr], list: &[Expr]) -> Option<Expr> {
+    list.iter()
+        .map(|item| match unnested(item) {
+            Expr::Tuple(values) if values.len() == fields.len() => compare_rows(fields, &BinaryOperator::Eq, values),
+            _ => None,
+        })
+        .try_fold(None, |so_far: Option<Expr>, next| {
+            let next = next?;
+            Some(Some(match so_far {
+                None => next,
+                Some(so_far) => binary(so_far, BinaryOperator::Or, next),
+            }))
+        })?
+}

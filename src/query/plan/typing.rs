@@ -1,0 +1,164 @@
+//! What operators are not asked about: the types of untyped literals and parameters in IN lists, CASE and the like.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::expr::{BinaryExpr, InList, InSubquery, Like, Placeholder};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use lodedb_sql::resolve::{common_type, resolve_operator};
+use lodedb_sql::{PgType, ScalarType};
+
+use super::operators::{Typing, operand_type};
+use crate::query::statement_state::carry;
+
+/// Types what is left untyped in a plan.
+pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<LogicalPlan> {
+    plan.transform_up_with_subqueries(|plan| {
+        if plan.expressions().is_empty() {
+            return Ok(Transformed::no(plan));
+        }
+        let schema = match plan.inputs().as_slice() {
+            [] => plan.schema().clone(),
+            [input] => input.schema().clone(),
+            inputs => Arc::new(merge_schema(inputs)),
+        };
+        let preserver = NamePreserver::new(&plan);
+        let mut changed = false;
+        let rewritten = plan.map_expressions(|expr| {
+            let name = preserver.save(&expr);
+            let typed = expr.transform_up(|expr| type_expr(expr, &schema, typing))?;
+            changed |= typed.transformed;
+            Ok(if typed.transformed { typed.update_data(|expr| name.restore(expr)) } else { typed })
+        })?;
+        if changed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
+    })
+    .map(|typed| typed.data)
+}
+
+/// As [`type_plan`], for one expression over a schema.
+pub(crate) fn type_tree(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Expr> {
+    expr.transform_up(|expr| type_expr(expr, schema, typing)).map(|typed| typed.data)
+}
+
+fn is_untyped(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Literal(ScalarValue::Utf8(_), None) | Expr::Placeholder(Placeholder { field: None, .. })
+    )
+}
+
+fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
+    match expr {
+        Expr::InList(InList { expr: value, list, negated }) => {
+            let Ok(Some(ty)) = operand_type(&value, schema) else {
+                return Ok(Transformed::no(Expr::InList(InList { expr: value, list, negated })));
+            };
+            let mut changed = false;
+            let list = list
+                .into_iter()
+                .map(|item| {
+                    let Ok(item_type) = operand_type(&item, schema) else { return Ok(item) };
+                    let choice = carry(resolve_operator("=", Some(ty.ty), item_type.map(|ty| ty.ty)))?;
+                    if item_type.is_none() || (choice.left == ty.ty && item_type.map(|ty| ty.ty) != Some(choice.right)) {
+                        changed = true;
+                        return carry(typing.convert(item, item_type.map(|ty| ty.ty), choice.right));
+                    }
+                    Ok(item)
+                })
+                .collect::<DataFusionResult<Vec<_>>>()?;
+            let expr = Expr::InList(InList { expr: value, list, negated });
+            Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+        }
+        Expr::InSubquery(InSubquery { expr: value, subquery, negated }) if is_untyped(&value) => {
+            let ty = crate::query::arrow::pg_type(subquery.subquery.schema().field(0)).ty;
+            let value = Box::new(carry(typing.convert(*value, None, ty))?);
+            Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr: value, subquery, negated })))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
+                && (is_untyped(&left) || is_untyped(&right)) =>
+        {
+            let (Ok(left_type), Ok(right_type)) = (operand_type(&left, schema), operand_type(&right, schema)) else {
+                return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+            };
+            let (left_type, right_type) = (left_type.map(|ty| ty.ty), right_type.map(|ty| ty.ty));
+            let choice = carry(resolve_operator("=", left_type, right_type))?;
+            let left = Box::new(carry(typing.convert(*left, left_type, choice.left))?);
+            let right = Box::new(carry(typing.convert(*right, right_type, choice.right))?);
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+        }
+        Expr::Like(Like { negated, expr: value, pattern, escape_char, case_insensitive })
+            if matches!(*pattern, Expr::Placeholder(Placeholder { field: None, .. }))
+                || matches!(*value, Expr::Placeholder(Placeholder { field: None, .. })) =>
+        {
+            let text = PgType::Scalar(ScalarType::Text);
+            let typed = |expr: Box<Expr>| -> DataFusionResult<Box<Expr>> {
+                if matches!(*expr, Expr::Placeholder(_)) {
+                    Ok(Box::new(carry(typing.convert(*expr, None, text))?))
+                } else {
+                    Ok(expr)
+                }
+            };
+            let (value, pattern) = (typed(value)?, typed(pattern)?);
+            Ok(Transformed::yes(Expr::Like(Like { negated, expr: value, pattern, escape_char, case_insensitive })))
+        }
+        Expr::Case(mut case) => {
+            let mut changed = false;
+            if let Some(operand) = case.expr.take() {
+                let Ok(ty) = operand_type(&operand, schema) else {
+                    case.expr = Some(operand);
+                    return Ok(Transformed::no(Expr::Case(case)));
+                };
+                for (when, _) in &mut case.when_then_expr {
+                    if let (Some(ty), true) = (ty, is_untyped(when)) {
+                        let choice = carry(resolve_operator("=", Some(ty.ty), None))?;
+                        **when = carry(typing.convert(std::mem::take(when.as_mut()), None, choice.right))?;
+                        changed = true;
+                    }
+                }
+                case.expr = Some(operand);
+            }
+            let mut results: Vec<&mut Box<Expr>> = case.when_then_expr.iter_mut().map(|(_, then)| then).collect();
+            results.extend(case.else_expr.as_mut());
+            let untyped = results.iter().any(|result| is_untyped(result));
+            let types: Vec<Option<PgType>> = results
+                .iter()
+                .map(|result| operand_type(result, schema).ok().flatten().map(|ty| ty.ty))
+                .collect();
+            if untyped && types.iter().any(Option::is_some) {
+                let common = carry(common_type("CASE", &types))?;
+                for (result, _) in results.into_iter().zip(&types).filter(|(result, _)| is_untyped(result)) {
+                    **result = carry(typing.convert(std::mem::take(result.as_mut()), None, common))?;
+                    changed = true;
+                }
+            }
+            Ok(if changed { Transformed::yes(Expr::Case(case)) } else { Transformed::no(Expr::Case(case)) })
+        }
+        Expr::ScalarFunction(mut call)
+            if call.name().starts_with("pg_any_") || call.name().starts_with("pg_all_") =>
+        {
+            if let [value, array] = call.args.as_mut_slice() {
+                let (Ok(value_type), Ok(array_type)) = (operand_type(value, schema), operand_type(array, schema)) else {
+                    return Ok(Transformed::no(Expr::ScalarFunction(call)));
+                };
+                match (value_type.map(|ty| ty.ty), array_type.map(|ty| ty.ty)) {
+                    (Some(PgType::Scalar(element)), None) => {
+                        *array = carry(typing.convert(std::mem::take(array), None, PgType::Array(element)))?;
+                        return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+                    }
+                    (None, Some(PgType::Array(element))) => {
+                        *value = carry(typing.convert(std::mem::take(value), None, PgType::Scalar(element)))?;
+                        return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(Transformed::no(Expr::ScalarFunction(call)))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
