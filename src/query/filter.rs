@@ -52,10 +52,8 @@ impl RowPredicate {
             condition.column_refs().iter().filter_map(|column| table.position(&column.name)).collect();
         positions.sort_unstable();
         positions.dedup();
-        let fields: Vec<Field> = positions
-            .iter()
-            .map(|&at| arrow_field(&table.columns[at].name, table.columns[at].ty, true))
-            .collect();
+        let fields: Vec<Field> =
+            positions.iter().map(|&at| arrow_field(&table.columns[at].name, table.columns[at].ty, true)).collect();
         let schema = Arc::new(Schema::new(fields));
         let physical = state.create_physical_expr(condition, &DFSchema::try_from(schema.as_ref().clone())?)?;
         Ok(Some(Self { table: table.clone(), positions, schema, physical }))
@@ -107,8 +105,8 @@ impl RowPredicate {
 
     fn evaluate(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<BooleanArray> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .map_err(SqlError::internal)?;
+        let batch =
+            RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(SqlError::internal)?;
         let array = match sql(self.physical.evaluate(&batch))? {
             ColumnarValue::Array(array) => array,
             ColumnarValue::Scalar(scalar) => sql(scalar.to_array_of_size(rows))?,

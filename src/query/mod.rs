@@ -30,11 +30,11 @@ mod statement_state;
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::ParsedStatement;
 use lodedb_sql::statement::{ExplainOptions, Statement};
 use lodedb_sql::{Datum, PgType, SqlError};
-use datafusion::sql::sqlparser::ast::Expr;
 
 use crate::catalog::Table;
 use crate::commit::{Reader, Transaction};

@@ -74,16 +74,20 @@ impl Registry {
     /// A state to plan with that reads nothing: names and functions only.
     pub(crate) fn planning_state(&self, reader: &Reader, environment: &Arc<Environment>) -> SessionState {
         let mut state = self.template.clone();
-        let scope = Scope {
-            environment: environment.clone(),
-            catalog: reader.catalog(),
-            hooks: environment.hooks.clone(),
-        };
+        let scope =
+            Scope { environment: environment.clone(), catalog: reader.catalog(), hooks: environment.hooks.clone() };
         scope.install(state.config_mut().options_mut());
         state.execution_props_mut().query_execution_start_time =
             DateTime::<Utc>::from_timestamp_micros(environment.transaction_time_us);
+        settle_options(&mut state);
         state
     }
+}
+
+/// Expressions find the configuration in the execution properties: functions read the scope there.
+fn settle_options(state: &mut SessionState) {
+    let options = state.config_options().clone();
+    state.execution_props_mut().config_options = Some(options);
 }
 
 fn register(state: &mut SessionState, function: Arc<datafusion::logical_expr::ScalarUDF>) {
@@ -184,6 +188,7 @@ impl Run {
         let mut state = registry.planning_state(&reader, &environment);
         let reading = Reading { reader, environment, cancel, registry: registry.clone() };
         state.config_mut().options_mut().extensions.insert(reading.clone());
+        settle_options(&mut state);
         Self { state, reading }
     }
 

@@ -10,7 +10,9 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, plan_err};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, Extension, JoinType, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{
+    Expr, Extension, JoinType, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
@@ -57,9 +59,11 @@ impl ApplyNode {
         let mut fields: Vec<_> =
             input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone())).collect();
         match &kind {
-            Kind::Lateral { .. } => fields.extend(subquery.schema().iter().map(|(qualifier, field)| {
-                (qualifier.cloned(), Arc::new(field.as_ref().clone().with_nullable(true)))
-            })),
+            Kind::Lateral { .. } => {
+                fields.extend(subquery.schema().iter().map(|(qualifier, field)| {
+                    (qualifier.cloned(), Arc::new(field.as_ref().clone().with_nullable(true)))
+                }))
+            }
             Kind::Scalar => {
                 let field = subquery.schema().field(0).as_ref().clone().with_name(&name).with_nullable(true);
                 fields.push((None, Arc::new(field)));
@@ -172,9 +176,7 @@ impl ExtensionPlanner for ApplyPlanner {
         let Some(node) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
         let [input] = physical_inputs else { return plan_err!("a subquery for each row lost its input") };
         let value = match &node.kind {
-            Kind::In(value) => {
-                Some(planner.create_physical_expr(value, node.input.schema(), session, planning)?)
-            }
+            Kind::In(value) => Some(planner.create_physical_expr(value, node.input.schema(), session, planning)?),
             _ => None,
         };
         let places = node

@@ -110,9 +110,7 @@ impl Applied {
             Ok(match expr {
                 Expr::OuterReferenceColumn(field, column) => {
                     match self.references.iter().position(|reference| *reference == column) {
-                        Some(at) => {
-                            Transformed::yes(Expr::Literal(values[at].clone(), self.metadata[at].clone()))
-                        }
+                        Some(at) => Transformed::yes(Expr::Literal(values[at].clone(), self.metadata[at].clone())),
                         None => Transformed::no(Expr::OuterReferenceColumn(field, column)),
                     }
                 }
@@ -127,12 +125,8 @@ impl Applied {
         if let Some(answer) = self.kept.lock().get(values) {
             return Ok(answer.clone());
         }
-        let run = Run::new(
-            &reading.registry,
-            reading.reader.clone(),
-            reading.environment.clone(),
-            reading.cancel.clone(),
-        );
+        let run =
+            Run::new(&reading.registry, reading.reader.clone(), reading.environment.clone(), reading.cancel.clone());
         let plan = self.bound(values)?;
         // A plan within a plan: the future would contain itself.
         let batches = carry(Box::pin(collect(&run, plan)).await)?;
@@ -321,7 +315,8 @@ fn join(batch: &RecordBatch, answers: &[Answer], outer: bool, schema: &SchemaRef
     }
     let total = places.len();
     let places = UInt32Array::from(places);
-    let mut columns = batch.columns().iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>()?;
+    let mut columns =
+        batch.columns().iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>()?;
     for (part, field) in parts.iter().zip(added) {
         let arrays: Vec<&dyn Array> = part.iter().map(AsRef::as_ref).collect();
         columns.push(if arrays.is_empty() { new_null_array(field.data_type(), 0) } else { concat(&arrays)? });

@@ -105,12 +105,16 @@ impl Taker {
                     return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
                 };
                 let groups = aggregate.group_expr.len();
-                let names: Vec<_> = aggregate.schema.iter().map(|(of, field)| (of.cloned(), field.name().clone())).collect();
+                let names: Vec<_> =
+                    aggregate.schema.iter().map(|(of, field)| (of.cloned(), field.name().clone())).collect();
                 let (group, aggregates) = exprs.split_at(groups);
                 let plan = LogicalPlanBuilder::from(input).aggregate(group.to_vec(), aggregates.to_vec())?.build()?;
                 // Whoever is above knows the columns by their old names.
                 let columns = plan.schema().columns();
-                let renamed = columns.into_iter().zip(names).map(|(column, (of, name))| Expr::Column(column).alias_qualified(of, name));
+                let renamed = columns
+                    .into_iter()
+                    .zip(names)
+                    .map(|(column, (of, name))| Expr::Column(column).alias_qualified(of, name));
                 Ok(Transformed::yes(LogicalPlanBuilder::from(plan).project(renamed)?.build()?))
             }
             LogicalPlan::Sort(sort) => {

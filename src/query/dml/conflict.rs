@@ -56,7 +56,12 @@ pub(crate) struct ConflictRun {
     touched: HashSet<RowId>,
 }
 
-pub(crate) fn plan(planner: &Planner, table: &Arc<Table>, alias: &str, on_conflict: &OnConflict) -> Result<ConflictPlan> {
+pub(crate) fn plan(
+    planner: &Planner,
+    table: &Arc<Table>,
+    alias: &str,
+    on_conflict: &OnConflict,
+) -> Result<ConflictPlan> {
     let arbiters = match &on_conflict.target {
         None => None,
         Some(ConflictTarget::Constraint(name)) => {

@@ -37,7 +37,7 @@ pub(crate) fn parse_expr(text: &str) -> Result<Expr> {
     let Statement::Query(query) = parsed.statement else { return Err(wrong()) };
     let SetExpr::Select(mut select) = *query.body else { return Err(wrong()) };
     match (select.projection.pop(), select.projection.is_empty()) {
-        (Some(SelectItem::UnnamedExpr(expr)), true) => Ok(expr),
+        (Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }), true) => Ok(expr),
         _ => Err(wrong()),
     }
 }

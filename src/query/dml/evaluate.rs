@@ -40,10 +40,7 @@ pub(crate) fn value_of(expr: &dyn PhysicalExpr, row: &RecordBatch) -> Result<Dat
 /// Whether an expression holds a subquery, so that only a plan can give its value.
 pub(crate) fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| {
-        Ok(matches!(
-            expr,
-            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-        ))
+        Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)))
     })
     .unwrap_or(false)
 }

@@ -72,8 +72,8 @@ pub(crate) fn plain_value(
         ast::Expr::Value(ValueWithSpan { value, .. }) => match value {
             Value::Null => Some(Cell::Value(Datum::Null)),
             Value::SingleQuotedString(text) => {
-                let datum = parse_text_in(text, to, &environment)
-                    .map_err(|error| position::mark_literal(error, text))?;
+                let datum =
+                    parse_text_in(text, to, &environment).map_err(|error| position::mark_literal(error, text))?;
                 // A column's own refusal comes with the modifier: parse_text_in may have cut it already.
                 Some(Cell::Value(datum))
             }
@@ -97,8 +97,8 @@ pub(crate) fn plain_value(
             Some((ast::Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }), cast))
                 if cast.ty == to.ty && cast.modifier < 0 =>
             {
-                let datum = parse_text_in(text, cast, &environment)
-                    .map_err(|error| position::mark_literal(error, text))?;
+                let datum =
+                    parse_text_in(text, cast, &environment).map_err(|error| position::mark_literal(error, text))?;
                 Some(Cell::Value(assign_datum(datum, cast.ty, to, &environment)?))
             }
             _ => None,
@@ -111,13 +111,7 @@ fn parameter(name: &str) -> Option<Cell> {
     number.checked_sub(1).map(Cell::Parameter)
 }
 
-fn number(
-    digits: &str,
-    negative: bool,
-    column: &str,
-    to: TypeWithModifier,
-    planner: &Planner,
-) -> Result<Option<Cell>> {
+fn number(digits: &str, negative: bool, column: &str, to: TypeWithModifier, planner: &Planner) -> Result<Option<Cell>> {
     let text = if negative { format!("-{digits}") } else { digits.to_owned() };
     let (datum, from) = if let Ok(value) = text.parse::<i32>() {
         (Datum::Int4(value), ScalarType::Int4)
@@ -274,9 +268,8 @@ fn plan_rows(
                         planner.preparation().expr(&mut ast)?;
                         let expr = planner.expr(&ast, &none).map_err(|error| planner.placed(error))?;
                         if expr.any_column_refs() {
-                            return Err(planner.placed(datafusion::error::DataFusionError::Plan(format!(
-                                "No field named {expr}."
-                            ))));
+                            return Err(planner
+                                .placed(datafusion::error::DataFusionError::Plan(format!("No field named {expr}."))));
                         }
                         let from = sql(operand_type(&expr, &none))?.map(|ty| ty.ty);
                         planner.typing().assign(expr, from, &column.name, column.ty.ty).map(Cell::Expr)

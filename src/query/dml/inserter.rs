@@ -110,7 +110,10 @@ impl RowChecks {
         let column = &self.table.columns[at].name;
         SqlError::new(
             SqlState::NotNullViolation,
-            format!("null value in column \"{column}\" of relation \"{}\" violates not-null constraint", self.table.name),
+            format!(
+                "null value in column \"{column}\" of relation \"{}\" violates not-null constraint",
+                self.table.name
+            ),
         )
         .with_detail(self.failing(row))
         .with_table(&self.table.name)

@@ -37,8 +37,8 @@ use crate::db::settings::Environment;
 
 pub(crate) use delete::DeletePlan;
 pub(crate) use insert::InsertPlan;
-pub use inserter::RowInserter;
 pub(crate) use inserter::RowChecks;
+pub use inserter::RowInserter;
 pub(crate) use update::UpdatePlan;
 
 /// A statement that writes, on its way.

@@ -82,11 +82,7 @@ impl Returning {
     ) -> Result<Vec<RecordBatch>> {
         let values = param_values(&writing.planned.parameters, writing.params)?;
         let run = writing.run(tx);
-        let exprs = self
-            .exprs
-            .iter()
-            .map(|expr| bind_tree(expr.clone(), &values))
-            .collect::<Result<Vec<_>>>()?;
+        let exprs = self.exprs.iter().map(|expr| bind_tree(expr.clone(), &values)).collect::<Result<Vec<_>>>()?;
         let compiled = RowExpressions::new(&run.state, &self.schema, exprs)?;
         let mut columns = table_columns(&self.table, rows)?;
         columns.extend(beside);

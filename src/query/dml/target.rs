@@ -36,9 +36,7 @@ pub(crate) fn table(planner: &Planner, name: &ObjectName) -> Result<Arc<Table>> 
             SqlState::InsufficientPrivilege,
             format!("permission denied: \"{}\" is a system catalog", name.name),
         )),
-        Some(_) => {
-            Err(SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))
-        }
+        Some(_) => Err(SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"))),
     }
 }
 

@@ -98,8 +98,7 @@ pub(crate) fn plan(planner: &Planner, update: &Update) -> Result<(UpdatePlan, Op
         .map(|(_, &at)| at)
         .collect();
     let with_others = !update.from.is_empty() && !update.returning.is_empty();
-    let mut query =
-        target::query(&update.table, alias, values, &update.from, update.condition.as_ref(), with_others)?;
+    let mut query = target::query(&update.table, alias, values, &update.from, update.condition.as_ref(), with_others)?;
     planner.preparation().query(&mut query)?;
     let plan = planner.settle(|planner| {
         let plan = planner.query(&query)?;
@@ -181,7 +180,15 @@ pub(crate) fn assign_projection(
                 .map(|row| {
                     row.into_iter()
                         .enumerate()
-                        .map(|(at, expr)| assign_value(planner, expr, &none, table, at.checked_sub(first).and_then(|at| columns.get(at))))
+                        .map(|(at, expr)| {
+                            assign_value(
+                                planner,
+                                expr,
+                                &none,
+                                table,
+                                at.checked_sub(first).and_then(|at| columns.get(at)),
+                            )
+                        })
                         .collect()
                 })
                 .collect::<datafusion::error::Result<Vec<Vec<Expr>>>>()?;

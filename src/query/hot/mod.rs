@@ -6,9 +6,9 @@ use lodedb_sql::Datum;
 use lodedb_sql::error::Result;
 use lodedb_sql::statement::Statement;
 
+use super::WriteOutcome;
 use super::cancel::CancelToken;
 use super::plan::{Planned, Planner};
-use super::WriteOutcome;
 use crate::catalog::Table;
 use crate::commit::{Reader, Transaction};
 use crate::db::outcome::BatchStream;

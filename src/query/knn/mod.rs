@@ -6,8 +6,8 @@
 //! which the hot road shares.
 
 mod operator;
-mod recognise;
 mod reader;
+mod recognise;
 pub(crate) mod search;
 
 pub(crate) use operator::NeighborOperator;

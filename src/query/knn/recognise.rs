@@ -71,12 +71,7 @@ fn below_sort(sort: &Sort, k: usize) -> DataFusionResult<Option<LogicalPlan>> {
 }
 
 /// Goes down to the table, with the sort key and the conditions met in terms of each plan's input.
-fn descend(
-    plan: &LogicalPlan,
-    key: Expr,
-    conditions: Vec<Expr>,
-    k: usize,
-) -> DataFusionResult<Option<LogicalPlan>> {
+fn descend(plan: &LogicalPlan, key: Expr, conditions: Vec<Expr>, k: usize) -> DataFusionResult<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::Projection(projection) => {
             let through = |expr: Expr| {

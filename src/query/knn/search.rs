@@ -7,10 +7,10 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use lodedb_sql::Datum;
 use lodedb_sql::compare::compare_floats;
 use lodedb_sql::error::Result;
 use lodedb_sql::vector::{Metric, check_same_dimensions};
-use lodedb_sql::Datum;
 
 use crate::catalog::{Index, IndexKind, Table};
 use crate::commit::{Reader, RowChange, RowId};
@@ -66,11 +66,8 @@ impl Ask {
             _ => None,
         };
         let effort = effort(&reading.environment.settings);
-        let index = if effort == Effort::Exact {
-            None
-        } else {
-            serving_index(&reading.reader, &table, position, metric)
-        };
+        let index =
+            if effort == Effort::Exact { None } else { serving_index(&reading.reader, &table, position, metric) };
         Self {
             registry: reading.registry.clone(),
             reader: reading.reader.clone(),
@@ -279,7 +276,11 @@ pub(crate) fn effort(settings: &Settings) -> Effort {
     }
     match settings.get("lodedb.target_recall").ok().and_then(|value| value.parse::<f32>().ok()) {
         Some(recall) if (recall - 0.95).abs() > 1e-6 => {
-            if recall >= 1.0 { Effort::Exact } else { Effort::Recall(recall) }
+            if recall >= 1.0 {
+                Effort::Exact
+            } else {
+                Effort::Recall(recall)
+            }
         }
         _ => Effort::Default,
     }

@@ -8,9 +8,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{ScalarValue, exec_err};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use lodedb_sql::{SqlError, SqlState};
 
 use crate::query::arrow::structural_type;
@@ -97,10 +95,9 @@ impl ScalarUDFImpl for Checked {
 
 fn out_of_range(error: ArrowError, ty: &DataType) -> SqlError {
     match error {
-        ArrowError::ArithmeticOverflow(_) => SqlError::new(
-            SqlState::NumericValueOutOfRange,
-            format!("{} out of range", structural_type(ty).sql_name()),
-        ),
+        ArrowError::ArithmeticOverflow(_) => {
+            SqlError::new(SqlState::NumericValueOutOfRange, format!("{} out of range", structural_type(ty).sql_name()))
+        }
         other => SqlError::internal(other),
     }
 }

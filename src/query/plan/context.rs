@@ -114,7 +114,10 @@ impl ContextProvider for Names {
         {
             return Err(to_datafusion(SqlError::new(
                 SqlState::FeatureNotSupported,
-                format!("cross-database references are not implemented: \"{catalog}.{}.{table}\"", schema.map_or("", |s| s)),
+                format!(
+                    "cross-database references are not implemented: \"{catalog}.{}.{table}\"",
+                    schema.map_or("", |s| s)
+                ),
             )));
         }
         let schema = schema.map(|schema| schema.as_ref());

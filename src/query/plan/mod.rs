@@ -101,11 +101,7 @@ impl Planner {
     }
 
     pub(crate) fn typing(&self) -> Typing<'_> {
-        Typing {
-            state: &self.state,
-            parameters: &self.parameters,
-            environment: cast_environment(&self.environment),
-        }
+        Typing { state: &self.state, parameters: &self.parameters, environment: cast_environment(&self.environment) }
     }
 
     /// An error of DataFusion's as a client sees it, with its place in the statement.
@@ -179,9 +175,8 @@ pub(crate) async fn prepare(
 ) -> Result<Planned> {
     let parameters = Parameters::new(types, statement.parameter_count as usize);
     let planner = Planner::new(registry, reader, environment, parameters, &statement.text);
-    plan_statement(&planner, planned_statement(&statement.statement)).map_err(|error| {
-        position::placed_sql(error, &statement.text)
-    })
+    plan_statement(&planner, planned_statement(&statement.statement))
+        .map_err(|error| position::placed_sql(error, &statement.text))
 }
 
 fn plan_statement(planner: &Planner, statement: &Statement) -> Result<Planned> {

@@ -39,13 +39,8 @@ pub(crate) struct OperatorPlanner {
 }
 
 impl ExprPlanner for OperatorPlanner {
-    fn plan_binary_op(
-        &self,
-        expr: RawBinaryExpr,
-        schema: &DFSchema,
-    ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
-        let typing =
-            Typing { state: &self.state, parameters: &self.parameters, environment: self.environment.clone() };
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        let typing = Typing { state: &self.state, parameters: &self.parameters, environment: self.environment.clone() };
         if matches!(expr.op, BinaryOperator::And | BinaryOperator::Or) {
             let mut expr = expr;
             expr.left = carry(typing.boolean(expr.left, &expr.op))?;
@@ -169,9 +164,7 @@ impl Typing<'_> {
             Expr::Literal(ScalarValue::Utf8(_), None) | Expr::Placeholder(Placeholder { field: None, .. }) => {
                 self.convert(expr, None, boolean)
             }
-            Expr::Literal(value, _)
-                if !matches!(value.data_type(), DataType::Boolean | DataType::Null) =>
-            {
+            Expr::Literal(value, _) if !matches!(value.data_type(), DataType::Boolean | DataType::Null) => {
                 Err(SqlError::new(
                     SqlState::DatatypeMismatch,
                     format!("argument of {op} must be type boolean, not type {}", pg_type_of(value).sql_name()),
@@ -203,7 +196,12 @@ impl Typing<'_> {
             return Ok(expr);
         }
         let (source, target) = (arrow_type(TypeWithModifier::plain(from)), arrow_type(to));
-        if to.modifier < 0 && source == target && is_text(from) && is_text(to.ty) && to.ty != PgType::Scalar(ScalarType::Bpchar) {
+        if to.modifier < 0
+            && source == target
+            && is_text(from)
+            && is_text(to.ty)
+            && to.ty != PgType::Scalar(ScalarType::Bpchar)
+        {
             return Ok(expr);
         }
         if let Expr::Cast(Cast { expr: within, .. }) = &expr
@@ -277,11 +275,7 @@ pub(crate) fn check_assignment(from: PgType, column: &str, to: PgType) -> Result
     }
     Err(SqlError::new(
         SqlState::DatatypeMismatch,
-        format!(
-            "column \"{column}\" is of type {} but expression is of type {}",
-            to.sql_name(),
-            from.sql_name()
-        ),
+        format!("column \"{column}\" is of type {} but expression is of type {}", to.sql_name(), from.sql_name()),
     )
     .with_hint("You will need to rewrite or cast the expression."))
 }
@@ -321,7 +315,9 @@ fn pg_type_of(value: &ScalarValue) -> PgType {
 fn is_text(ty: PgType) -> bool {
     matches!(
         ty,
-        PgType::Scalar(ScalarType::Text | ScalarType::Varchar | ScalarType::Name | ScalarType::Char | ScalarType::Bpchar)
+        PgType::Scalar(
+            ScalarType::Text | ScalarType::Varchar | ScalarType::Name | ScalarType::Char | ScalarType::Bpchar
+        )
     )
 }
 

@@ -20,10 +20,9 @@ pub(crate) fn mark_literal(error: SqlError, literal: &str) -> SqlError {
 
 /// The error of planning `text`, with the place it is about where that is known.
 pub(crate) fn placed(error: DataFusionError, text: &str) -> SqlError {
-    let location = diagnostic(&error).and_then(|diagnostic| diagnostic.span).map(|span| Location {
-        line: span.start.line,
-        column: span.start.column,
-    });
+    let location = diagnostic(&error)
+        .and_then(|diagnostic| diagnostic.span)
+        .map(|span| Location { line: span.start.line, column: span.start.column });
     let error = placed_sql(sql_error(error), text);
     match location.and_then(|location| lodedb_sql::parse::position(text, location)) {
         Some(position) if error.position().is_none() && is_about_a_name(&error) => error.with_position(position),

@@ -53,7 +53,11 @@ pub(crate) fn param_values(types: &[PgType], params: &[Datum]) -> Result<ParamVa
     if types.len() != params.len() {
         return Err(SqlError::new(
             SqlState::ProtocolViolation,
-            format!("bind message supplies {} parameters, but prepared statement requires {}", params.len(), types.len()),
+            format!(
+                "bind message supplies {} parameters, but prepared statement requires {}",
+                params.len(),
+                types.len()
+            ),
         ));
     }
     let values = types

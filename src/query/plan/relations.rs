@@ -94,11 +94,8 @@ fn complete_alias(alias: Option<TableAlias>, function: &str, plan: &LogicalPlan)
     });
     let fields = plan.schema().fields();
     for (at, field) in fields.iter().enumerate().skip(alias.columns.len()) {
-        let name = if at == 0 && field.name() == function {
-            alias.name.clone()
-        } else {
-            Ident::with_quote('"', field.name())
-        };
+        let name =
+            if at == 0 && field.name() == function { alias.name.clone() } else { Ident::with_quote('"', field.name()) };
         alias.columns.push(TableAliasColumnDef { name, data_type: None });
     }
     alias
@@ -166,9 +163,11 @@ impl FunctionTable {
             plan = plan.filter(Expr::ScalarFunction(ScalarFunction::new_udf(mention, dependent)))?;
         }
         if ordinality {
-            let number = state.window_functions().get("row_number").cloned().ok_or_else(|| {
-                to_datafusion(SqlError::internal("the function row_number is not there"))
-            })?;
+            let number = state
+                .window_functions()
+                .get("row_number")
+                .cloned()
+                .ok_or_else(|| to_datafusion(SqlError::internal("the function row_number is not there")))?;
             let columns: Vec<Column> = plan.schema().columns();
             let call = WindowFunction::new(WindowFunctionDefinition::WindowUDF(number), Vec::new());
             let call = Expr::WindowFunction(Box::new(call));
@@ -244,7 +243,6 @@ impl ScalarUDFImpl for Mention {
         Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))))
     }
 }
-
 
 /// Downcasts the source of a scan.
 pub(crate) fn provider_of<T: TableProvider>(source: &Arc<dyn TableSource>) -> Option<&T> {

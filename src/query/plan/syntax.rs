@@ -19,7 +19,7 @@ pub(crate) const TWIN_MARK: char = '\u{1f}';
 
 /// The name of a column as a client sees it.
 pub(crate) fn shown_name(name: &str) -> &str {
-    name.split(TWIN_MARK).next().unwrap_or(name)
+    lodedb_sql::rewrite::visible_name(name.split(TWIN_MARK).next().unwrap_or(name))
 }
 
 /// Prepares syntax trees, noting the types that parameters must have.
@@ -191,9 +191,21 @@ impl Preparation<'_> {
         }
         let operator = matches!(
             lower.as_str(),
-            "json_get" | "json_get_text" | "json_get_path" | "json_get_path_text" | "contains_op" | "contained_op"
-                | "overlap_op" | "json_exists" | "json_exists_any" | "json_exists_all" | "json_delete_path"
-                | "json_path_exists_op" | "match_op" | "hamming_distance" | "jaccard_distance"
+            "json_get"
+                | "json_get_text"
+                | "json_get_path"
+                | "json_get_path_text"
+                | "contains_op"
+                | "contained_op"
+                | "overlap_op"
+                | "json_exists"
+                | "json_exists_any"
+                | "json_exists_all"
+                | "json_delete_path"
+                | "json_path_exists_op"
+                | "match_op"
+                | "hamming_distance"
+                | "jaccard_distance"
         ) || lower.starts_with("pg_any_")
             || lower.starts_with("pg_all_");
         if operator && !self.is_written(name) { None } else { Some(lower) }
@@ -273,7 +285,8 @@ impl VisitorMut for Preparation<'_> {
                 };
                 let left = Expr::BinaryOp { left: value.clone(), op: below, right: low };
                 let right = Expr::BinaryOp { left: value, op: above, right: high };
-                *expr = Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(left), op: join, right: Box::new(right) }));
+                *expr =
+                    Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(left), op: join, right: Box::new(right) }));
             }
             Expr::BinaryOp { left, op, right } => {
                 if let (Expr::Tuple(left), Expr::Tuple(right)) = (unnested(left), unnested(right))
@@ -346,8 +359,10 @@ fn strip_cast(expr: &mut Expr) {
     while let Expr::Nested(within) = expr {
         *expr = std::mem::replace(within.as_mut(), null());
     }
-    if let Some((value, TypeWithModifier { ty: PgType::Scalar(ScalarType::Int2 | ScalarType::Int4 | ScalarType::Int8), .. })) =
-        as_cast(expr)
+    if let Some((
+        value,
+        TypeWithModifier { ty: PgType::Scalar(ScalarType::Int2 | ScalarType::Int4 | ScalarType::Int8), .. },
+    )) = as_cast(expr)
     {
         let mut value = value.clone();
         untype(&mut value);

@@ -45,10 +45,7 @@ pub(crate) fn type_tree(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> D
 }
 
 fn is_untyped(expr: &Expr) -> bool {
-    matches!(
-        expr,
-        Expr::Literal(ScalarValue::Utf8(_), None) | Expr::Placeholder(Placeholder { field: None, .. })
-    )
+    matches!(expr, Expr::Literal(ScalarValue::Utf8(_), None) | Expr::Placeholder(Placeholder { field: None, .. }))
 }
 
 fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
@@ -63,7 +60,8 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
                 .map(|item| {
                     let Ok(item_type) = operand_type(&item, schema) else { return Ok(item) };
                     let choice = carry(resolve_operator("=", Some(ty.ty), item_type.map(|ty| ty.ty)))?;
-                    if item_type.is_none() || (choice.left == ty.ty && item_type.map(|ty| ty.ty) != Some(choice.right)) {
+                    if item_type.is_none() || (choice.left == ty.ty && item_type.map(|ty| ty.ty) != Some(choice.right))
+                    {
                         changed = true;
                         return carry(typing.convert(item, item_type.map(|ty| ty.ty), choice.right));
                     }
@@ -125,10 +123,8 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             let mut results: Vec<&mut Box<Expr>> = case.when_then_expr.iter_mut().map(|(_, then)| then).collect();
             results.extend(case.else_expr.as_mut());
             let untyped = results.iter().any(|result| is_untyped(result));
-            let types: Vec<Option<PgType>> = results
-                .iter()
-                .map(|result| operand_type(result, schema).ok().flatten().map(|ty| ty.ty))
-                .collect();
+            let types: Vec<Option<PgType>> =
+                results.iter().map(|result| operand_type(result, schema).ok().flatten().map(|ty| ty.ty)).collect();
             if untyped && types.iter().any(Option::is_some) {
                 let common = carry(common_type("CASE", &types))?;
                 for (result, _) in results.into_iter().zip(&types).filter(|(result, _)| is_untyped(result)) {
@@ -138,11 +134,10 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             }
             Ok(if changed { Transformed::yes(Expr::Case(case)) } else { Transformed::no(Expr::Case(case)) })
         }
-        Expr::ScalarFunction(mut call)
-            if call.name().starts_with("pg_any_") || call.name().starts_with("pg_all_") =>
-        {
+        Expr::ScalarFunction(mut call) if call.name().starts_with("pg_any_") || call.name().starts_with("pg_all_") => {
             if let [value, array] = call.args.as_mut_slice() {
-                let (Ok(value_type), Ok(array_type)) = (operand_type(value, schema), operand_type(array, schema)) else {
+                let (Ok(value_type), Ok(array_type)) = (operand_type(value, schema), operand_type(array, schema))
+                else {
                     return Ok(Transformed::no(Expr::ScalarFunction(call)));
                 };
                 match (value_type.map(|ty| ty.ty), array_type.map(|ty| ty.ty)) {

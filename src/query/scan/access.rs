@@ -49,21 +49,23 @@ const LARGEST_SHARE: u64 = 4;
 /// Whether some index may serve a condition.
 pub(crate) fn may_serve(table: &Table, indexes: &[Arc<Index>], filter: &Expr) -> bool {
     restriction(table, filter).is_some_and(|(position, _)| {
-        indexes.iter().any(|index| index.key_positions().is_some_and(|mut positions| positions.any(|at| at == position)))
+        indexes
+            .iter()
+            .any(|index| index.key_positions().is_some_and(|mut positions| positions.any(|at| at == position)))
     })
 }
 
 /// Chooses how to reach the rows that may pass all filters.
 pub(crate) fn choose(reader: &Reader, table: &Table, indexes: &[Arc<Index>], filters: &[Expr]) -> Result<Access> {
-    let restrictions: Vec<(usize, Restriction)> = filters
-        .iter()
-        .flat_map(split_conjunction)
-        .filter_map(|filter| restriction(table, filter))
-        .collect();
+    let restrictions: Vec<(usize, Restriction)> =
+        filters.iter().flat_map(split_conjunction).filter_map(|filter| restriction(table, filter)).collect();
     if restrictions.is_empty() {
         return Ok(Access::Everything);
     }
-    if restrictions.iter().any(|(_, restriction)| matches!(restriction, Restriction::OneOf(values) if values.is_empty())) {
+    if restrictions
+        .iter()
+        .any(|(_, restriction)| matches!(restriction, Restriction::OneOf(values) if values.is_empty()))
+    {
         return Ok(Access::Nothing);
     }
     let best = indexes
@@ -248,7 +250,8 @@ fn column(table: &Table, expr: &Expr) -> Option<usize> {
 /// Whether the order of keys is that of comparisons.
 fn is_searchable(ty: PgType) -> bool {
     use ScalarType::{
-        Bool, Bytea, Char, Date, Int2, Int4, Int8, Name, Numeric, Oid, Text, Time, Timestamp, Timestamptz, Uuid, Varchar,
+        Bool, Bytea, Char, Date, Int2, Int4, Int8, Name, Numeric, Oid, Text, Time, Timestamp, Timestamptz, Uuid,
+        Varchar,
     };
     matches!(
         ty,

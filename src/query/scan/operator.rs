@@ -15,7 +15,9 @@ use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+};
 
 use super::access::Access;
 use super::rows::{Projection, RowBatches, Wanted};
@@ -147,7 +149,8 @@ impl ExecutionPlan for ScanOperator {
             self.limit,
         ))?;
         let cancel = Reading::of_task(&context)?.cancel.clone();
-        let long = self.rows / self.parts.len().max(1) as u64 > LONG_SCAN_ROWS / 2 && self.limit.is_none_or(|limit| limit > 4096);
+        let long = self.rows / self.parts.len().max(1) as u64 > LONG_SCAN_ROWS / 2
+            && self.limit.is_none_or(|limit| limit > 4096);
         if !long {
             let next = move || {
                 let timer = metrics.elapsed_compute().timer();

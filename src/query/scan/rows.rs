@@ -102,7 +102,12 @@ impl Filler {
     }
 
     /// Appends a row as it is stored; its vectors are looked up in the segments.
-    pub(crate) fn push_stored(&mut self, id: RowId, view: &row::RowView<'_>, segments: Option<&TableView>) -> Result<()> {
+    pub(crate) fn push_stored(
+        &mut self,
+        id: RowId,
+        view: &row::RowView<'_>,
+        segments: Option<&TableView>,
+    ) -> Result<()> {
         let mut located = None;
         for (at, (slot, builder)) in self.projection.slots.iter().zip(&mut self.builders).enumerate() {
             match (slot, builder) {
