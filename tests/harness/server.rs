@@ -1,0 +1,223 @@
+//! The real program, serving a directory of its own on a free port.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio_postgres::{Client, Config, NoTls};
+
+/// Nothing waited for takes this long, unless it never comes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The `lodedb` program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_lodedb");
+
+/// A running server; it is killed when dropped.
+pub struct Server {
+    child: Option<Child>,
+    address: SocketAddr,
+    dir: PathBuf,
+    lines: Arc<Mutex<Vec<String>>>,
+    _temporary: Option<TempDir>,
+}
+
+impl Server {
+    /// A server on a new directory, which goes with it.
+    pub fn start() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let mut server = Self::start_in(&temporary.path().join("data"));
+        server._temporary = Some(temporary);
+        server
+    }
+
+    /// A server on a directory that stays.
+    pub fn start_in(dir: &Path) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (child, address) = launch(dir, &lines).unwrap_or_else(|problem| panic!("{problem}"));
+        Self { child: Some(child), address, dir: dir.to_owned(), lines, _temporary: None }
+    }
+
+    /// One server for all tests that run at this moment and do not stop it.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(server) = shared.upgrade() {
+            return server;
+        }
+        let server = Arc::new(Self::start());
+        *shared = Arc::downgrade(&server);
+        server
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.child.as_ref().expect("the server runs").id() as i32
+    }
+
+    /// Whether the process lives.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// What it wrote to its standard error.
+    pub fn log(&self) -> String {
+        self.lines.lock().expect("the log").join("\n")
+    }
+
+    /// SIGKILL. The process is gone when this returns.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("SIGKILL is sent");
+            child.wait().expect("the server is gone");
+        }
+    }
+
+    /// A way to kill it from another thread; [`Server::kill`] must still be called.
+    pub fn killer(&self) -> impl FnOnce() + Send + 'static {
+        let pid = self.pid();
+        move || {
+            Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
+        }
+    }
+
+    /// SIGTERM. Gives how the process ended.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the server runs");
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().expect("the server can be waited for") {
+                return status;
+            }
+            if Instant::now() > deadline {
+                child.kill().expect("SIGKILL is sent");
+                child.wait().expect("the server is gone");
+                panic!("the server did not stop after SIGTERM; it said:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts again on the same directory.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "the server still runs");
+        let (child, address) = launch(&self.dir, &self.lines).unwrap_or_else(|problem| panic!("{problem}"));
+        self.child = Some(child);
+        self.address = address;
+    }
+
+    /// How to connect.
+    pub fn config(&self) -> Config {
+        let mut config = Config::new();
+        config
+            .host(self.address.ip().to_string())
+            .port(self.address.port())
+            .user("lodedb")
+            .dbname("lodedb")
+            .connect_timeout(PATIENCE);
+        config
+    }
+
+    /// A connected client.
+    pub async fn connect(&self) -> Client {
+        self.try_connect()
+            .await
+            .unwrap_or_else(|error| panic!("no connection: {error}; the server said:\n{}", self.log()))
+    }
+
+    /// A connected client, unless the server is not there.
+    pub async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.config().connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// The same as the words a libpq program takes.
+    pub fn conninfo(&self) -> String {
+        format!("host={} port={} user=lodedb dbname=lodedb", self.address.ip(), self.address.port())
+    }
+
+    /// A command whose environment leads libpq programs here, and nowhere else.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("PGHOST", self.address.ip().to_string())
+            .env("PGPORT", self.address.port().to_string())
+            .env("PGUSER", "lodedb")
+            .env("PGDATABASE", "lodedb")
+            .env("PGCONNECT_TIMEOUT", "20")
+            .env_remove("PGPASSWORD")
+            .env_remove("PGSERVICE")
+            .env_remove("PGOPTIONS")
+            .env("PSQLRC", "/dev/null")
+            .env("PAGER", "")
+            .env("LC_ALL", "C.UTF-8");
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Whatever comes of it: the test is over.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the server said:\n{}\n---", self.log());
+        }
+    }
+}
+
+/// Starts the program and waits until it says where it serves.
+fn launch(dir: &Path, lines: &Arc<Mutex<Vec<String>>>) -> Result<(Child, SocketAddr), String> {
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(dir)
+        .env("LODEDB_LOG", "warn,lodedb=info")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{PROGRAM} does not start: {error}"))?;
+    let stderr = child.stderr.take().ok_or("no standard error")?;
+    let (sender, receiver) = mpsc::channel();
+    let kept = lines.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines() {
+            let Ok(line) = line else { break };
+            if line.contains(" serves ")
+                && let Some(address) = line.rsplit(" on ").next().and_then(|text| text.trim().parse().ok())
+            {
+                // The launch may have given up waiting.
+                let _ = sender.send(address);
+            }
+            if let Ok(mut kept) = kept.lock() {
+                kept.push(line);
+            }
+        }
+    });
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(address) => Ok((child, address)),
+        Err(_) => {
+            let _ = child.kill();
+            let status = child.wait();
+            let said = lines.lock().map(|lines| lines.join("\n")).unwrap_or_default();
+            Err(format!("the server on {} did not start ({status:?}); it said:\n{said}", dir.display()))
+        }
+    }
+}

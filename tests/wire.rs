@@ -1,0 +1,26 @@
+//! Black-box tests over the Postgres wire protocol: the real program, real drivers, real sockets.
+
+mod harness;
+
+#[path = "wire/concurrency.rs"]
+mod concurrency;
+#[path = "wire/copy.rs"]
+mod copy;
+#[path = "wire/errors.rs"]
+mod errors;
+#[path = "wire/hostile.rs"]
+mod hostile;
+#[path = "wire/lifetime.rs"]
+mod lifetime;
+#[path = "wire/programs.rs"]
+mod programs;
+#[path = "wire/protocol.rs"]
+mod protocol;
+#[path = "wire/search.rs"]
+mod search;
+#[path = "wire/transactions.rs"]
+mod transactions;
+#[path = "wire/types.rs"]
+mod types;
+#[path = "wire/writes.rs"]
+mod writes;
