@@ -48,14 +48,11 @@ pub(crate) fn scattered(seed: u64) -> u64 {
 /// The inner product.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; 32];
-    let (a_blocks, b_blocks) = (a.chunks_exact(32), b.chunks_exact(32));
-    let mut rest = 0.0;
-    for (x, y) in a_blocks.remainder().iter().zip(b_blocks.remainder()) {
-        rest += x * y;
-    }
-    for (x, y) in a_blocks.zip(b_blocks) {
-        for lane in 0..32 {
-            sums[lane] = x[lane].mul_add(y[lane], sums[lane]);
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, x), y) in sums.iter_mut().zip(a).zip(b) {
+            *sum = x.mul_add(*y, *sum);
         }
     }
     sums.iter().sum::<f32>() + rest

@@ -26,7 +26,7 @@ pub(crate) fn rate<T: Send>(
             work(own, done * threads + at)?;
             done += 1;
         }
-        Ok(done as f64 / from.elapsed().as_secs_f64())
+        Ok::<f64, String>(done as f64 / from.elapsed().as_secs_f64())
     };
     thread::scope(|scope| {
         let all: Vec<_> = each.iter_mut().enumerate().map(|(at, own)| scope.spawn(move || run(at, own))).collect();
@@ -41,7 +41,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     let half = sorted.len() / 2;
     match sorted.len() {
         0 => f64::NAN,
-        len if len % 2 == 0 => (sorted[half - 1] + sorted[half]) / 2.0,
+        len if len.is_multiple_of(2) => (sorted[half - 1] + sorted[half]) / 2.0,
         _ => sorted[half],
     }
 }

@@ -316,7 +316,7 @@ fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> 
     )?;
     writeln!(
         out,
-        "\n## Where and when\n\n| section | taken at | seconds | commit | load before | machine |\n| --- | --- | --- | --- | --- | --- |"
+        "\n## Where and when\n\n| section | taken at | seconds | commit | load | machine |\n| --- | --- | --- | --- | --- | --- |"
     )?;
     for name in crate::sections::SECTIONS {
         let taken = &section(name)["taken"];

@@ -159,11 +159,11 @@ impl Bench {
         let part = asked.len().div_ceil(clients.len());
         let run = |client: &mut Client, from: usize| {
             let (mut hits, mut least, mut found) = (0, usize::MAX, Vec::new());
-            for at in from..(from + part).min(asked.len()) {
+            for (asked, &kth) in asked.iter().zip(kth).skip(from).take(part) {
                 found.clear();
-                ask(client, &asked[at], &mut found)?;
+                ask(client, asked, &mut found)?;
                 least = least.min(found.len());
-                hits += self.glove.hits(asked[at].0, kth[at], &found);
+                hits += self.glove.hits(asked.0, kth, &found);
             }
             Ok::<_, String>((hits, least))
         };
@@ -243,7 +243,8 @@ impl Bench {
         }
         say(&format!("raw FAISS: recall {raw_recall:.4} with {probes} probes"));
 
-        let (raw, mut rates) = (&raw, [const { Vec::new() }; 3]);
+        let raw = &raw;
+        let mut rates: [Vec<f64>; 3] = Default::default();
         for round in 0..ROUNDS {
             let wire = |client: &mut Client, at: usize| {
                 let mut rows = 0;
@@ -253,7 +254,7 @@ impl Bench {
             };
             rates[0].push(rate(&mut ours, self.seconds, wire)?);
             rates[1].push(rate(&mut theirs, self.seconds, wire)?);
-            let mut threads = [const { Vec::new() }; 2];
+            let mut threads: [Vec<u32>; 2] = Default::default();
             rates[2].push(rate(&mut threads, self.seconds, |found, at| {
                 RawFaiss::enter_thread();
                 raw.search(&self.glove, &self.glove.unit_queries[(at + round * 97) % QUERIES], found)
@@ -300,7 +301,7 @@ impl Bench {
             };
             let (recall, rows) = self.recall(&mut ours, &asked, &kth, ask)?;
             let (peer_recall, peer_rows) = self.recall(&mut theirs, &asked, &kth, ask)?;
-            let mut rates = [const { Vec::new() }; 3];
+            let mut rates: [Vec<f64>; 3] = Default::default();
             for round in 0..ROUNDS {
                 let varying = |client: &mut Client, at: usize| {
                     self.ask_filtered(client, at % QUERIES, &range(((round + 1) << 32 | at) as u64), |_| {})

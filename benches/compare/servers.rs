@@ -58,14 +58,17 @@ impl Server {
     fn postgres_command(&self, program: &str) -> Result<Command> {
         let Self::Postgres { programs, user, .. } = self else { return Err("not PostgreSQL".into()) };
         let program = programs.join(program);
-        Ok(match user {
+        // Its user may not enter the folder we are in.
+        let mut command = match user {
             Some(user) => {
                 let mut command = Command::new("runuser");
                 command.args(["-u", user, "--"]).arg(program);
                 command
             }
             None => Command::new(program),
-        })
+        };
+        command.current_dir("/");
+        Ok(command)
     }
 
     /// Starts it, making its directory when there is none, and gives a session once it answers.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures LodeDB beside PostgreSQL + pgvector and raw FAISS, and writes benches/RESULTS.md.
 #   tools/bench/run.sh [--only search,filter,...] [--seconds 2] [...]    (benches/compare/main.rs has the options)
-# LODEDB_BENCH_CACHE keeps what is downloaded; LODEDB_BENCH_WORK, if set, keeps the two databases for the next run.
+# LODEDB_BENCH_CACHE keeps what is downloaded; LODEDB_BENCH_WORK, if set, keeps the two databases for the next run (as root: somewhere
+# that other users may enter).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -32,10 +33,19 @@ compare=${LODEDB_BENCH_COMPARE:-$(built --bench compare)}
 if [ -n "${LODEDB_BENCH_WORK:-}" ]; then
     work=$LODEDB_BENCH_WORK
     mkdir -p "$work"
+    work=$(realpath "$work")
 else
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
+    remove=$work
 fi
+finish() {
+    # Nothing is running any more unless the run was broken off.
+    if [ -f "$work/pg/data/postmaster.pid" ]; then
+        kill -INT "$(head -1 "$work/pg/data/postmaster.pid")" 2>/dev/null || true
+    fi
+    [ -z "${remove:-}" ] || rm -rf "$remove"
+}
+trap finish EXIT
 # PostgreSQL refuses to run as root; another user must be able to reach its programs and its directory.
 packages=$(dirname "$(dirname "$(dirname "$(dirname "$(find_postgres)")")")")
 chmod 755 "$work"
