@@ -95,7 +95,7 @@ states! {
 }
 
 /// The result of anything that can fail in front of a client.
-pub type Result<T> = std::result::Result<T, SqlError>;
+pub type Result<T, E = SqlError> = std::result::Result<T, E>;
 
 /// An error as PostgreSQL's protocol carries it.
 #[derive(Clone, Debug, PartialEq)]

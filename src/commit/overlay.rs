@@ -347,3 +347,6 @@ impl Overlay {
         unique.chain(plain).filter(|(key, _)| within(key)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

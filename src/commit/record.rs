@@ -263,3 +263,6 @@ fn estimated_datum_bytes(datum: &Datum) -> usize {
         _ => 12,
     }
 }
+
+#[cfg(test)]
+mod tests;

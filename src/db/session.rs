@@ -545,7 +545,7 @@ impl Session {
         })
     }
 
-    pub(super) fn prepared_statements(&mut self) -> &mut HashMap<String, Prepared> {
+    pub(crate) fn prepared_statements(&mut self) -> &mut HashMap<String, Prepared> {
         &mut self.prepared
     }
 

@@ -34,9 +34,6 @@ mod simple;
 mod startup;
 mod wire;
 
-#[cfg(test)]
-mod tests;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -178,3 +178,6 @@ impl Manifest {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,9 @@ use datafusion::arrow::array::{
     StringViewBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder, UInt32Builder, UInt64Builder,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit, SchemaRef, TimeUnit,
+};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::ScalarValue;
 use lodedb_sql::error::Result;
@@ -44,7 +46,7 @@ enum Form {
     Timestamp(TimestampMicrosecondBuilder, DataType),
     Interval(IntervalMonthDayNanoBuilder),
     Uuid(FixedSizeBinaryBuilder),
-    Vector(LargeListBuilder<Float32Builder>, FieldRef),
+    Vector(LargeListBuilder<Float32Builder>),
     List { item: FieldRef, offsets: Vec<i32>, valid: Vec<bool>, elements: Box<ColumnBuilder> },
 }
 
@@ -85,10 +87,9 @@ impl ColumnBuilder {
                 Form::Interval(IntervalMonthDayNanoBuilder::with_capacity(capacity))
             }
             DataType::FixedSizeBinary(16) => Form::Uuid(FixedSizeBinaryBuilder::with_capacity(capacity, 16)),
-            DataType::LargeList(item) if *item.data_type() == DataType::Float32 => Form::Vector(
-                LargeListBuilder::with_capacity(Float32Builder::new(), capacity).with_field(item.clone()),
-                item.clone(),
-            ),
+            DataType::LargeList(item) if *item.data_type() == DataType::Float32 => {
+                Form::Vector(LargeListBuilder::with_capacity(Float32Builder::new(), capacity).with_field(item.clone()))
+            }
             DataType::List(item) => {
                 let mut offsets = Vec::with_capacity(capacity + 1);
                 offsets.push(0);
@@ -144,7 +145,7 @@ impl ColumnBuilder {
             (Form::Uuid(b), Datum::Uuid(value)) => {
                 b.append_value(value).map_err(SqlError::internal)?;
             }
-            (Form::Vector(b, _), Datum::Vector(value)) => {
+            (Form::Vector(b), Datum::Vector(value)) => {
                 b.values().append_slice(value);
                 b.append(true);
             }
@@ -202,7 +203,7 @@ impl ColumnBuilder {
             Form::Timestamp(b, _) => b.append_null(),
             Form::Interval(b) => b.append_null(),
             Form::Uuid(b) => b.append_null(),
-            Form::Vector(b, _) => b.append_null(),
+            Form::Vector(b) => b.append_null(),
             Form::List { offsets, valid, .. } => {
                 valid.push(false);
                 offsets.push(offsets.last().copied().unwrap_or(0));
@@ -213,7 +214,7 @@ impl ColumnBuilder {
     /// Appends a vector without a datum around it.
     pub fn push_vector(&mut self, vector: &[f32]) -> Result<()> {
         match &mut self.form {
-            Form::Vector(b, _) => {
+            Form::Vector(b) => {
                 b.values().append_slice(vector);
                 b.append(true);
                 Ok(())
@@ -246,7 +247,7 @@ impl ColumnBuilder {
             Form::Timestamp(b, _) => b.len(),
             Form::Interval(b) => b.len(),
             Form::Uuid(b) => b.len(),
-            Form::Vector(b, _) => b.len(),
+            Form::Vector(b) => b.len(),
             Form::List { valid, .. } => valid.len(),
         }
     }
@@ -283,15 +284,13 @@ impl ColumnBuilder {
             }
             Form::Interval(b) => Arc::new(b.finish()),
             Form::Uuid(b) => Arc::new(b.finish()),
-            Form::Vector(b, _) => Arc::new(b.finish()),
+            Form::Vector(b) => Arc::new(b.finish()),
             Form::List { item, offsets, valid, elements } => {
                 let elements = elements.finish()?;
                 let offsets = OffsetBuffer::new(std::mem::replace(offsets, vec![0]).into());
                 let nulls = NullBuffer::from(std::mem::take(valid));
                 let nulls = (nulls.null_count() > 0).then_some(nulls);
-                Arc::new(
-                    ListArray::try_new(item.clone(), offsets, elements, nulls).map_err(SqlError::internal)?,
-                )
+                Arc::new(ListArray::try_new(item.clone(), offsets, elements, nulls).map_err(SqlError::internal)?)
             }
         })
     }
@@ -375,11 +374,8 @@ pub fn array_of<'a>(datums: impl IntoIterator<Item = &'a Datum>, data_type: &Dat
 pub fn scalar_value(datum: &Datum, ty: TypeWithModifier) -> Result<ScalarValue> {
     // An array of several dimensions has its own Arrow type: a list of lists.
     let data_type = match datum {
-        Datum::Array(array) if array.dimensions.len() > 1 => {
-            (1..array.dimensions.len()).fold(arrow_type(ty), |list, _| {
-                DataType::List(Arc::new(Field::new_list_field(list, true)))
-            })
-        }
+        Datum::Array(array) if array.dimensions.len() > 1 => (1..array.dimensions.len())
+            .fold(arrow_type(ty), |list, _| DataType::List(Arc::new(Field::new_list_field(list, true)))),
         _ => arrow_type(ty),
     };
     let array = array_of([datum], &data_type)?;

@@ -34,10 +34,10 @@ pub(super) fn to_i128(value: &BigDecimal, precision: u8, scale: i8) -> Result<i1
 /// `value` as a `Decimal256(precision, scale)`, or `22003`.
 pub(super) fn to_i256(value: &BigDecimal, precision: u8, scale: i8) -> Result<i256> {
     let unscaled = unscaled(value, scale);
-    if let Some(small) = unscaled.to_i128() {
-        if precision >= 39 {
-            return Ok(i256::from_i128(small));
-        }
+    if precision >= 39
+        && let Some(small) = unscaled.to_i128()
+    {
+        return Ok(i256::from_i128(small));
     }
     if unscaled.abs() >= BigInt::from(10).pow(u32::from(precision)) {
         return Err(overflow(precision, scale));

@@ -88,7 +88,8 @@ fn numeric_type(modifier: i32) -> DataType {
         return DataType::Decimal256(NUMERIC_PRECISION, NUMERIC_SCALE);
     };
     // A negative scale rounds before the point: the value then has more digits than its precision says.
-    let digits = if scale < 0 { precision - scale } else { precision.max(scale) }.clamp(1, i32::from(NUMERIC_PRECISION));
+    let digits =
+        if scale < 0 { precision - scale } else { precision.max(scale) }.clamp(1, i32::from(NUMERIC_PRECISION));
     let scale = scale.clamp(0, i32::from(NUMERIC_PRECISION)) as i8;
     if digits <= 38 { DataType::Decimal128(digits as u8, scale) } else { DataType::Decimal256(digits as u8, scale) }
 }
@@ -167,7 +168,8 @@ pub fn pg_type(field: &Field) -> TypeWithModifier {
     let named = TypeWithModifier { ty: named, modifier };
     let fits = arrow_type(named) == *field.data_type()
         || structural_type(&arrow_type(named)) == structural && !matches!(field.data_type(), DataType::Null);
-    let same_scale = !matches!(structural, PgType::Scalar(ScalarType::Numeric)) || arrow_type(named) == *field.data_type();
+    let same_scale =
+        !matches!(structural, PgType::Scalar(ScalarType::Numeric)) || arrow_type(named) == *field.data_type();
     if fits && same_scale { named } else { TypeWithModifier::plain(structural) }
 }
 

@@ -169,7 +169,9 @@ impl<'a> ColumnReader<'a> {
             }
             Form::Vector(a) => {
                 let values = a.value(row);
-                Datum::Vector(values.as_primitive::<datafusion::arrow::datatypes::Float32Type>().values().as_ref().into())
+                Datum::Vector(
+                    values.as_primitive::<datafusion::arrow::datatypes::Float32Type>().values().as_ref().into(),
+                )
             }
             Form::List(a, element, lower) => list_datum(&a.value(row), *element, *lower)?,
             Form::Struct(a) => Datum::Text(record_text(a, row)?),
@@ -186,9 +188,10 @@ fn plain_form(data_type: &DataType) -> DataType {
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             DataType::Decimal128(*precision, *scale)
         }
-        DataType::FixedSizeList(item, _) | DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
-            DataType::List(item.clone())
-        }
+        DataType::FixedSizeList(item, _)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => DataType::List(item.clone()),
         _ => match structural_type(data_type) {
             PgType::Scalar(ScalarType::Text) => data_type.clone(),
             ty => arrow_type(TypeWithModifier::plain(ty)),

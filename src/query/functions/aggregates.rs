@@ -111,9 +111,10 @@ impl AggregateUDFImpl for Adapted {
             (Form::Sum, D::Int8 | D::UInt8 | D::Int16 | D::UInt16 | D::Int32) => D::Int64,
             (Form::Sum, D::Int64 | D::UInt32 | D::UInt64) => D::Decimal128(20, 0),
             // Room for sixteen digits after the point once four are added to them.
-            (Form::Average, D::Int8 | D::UInt8 | D::Int16 | D::UInt16 | D::Int32 | D::UInt32 | D::Int64 | D::UInt64) => {
-                D::Decimal128(32, 12)
-            }
+            (
+                Form::Average,
+                D::Int8 | D::UInt8 | D::Int16 | D::UInt16 | D::Int32 | D::UInt32 | D::Int64 | D::UInt64,
+            ) => D::Decimal128(32, 12),
             (Form::Average, D::Decimal128(precision, scale)) if *scale < 12 => {
                 let precision = i16::from(*precision) + 12 - i16::from(*scale);
                 if precision <= 34 { D::Decimal128(precision as u8, 12) } else { D::Decimal256(precision as u8, 12) }
@@ -168,7 +169,8 @@ impl AggregateUDFImpl for Adapted {
             return Ok(aggregate.accumulator(args.is_distinct));
         }
         let accumulator = self.behind.accumulator(self.behind_args(&args)?)?;
-        let element = args.expr_fields.first().map_or(TypeWithModifier::plain(ScalarType::Text), |field| pg_type(field));
+        let element =
+            args.expr_fields.first().map_or(TypeWithModifier::plain(ScalarType::Text), |field| pg_type(field));
         Ok(match self.form {
             Form::Sum | Form::Average => accumulator,
             form => Box::new(Converted { form, element, behind: accumulator }),

@@ -134,12 +134,7 @@ fn to_string(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
                 None => continue,
             }
         } else {
-            super::system::text_of(
-                scope.map(|scope| scope.catalog.as_ref()),
-                datum,
-                element,
-                call.environment().zone,
-            )
+            super::system::text_of(scope.map(|scope| scope.catalog.as_ref()), datum, element, call.environment().zone)
         };
         if !first {
             out.push_str(separator);
@@ -174,9 +169,11 @@ fn positions(args: &[Datum]) -> Result<Vec<i32>> {
     one_dimension(array)?;
     let lower = array.dimensions.first().map_or(1, |(_, lower)| *lower);
     let wanted = &args[1];
-    let found = array.elements.iter().enumerate().filter(|(_, element)| {
-        same(element, wanted) || (wanted.is_null() && element.is_null())
-    });
+    let found = array
+        .elements
+        .iter()
+        .enumerate()
+        .filter(|(_, element)| same(element, wanted) || (wanted.is_null() && element.is_null()));
     Ok(found.map(|(place, _)| place as i32 + lower).collect())
 }
 
@@ -196,9 +193,7 @@ fn replace(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     let elements = array
         .elements
         .iter()
-        .map(|value| {
-            if same(value, &from) || (value.is_null() && from.is_null()) { to.clone() } else { value.clone() }
-        })
+        .map(|value| if same(value, &from) || (value.is_null() && from.is_null()) { to.clone() } else { value.clone() })
         .collect();
     Ok(Datum::Array(Box::new(ArrayDatum { element, dimensions: array.dimensions.clone(), elements })))
 }
@@ -241,7 +236,8 @@ pub(super) const FUNCTIONS: &[Definition] = &[
         let (a, b) = (array(args, 0)?, array(args, 1)?);
         Ok(Datum::Bool(a.elements.iter().any(|x| b.elements.iter().any(|y| same(x, y)))))
     }),
-    function("array_append", &[ANY_ARRAY, ANY], Returns::SameAs(0), |call, args| append(call, args, 0, 1)).null_allowed(),
+    function("array_append", &[ANY_ARRAY, ANY], Returns::SameAs(0), |call, args| append(call, args, 0, 1))
+        .null_allowed(),
     function("array_prepend", &[ANY, ANY_ARRAY], Returns::SameAs(1), |call, args| append(call, args, 1, 0))
         .null_allowed(),
     function("array_cat", &[ANY_ARRAY, ANY_ARRAY], Returns::SameAs(0), concatenate).null_allowed(),

@@ -52,9 +52,8 @@ fn target(arguments: &[Option<&ScalarValue>]) -> Result<TypeWithModifier> {
     };
     let oid = number(1).and_then(|oid| u32::try_from(oid).ok());
     let oid = oid.ok_or_else(|| SqlError::internal("a cast without the OID of its type"))?;
-    let ty = PgType::from_oid(oid).ok_or_else(|| {
-        SqlError::new(SqlState::UndefinedObject, format!("type with OID {oid} does not exist"))
-    })?;
+    let ty = PgType::from_oid(oid)
+        .ok_or_else(|| SqlError::new(SqlState::UndefinedObject, format!("type with OID {oid} does not exist")))?;
     let modifier = number(2).and_then(|modifier| i32::try_from(modifier).ok()).unwrap_or(-1);
     Ok(TypeWithModifier { ty, modifier })
 }
@@ -97,7 +96,7 @@ fn decimal_of_text(text: &str) -> Option<DataType> {
     let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let precision = whole.len() + fraction.len();
     (is_plain(whole) && is_plain(fraction) && (1..=38).contains(&precision))
-        .then(|| DataType::Decimal128(precision as u8, fraction.len() as i8))
+        .then_some(DataType::Decimal128(precision as u8, fraction.len() as i8))
 }
 
 /// Whether a value of one type is one of the other as it stands.
@@ -106,10 +105,12 @@ fn is_same_value(from: PgType, to: TypeWithModifier) -> bool {
     if to.modifier >= 0 {
         return false;
     }
-    let registered =
-        |ty| matches!(ty, T::Oid | T::Regclass | T::Regtype | T::Regproc | T::Regnamespace | T::Xid);
+    let registered = |ty| matches!(ty, T::Oid | T::Regclass | T::Regtype | T::Regproc | T::Regnamespace | T::Xid);
     match (from, to.ty) {
-        (PgType::Scalar(T::Text | T::Varchar | T::Json | T::Name | T::Unknown), PgType::Scalar(T::Text | T::Varchar)) => true,
+        (
+            PgType::Scalar(T::Text | T::Varchar | T::Json | T::Name | T::Unknown),
+            PgType::Scalar(T::Text | T::Varchar),
+        ) => true,
         (PgType::Scalar(from), PgType::Scalar(to)) if registered(from) && registered(to) => true,
         (from, to) => from == to,
     }
@@ -142,9 +143,7 @@ pub(crate) fn cast_value(
     let registered = |ty| {
         matches!(
             ty,
-            PgType::Scalar(
-                ScalarType::Regclass | ScalarType::Regtype | ScalarType::Regproc | ScalarType::Regnamespace
-            )
+            PgType::Scalar(ScalarType::Regclass | ScalarType::Regtype | ScalarType::Regproc | ScalarType::Regnamespace)
         )
     };
     let is_text = |ty| {

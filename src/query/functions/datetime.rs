@@ -22,7 +22,9 @@ fn out_of_range() -> SqlError {
 /// What the clock of a zone shows at a moment, as microseconds without a zone.
 pub(crate) fn local_of(us: i64, zone: Tz) -> i64 {
     match chrono::DateTime::from_timestamp_micros(us) {
-        Some(moment) => us + i64::from(zone.offset_from_utc_datetime(&moment.naive_utc()).fix().local_minus_utc()) * SECOND_US,
+        Some(moment) => {
+            us + i64::from(zone.offset_from_utc_datetime(&moment.naive_utc()).fix().local_minus_utc()) * SECOND_US
+        }
         None => us,
     }
 }
@@ -38,7 +40,8 @@ pub(crate) fn moment_of(local_us: i64, zone: Tz) -> i64 {
         }
         chrono::LocalResult::None => {
             let before = local - chrono::TimeDelta::hours(3);
-            let offset = zone.offset_from_local_datetime(&before).earliest().map_or(0, |offset| offset.fix().local_minus_utc());
+            let offset =
+                zone.offset_from_local_datetime(&before).earliest().map_or(0, |offset| offset.fix().local_minus_utc());
             local_us - i64::from(offset) * SECOND_US
         }
     }
@@ -205,7 +208,10 @@ fn interval_field(unit: &str, value: Interval) -> Result<FieldValue> {
             // A year has 365.25 days, a month 30.
             let (years, rest) = (i64::from(months / 12), i64::from(months % 12));
             let seconds = years * 31_557_600 + (rest * 30 + i64::from(days)) * 86_400;
-            Ok(FieldValue(seconds.checked_mul(SECOND_US).and_then(|us| us.checked_add(microseconds)).ok_or_else(out_of_range)?, 6))
+            Ok(FieldValue(
+                seconds.checked_mul(SECOND_US).and_then(|us| us.checked_add(microseconds)).ok_or_else(out_of_range)?,
+                6,
+            ))
         }
         "microseconds" => whole(within_minute),
         "milliseconds" => Ok(FieldValue(within_minute, 3)),
@@ -359,7 +365,8 @@ fn scaled(interval: Interval, factor: f64) -> Result<Datum> {
     // Sums of fractions are a hair off; a microsecond decides.
     let days = if (days - days.round()).abs() * (DAY_US as f64) < 1.0 { days.round() } else { days };
     let microseconds = interval.microseconds as f64 * factor + (days - days.trunc()) * DAY_US as f64;
-    if !(months.abs() < f64::from(i32::MAX) && days.abs() < f64::from(i32::MAX) && microseconds.abs() < i64::MAX as f64) {
+    if !(months.abs() < f64::from(i32::MAX) && days.abs() < f64::from(i32::MAX) && microseconds.abs() < i64::MAX as f64)
+    {
         return Err(overflow());
     }
     Ok(Datum::Interval(Interval {
@@ -378,9 +385,8 @@ fn factor(datum: &Datum) -> f64 {
 
 /// The zone of this name, or `22023`.
 pub(crate) fn zone_named(name: &str) -> Result<Tz> {
-    crate::db::settings::parse_zone(name).ok_or_else(|| {
-        SqlError::new(SqlState::InvalidParameterValue, format!("time zone \"{name}\" not recognized"))
-    })
+    crate::db::settings::parse_zone(name)
+        .ok_or_else(|| SqlError::new(SqlState::InvalidParameterValue, format!("time zone \"{name}\" not recognized")))
 }
 
 fn at_zone(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
@@ -480,11 +486,8 @@ fn from_epoch(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
         return Ok(Datum::Timestamptz(if seconds > 0.0 { i64::MAX } else { i64::MIN }));
     }
     let us = (seconds * SECOND_US as f64).round_ties_even();
-    if !(us.abs() < 9.2e18) {
-        return Err(SqlError::new(
-            SqlState::DatetimeFieldOverflow,
-            format!("timestamp out of range: \"{seconds}\""),
-        ));
+    if us.is_nan() || us.abs() >= 9.2e18 {
+        return Err(SqlError::new(SqlState::DatetimeFieldOverflow, format!("timestamp out of range: \"{seconds}\"")));
     }
     Ok(Datum::Timestamptz(us as i64))
 }
@@ -571,7 +574,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("time_pl_interval", &[TIME, INTERVAL], TO_TIME, |_, args| Ok(shifted_time(args, 0, 1, 1))),
     function("interval_pl_time", &[INTERVAL, TIME], TO_TIME, |_, args| Ok(shifted_time(args, 1, 0, 1))),
     function("time_mi_interval", &[TIME, INTERVAL], TO_TIME, |_, args| Ok(shifted_time(args, 0, 1, -1))),
-    function("interval_mul", &[INTERVAL, FLOAT8], TO_INTERVAL, |_, args| scaled(interval_of(&args[0]), factor(&args[1]))),
+    function("interval_mul", &[INTERVAL, FLOAT8], TO_INTERVAL, |_, args| {
+        scaled(interval_of(&args[0]), factor(&args[1]))
+    }),
     function("mul_d_interval", &[FLOAT8, INTERVAL], TO_INTERVAL, |_, args| {
         scaled(interval_of(&args[1]), factor(&args[0]))
     }),

@@ -5,7 +5,6 @@
 //! fewest conversions that happen unasked; a string fits everything its text can be read as, since a literal has no
 //! type of its own by the time it comes here.
 
-use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -205,9 +204,8 @@ fn conversion_distance(from: PgType, to: PgType) -> Option<u32> {
     if from == to {
         return Some(0);
     }
-    let is_text = |ty| {
-        matches!(ty, PgType::Scalar(T::Text | T::Varchar | T::Bpchar | T::Name | T::Char | T::Unknown | T::Json))
-    };
+    let is_text =
+        |ty| matches!(ty, PgType::Scalar(T::Text | T::Varchar | T::Bpchar | T::Name | T::Char | T::Unknown | T::Json));
     let integer_rank = |ty| match ty {
         PgType::Scalar(T::Int2) => Some(1),
         PgType::Scalar(T::Int4) => Some(2),
@@ -270,7 +268,12 @@ impl Call<'_> {
     }
     /// The text form of a value of the type of an argument.
     pub(crate) fn text(&self, place: usize, datum: &Datum) -> String {
-        super::system::text_of(self.scope.map(|scope| scope.catalog.as_ref()), datum, self.ty(place), self.environment.zone)
+        super::system::text_of(
+            self.scope.map(|scope| scope.catalog.as_ref()),
+            datum,
+            self.ty(place),
+            self.environment.zone,
+        )
     }
 }
 
@@ -533,19 +536,13 @@ fn rounded_type(args: &ReturnFieldArgs<'_>) -> Option<DataType> {
     // One more before the point, for what rounds up into it.
     let width = i16::from(precision) - i16::from(scale) + 1 + digits;
     let width = width.clamp(1, 75) as u8;
-    Some(if width <= 38 { DataType::Decimal128(width, digits as i8) } else { DataType::Decimal256(width, digits as i8) })
+    Some(if width <= 38 {
+        DataType::Decimal128(width, digits as i8)
+    } else {
+        DataType::Decimal256(width, digits as i8)
+    })
 }
 
 fn structural_numeric(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Decimal128(..) | DataType::Decimal256(..))
-}
-
-/// A literal for a plan.
-pub(crate) fn literal(datum: &Datum, ty: TypeWithModifier) -> DataFusionResult<ScalarValue> {
-    scalar_value(datum, ty).map_err(to_datafusion)
-}
-
-/// A shared handle to an implementation, for functions that wrap another.
-pub(crate) fn implementation(function: &ScalarUDF) -> &dyn Any {
-    function.inner().as_ref() as &dyn Any
 }

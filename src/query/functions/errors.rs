@@ -88,7 +88,9 @@ fn translate(error: &DataFusionError) -> SqlError {
         DataFusionError::NotImplemented(text) => SqlError::new(SqlState::FeatureNotSupported, first_line(text)),
         DataFusionError::Plan(text) => planning_error(text),
         DataFusionError::Execution(text) => execution_error(text),
-        DataFusionError::ResourcesExhausted(text) => SqlError::new(SqlState::OutOfMemory, "out of memory").with_detail(first_line(text)),
+        DataFusionError::ResourcesExhausted(text) => {
+            SqlError::new(SqlState::OutOfMemory, "out of memory").with_detail(first_line(text))
+        }
         DataFusionError::Configuration(text) => SqlError::new(SqlState::InvalidParameterValue, first_line(text)),
         DataFusionError::IoError(inner) => SqlError::new(SqlState::IoError, inner.to_string()),
         other => SqlError::internal(first_line(&other.strip_backtrace())),
@@ -101,7 +103,9 @@ fn arrow_error(error: &ArrowError) -> SqlError {
         ArrowError::ArithmeticOverflow(text) => overflow(text),
         ArrowError::CastError(text) | ArrowError::ParseError(text) => cast_error(text),
         ArrowError::NotYetImplemented(text) => SqlError::new(SqlState::FeatureNotSupported, first_line(text)),
-        ArrowError::MemoryError(text) => SqlError::new(SqlState::OutOfMemory, "out of memory").with_detail(first_line(text)),
+        ArrowError::MemoryError(text) => {
+            SqlError::new(SqlState::OutOfMemory, "out of memory").with_detail(first_line(text))
+        }
         ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
             Some(inner) => translate(inner),
             None => SqlError::internal(inner),
@@ -144,7 +148,9 @@ fn planning_error(text: &str) -> SqlError {
     if let Some(name) = between(&line, "table '", "' not found").or_else(|| line.strip_prefix("Table not found: ")) {
         return SqlError::new(SqlState::UndefinedTable, format!("relation \"{}\" does not exist", unqualified(name)));
     }
-    if let Some(name) = between(&line, "table function '", "' not found").or_else(|| between(&line, "Table function '", "' not found")) {
+    if let Some(name) =
+        between(&line, "table function '", "' not found").or_else(|| between(&line, "Table function '", "' not found"))
+    {
         return SqlError::new(SqlState::UndefinedFunction, format!("function {name} does not exist"));
     }
     if let Some(name) = between(&line, "Invalid function '", "'") {
@@ -154,7 +160,9 @@ fn planning_error(text: &str) -> SqlError {
     }
     if let Some(name) = between(&line, "Failed to coerce arguments to satisfy a call to '", "' function") {
         return SqlError::new(SqlState::UndefinedFunction, format!("function {name} does not accept these arguments"))
-            .with_hint("No function matches the given name and argument types. You might need to add explicit type casts.");
+            .with_hint(
+                "No function matches the given name and argument types. You might need to add explicit type casts.",
+            );
     }
     if let Some(error) = undefined_operator(&line) {
         return error;
@@ -287,7 +295,6 @@ pub(crate) fn undefined_function(name: &str, types: &[TypeWithModifier]) -> SqlE
             ty => ty.sql_name(),
         })
         .collect();
-    SqlError::new(SqlState::UndefinedFunction, format!("function {name}({}) does not exist", shown.join(", "))).with_hint(
-        "No function matches the given name and argument types. You might need to add explicit type casts.",
-    )
+    SqlError::new(SqlState::UndefinedFunction, format!("function {name}({}) does not exist", shown.join(", ")))
+        .with_hint("No function matches the given name and argument types. You might need to add explicit type casts.")
 }

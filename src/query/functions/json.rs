@@ -209,11 +209,8 @@ fn build_array(call: &Call<'_>, args: &[Datum]) -> Result<String> {
 
 fn build_object(call: &Call<'_>, args: &[Datum]) -> Result<String> {
     if args.len() % 2 == 1 {
-        return Err(SqlError::new(
-            SqlState::InvalidParameterValue,
-            "argument list must have even number of elements",
-        )
-        .with_hint("The arguments of json_build_object() must consist of alternating keys and values."));
+        return Err(SqlError::new(SqlState::InvalidParameterValue, "argument list must have even number of elements")
+            .with_hint("The arguments of json_build_object() must consist of alternating keys and values."));
     }
     let mut out = String::from("{");
     for place in (0..args.len()).step_by(2) {
@@ -394,7 +391,8 @@ fn changed(value: Json<'_>, path: &[&str], change: Change<'_>) -> String {
                     _ => entries.push((key, changed(entry, rest, change))),
                 }
             }
-            if let (false, true, Change::Set { new, create: true } | Change::Insert { new, .. }) = (found, last, change) {
+            if let (false, true, Change::Set { new, create: true } | Change::Insert { new, .. }) = (found, last, change)
+            {
                 entries.push(((*step).into(), new.to_owned()));
             }
             write_entries(entries.into_iter())
@@ -442,7 +440,10 @@ fn insert(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
 fn strip_nulls(value: Json<'_>) -> String {
     match value.kind() {
         Kind::Object => write_entries(
-            value.entries().filter(|(_, value)| value.kind() != Kind::Null).map(|(key, value)| (key, strip_nulls(value))),
+            value
+                .entries()
+                .filter(|(_, value)| value.kind() != Kind::Null)
+                .map(|(key, value)| (key, strip_nulls(value))),
         ),
         Kind::Array => write_list(value.elements().map(strip_nulls)),
         _ => value.text().to_owned(),
@@ -504,7 +505,11 @@ fn compare(a: Json<'_>, b: Json<'_>) -> Ordering {
         Kind::Boolean => (a.text() == "true").cmp(&(b.text() == "true")),
         Kind::Null => Ordering::Equal,
         Kind::Array => a.elements().count().cmp(&b.elements().count()).then_with(|| {
-            a.elements().zip(b.elements()).map(|(a, b)| compare(a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+            a.elements()
+                .zip(b.elements())
+                .map(|(a, b)| compare(a, b))
+                .find(|order| order.is_ne())
+                .unwrap_or(Ordering::Equal)
         }),
         Kind::Object => a.entries().count().cmp(&b.entries().count()).then_with(|| {
             a.entries()
@@ -549,9 +554,7 @@ const ACCESS: &[[Definition; 2]] = &[
 ];
 
 const OPERATIONS: &[Definition] = &[
-    function("json_exists", &[JSONB, TEXT], TO_BOOL, |_, args| {
-        Ok(Datum::Bool(exists(json(args, 0), string(args, 1))))
-    }),
+    function("json_exists", &[JSONB, TEXT], TO_BOOL, |_, args| Ok(Datum::Bool(exists(json(args, 0), string(args, 1))))),
     function("jsonb_exists", &[JSONB, TEXT], TO_BOOL, |_, args| {
         Ok(Datum::Bool(exists(json(args, 0), string(args, 1))))
     }),

@@ -73,10 +73,7 @@ fn numeric_power(args: &[Datum]) -> Result<Datum> {
     let (base, exponent) = (decimal(args, 0), decimal(args, 1));
     let whole = exponent.is_integer().then(|| exponent.to_i64()).flatten();
     if base.is_zero() && exponent.is_negative() {
-        return Err(SqlError::new(
-            SqlState::InvalidParameterValue,
-            "zero raised to a negative power is undefined",
-        ));
+        return Err(SqlError::new(SqlState::InvalidParameterValue, "zero raised to a negative power is undefined"));
     }
     if let Some(exponent) = whole.filter(|exponent| exponent.unsigned_abs() <= 1000) {
         let digits = base.digits() * exponent.unsigned_abs();
@@ -116,10 +113,7 @@ fn logarithm(value: f64, log: fn(f64) -> f64) -> Result<Datum> {
 
 fn square_root(args: &[Datum]) -> Result<Datum> {
     if float(args, 0) < 0.0 {
-        return Err(SqlError::new(
-            SqlState::InvalidParameterValue,
-            "cannot take square root of a negative number",
-        ));
+        return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot take square root of a negative number"));
     }
     Ok(Datum::Float8(float(args, 0).sqrt()))
 }
@@ -173,9 +167,7 @@ fn numeric_sign(value: &BigDecimal) -> Datum {
 /// The functions of this file.
 pub(super) const FUNCTIONS: &[Definition] = &[
     function("round", &[FLOAT8], TO_FLOAT8, |_, args| Ok(Datum::Float8(float(args, 0).round_ties_even()))),
-    function("round", &[NUMERIC], Returns::Rounded, |_, args| {
-        Ok(rounded(&decimal(args, 0), 0, RoundingMode::HalfUp))
-    }),
+    function("round", &[NUMERIC], Returns::Rounded, |_, args| Ok(rounded(&decimal(args, 0), 0, RoundingMode::HalfUp))),
     function("round", &[NUMERIC, INT4], Returns::Rounded, |_, args| {
         Ok(rounded(&decimal(args, 0), long(args, 1), RoundingMode::HalfUp))
     }),
@@ -251,9 +243,7 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("pi", &[], TO_FLOAT8, |_, _| Ok(Datum::Float8(std::f64::consts::PI))),
     function("random", &[], TO_FLOAT8, |_, _| Ok(Datum::Float8(rand::rng().random::<f64>()))).volatile(),
     function("setseed", &[FLOAT8], TO_VOID, |_, _| Ok(Datum::Text(String::new()))).volatile(),
-    function("gcd", &[INT8, INT8], TO_INT8, |_, args| {
-        Ok(Datum::Int8(greatest_divisor(long(args, 0), long(args, 1))))
-    }),
+    function("gcd", &[INT8, INT8], TO_INT8, |_, args| Ok(Datum::Int8(greatest_divisor(long(args, 0), long(args, 1))))),
     function("lcm", &[INT8, INT8], TO_INT8, |_, args| {
         let (a, b) = (long(args, 0), long(args, 1));
         if a == 0 || b == 0 {
@@ -267,9 +257,7 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     }),
     function("factorial", &[INT8], TO_NUMERIC, |_, args| factorial(args)),
     function("width_bucket", &[FLOAT8, FLOAT8, FLOAT8, INT4], TO_INT4, |_, args| width_bucket(args)),
-    function("scale", &[NUMERIC], TO_INT4, |_, args| {
-        Ok(Datum::Int4(decimal(args, 0).fractional_digit_count() as i32))
-    }),
+    function("scale", &[NUMERIC], TO_INT4, |_, args| Ok(Datum::Int4(decimal(args, 0).fractional_digit_count() as i32))),
     function("numeric_div", &[NUMERIC, NUMERIC], TO_NUMERIC, |_, args| {
         let (a, b) = numeric_division(args)?;
         Ok(Datum::Numeric((a / b).with_scale_round(20, RoundingMode::HalfUp)))

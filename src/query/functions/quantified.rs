@@ -12,7 +12,12 @@ use super::strings::{like, regex};
 use super::types::{ANY, ANY_ARRAY, TEXT, TO_BOOL};
 
 /// The quantified comparison: true or false as soon as one element decides, NULL if a NULL might have.
-fn quantified(call: &Call<'_>, args: &[Datum], all: bool, test: impl Fn(&Datum, &Datum) -> Result<bool>) -> Result<Datum> {
+fn quantified(
+    call: &Call<'_>,
+    args: &[Datum],
+    all: bool,
+    test: impl Fn(&Datum, &Datum) -> Result<bool>,
+) -> Result<Datum> {
     // An untyped literal is an array of whatever it is compared with.
     let literal = match (&args[1], call.ty(0)) {
         (Datum::Text(text), PgType::Scalar(scalar)) => {
@@ -69,7 +74,11 @@ fn common_type(value: PgType, element: PgType) -> PgType {
         matches!(
             ty,
             PgType::Scalar(
-                ScalarType::Text | ScalarType::Varchar | ScalarType::Bpchar | ScalarType::Name | ScalarType::Char
+                ScalarType::Text
+                    | ScalarType::Varchar
+                    | ScalarType::Bpchar
+                    | ScalarType::Name
+                    | ScalarType::Char
                     | ScalarType::Unknown
             )
         )

@@ -170,7 +170,8 @@ impl Call<'_> {
     }
 
     fn pairs(&self, value: ScalarType, pairs: Vec<(Datum, Datum)>) -> Result<Table> {
-        let columns = vec![("key", TypeWithModifier::plain(ScalarType::Text)), ("value", TypeWithModifier::plain(value))];
+        let columns =
+            vec![("key", TypeWithModifier::plain(ScalarType::Text)), ("value", TypeWithModifier::plain(value))];
         Ok(self.table(columns, pairs.into_iter().map(|(key, value)| vec![key, value]).collect()))
     }
 
@@ -269,7 +270,10 @@ pub fn shifted(us: i64, interval: Interval, times: i64) -> Option<i64> {
         let value = chrono::DateTime::from_timestamp_micros(us)?.naive_utc();
         let total = i64::from(value.year()) * 12 + i64::from(value.month0()) + months;
         let (year, month) = (i32::try_from(total.div_euclid(12)).ok()?, total.rem_euclid(12) as u32 + 1);
-        let day = (28..=31).rev().chain([value.day()]).find_map(|last| NaiveDate::from_ymd_opt(year, month, last.min(value.day())))?;
+        let day = (28..=31)
+            .rev()
+            .chain([value.day()])
+            .find_map(|last| NaiveDate::from_ymd_opt(year, month, last.min(value.day())))?;
         shifted = day.and_time(value.time()).and_utc().timestamp_micros();
     }
     let rest = i64::from(interval.days).checked_mul(DAY_US)?.checked_add(interval.microseconds)?.checked_mul(times)?;
@@ -393,17 +397,14 @@ impl TableFunctionImpl for TableFunction {
             arguments.push(Argument { datum, ty: ty.map(|ty| ty.ty) });
         }
         let scope = Scope::of(session.config_options()).ok();
-        let call =
-            Call { name: self.name, arguments: &arguments, environment: cast_environment(scope), scope };
+        let call = Call { name: self.name, arguments: &arguments, environment: cast_environment(scope), scope };
         let table = (self.evaluate)(&call).map_err(to_datafusion)?;
-        let fields: Vec<Field> =
-            table.columns.iter().map(|(name, ty)| arrow_field(name, *ty, true)).collect();
+        let fields: Vec<Field> = table.columns.iter().map(|(name, ty)| arrow_field(name, *ty, true)).collect();
         let schema = Arc::new(Schema::new(fields));
         let partition = Arc::new(Partition { schema: schema.clone(), rows: table.rows });
         Ok(Arc::new(StreamingTable::try_new(schema, vec![partition])?))
     }
 }
-
 
 fn one_row() -> DataFusionResult<RecordBatch> {
     let field = Field::new("one", DataType::Null, true);

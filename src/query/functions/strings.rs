@@ -321,10 +321,9 @@ fn decode(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
         "base64" => {
             let (mut word, mut bits, mut out) = (0u32, 0, Vec::new());
             for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=') {
-                let digit = BASE64
-                    .iter()
-                    .position(|digit| *digit == byte)
-                    .ok_or_else(|| invalid(format!("invalid symbol \"{}\" found while decoding base64 sequence", byte as char)))?;
+                let digit = BASE64.iter().position(|digit| *digit == byte).ok_or_else(|| {
+                    invalid(format!("invalid symbol \"{}\" found while decoding base64 sequence", byte as char))
+                })?;
                 word = word << 6 | digit as u32;
                 bits += 6;
                 if bits >= 8 {
@@ -351,9 +350,10 @@ fn regexp_match(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
 /// The groups of a match, or the whole of it if there are none.
 fn groups(captures: &regex::Captures<'_>) -> Datum {
     let skip = usize::from(captures.len() > 1);
-    let groups = captures.iter().skip(skip).map(|group| {
-        group.map_or(Datum::Null, |group| Datum::Text(group.as_str().to_owned()))
-    });
+    let groups = captures
+        .iter()
+        .skip(skip)
+        .map(|group| group.map_or(Datum::Null, |group| Datum::Text(group.as_str().to_owned())));
     array_of(ScalarType::Text, groups.collect())
 }
 
@@ -417,7 +417,11 @@ fn pad(args: &[Datum], left: bool) -> Datum {
         return Datum::Text(text.into_iter().take(width).collect());
     }
     let filler = fill.iter().copied().cycle().take(width - text.len());
-    Datum::Text(if left { filler.chain(text.iter().copied()).collect() } else { text.iter().copied().chain(filler).collect() })
+    Datum::Text(if left {
+        filler.chain(text.iter().copied()).collect()
+    } else {
+        text.iter().copied().chain(filler).collect()
+    })
 }
 
 fn overlay(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {

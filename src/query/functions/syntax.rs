@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF};
-use datafusion::arrow::datatypes::DataType;
 
 /// Plans those forms as calls of this house's functions. It must come before DataFusion's own planners.
 #[derive(Debug)]

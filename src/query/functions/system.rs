@@ -125,11 +125,8 @@ fn relation_size(call: &Call<'_>, args: &[Datum], itself: bool, indexes: bool) -
     let Some(server) = &scope.hooks.server else { return Ok(Datum::Int8(0)) };
     let mut bytes = if itself { server.relation_bytes(relation).unwrap_or(0) } else { 0 };
     if indexes {
-        bytes += scope
-            .catalog
-            .indexes_of(relation)
-            .map(|index| server.relation_bytes(index.id).unwrap_or(0))
-            .sum::<u64>();
+        bytes +=
+            scope.catalog.indexes_of(relation).map(|index| server.relation_bytes(index.id).unwrap_or(0)).sum::<u64>();
     }
     Ok(Datum::Int8(i64::try_from(bytes).unwrap_or(i64::MAX)))
 }
@@ -271,7 +268,8 @@ const OBJECTS: &[Definition] = &[
     function("pg_get_serial_sequence", &[TEXT, TEXT], TO_TEXT, serial_sequence).stable(),
     function("pg_describe_object", &[OID, OID, INT4], TO_TEXT, describe_object).stable(),
     function("format_type", &[OID, INT4], TO_TEXT, format_type).null_allowed().stable(),
-    function("to_regclass", &[TEXT], TO_REGCLASS, |call, args| to_registered(call, args, ScalarType::Regclass)).stable(),
+    function("to_regclass", &[TEXT], TO_REGCLASS, |call, args| to_registered(call, args, ScalarType::Regclass))
+        .stable(),
     function("to_regtype", &[TEXT], TO_REGTYPE, |call, args| to_registered(call, args, ScalarType::Regtype)).stable(),
     function("to_regproc", &[TEXT], TO_REGPROC, |call, args| to_registered(call, args, ScalarType::Regproc)).stable(),
     function("to_regnamespace", &[TEXT], TO_REGNAMESPACE, |call, args| {

@@ -13,14 +13,24 @@ use super::types::*;
 
 /// The patterns of moments, longer ones before their beginnings.
 const PATTERNS: &[&str] = &[
-    "YYYY", "Y,YYY", "IYYY", "MONTH", "Month", "month", "HH24", "HH12", "SSSSS", "SSSS", "DAY", "Day", "day", "DDD", "MON", "Mon",
-    "mon", "YYY", "IDDD", "A.M.", "P.M.", "a.m.", "p.m.", "B.C.", "A.D.", "TZH", "TZM", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6",
-    "YY", "IW", "WW", "MM", "MI", "DD", "DY", "Dy", "dy", "HH", "SS", "MS", "US", "AM", "PM", "am", "pm", "BC", "AD", "TZ", "tz",
-    "OF", "ID", "RM", "CC", "Q", "J", "D", "W", "Y", "FM", "TH", "th",
+    "YYYY", "Y,YYY", "IYYY", "MONTH", "Month", "month", "HH24", "HH12", "SSSSS", "SSSS", "DAY", "Day", "day", "DDD",
+    "MON", "Mon", "mon", "YYY", "IDDD", "A.M.", "P.M.", "a.m.", "p.m.", "B.C.", "A.D.", "TZH", "TZM", "FF1", "FF2",
+    "FF3", "FF4", "FF5", "FF6", "YY", "IW", "WW", "MM", "MI", "DD", "DY", "Dy", "dy", "HH", "SS", "MS", "US", "AM",
+    "PM", "am", "pm", "BC", "AD", "TZ", "tz", "OF", "ID", "RM", "CC", "Q", "J", "D", "W", "Y", "FM", "TH", "th",
 ];
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -161,9 +171,8 @@ fn format_moment(value: NaiveDateTime, zone: Option<(Tz, i32)>, template: &str) 
             "B.C." | "A.D." => if date.year() <= 0 { "B.C." } else { "A.D." }.to_owned(),
             "RM" => padded(roman(date.month()).to_owned(), 4),
             "TZ" | "tz" => {
-                let shown = zone.map_or_else(String::new, |(zone, _)| {
-                    zone.offset_from_utc_datetime(&value).to_string()
-                });
+                let shown =
+                    zone.map_or_else(String::new, |(zone, _)| zone.offset_from_utc_datetime(&value).to_string());
                 if name == "tz" { shown.to_lowercase() } else { shown }
             }
             "TZH" => zone.map_or_else(String::new, |(_, offset)| format!("{:+03}", offset / 3600)),
@@ -282,7 +291,8 @@ fn format_number(value: &BigDecimal, template: &str) -> String {
                 let digit = whole.get(next_whole).copied().unwrap_or(' ');
                 next_whole += 1;
                 let last_whole = next_whole == whole_digits && fraction_digits == 0;
-                if digit == ' ' && !forced_zero && !(last_whole && value.is_zero()) && !started {
+                let last_zero = last_whole && value.is_zero();
+                if digit == ' ' && !forced_zero && !last_zero && !started {
                     if fill {
                         out.push(' ');
                     }
@@ -492,10 +502,7 @@ fn to_number(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     let text = first_text(args);
     let digits: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
     let value: BigDecimal = digits.parse().map_err(|_| {
-        SqlError::new(
-            SqlState::InvalidTextRepresentation,
-            format!("invalid input syntax for type numeric: \"{text}\""),
-        )
+        SqlError::new(SqlState::InvalidTextRepresentation, format!("invalid input syntax for type numeric: \"{text}\""))
     })?;
     let negative = text.contains('-') || text.trim_start().starts_with('<');
     Ok(Datum::Numeric(if negative { -value } else { value }))

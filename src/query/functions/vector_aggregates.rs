@@ -33,7 +33,11 @@ pub(super) fn state_fields(name: &str) -> Vec<FieldRef> {
 impl VectorAggregate {
     /// An accumulator of this aggregate.
     pub(super) fn accumulator(self, distinct: bool) -> Box<dyn Accumulator> {
-        Box::new(VectorAccumulator { aggregate: self, average: VectorAverage::default(), seen: distinct.then(Vec::new) })
+        Box::new(VectorAccumulator {
+            aggregate: self,
+            average: VectorAverage::default(),
+            seen: distinct.then(Vec::new),
+        })
     }
 }
 
@@ -66,10 +70,7 @@ impl VectorAccumulator {
                 }
                 let vector: Arc<[f32]> = sums.iter().map(|sum| *sum as f32).collect();
                 if vector.iter().any(|component| component.is_infinite()) {
-                    return Err(SqlError::new(
-                        SqlState::NumericValueOutOfRange,
-                        "value out of range: overflow",
-                    ));
+                    return Err(SqlError::new(SqlState::NumericValueOutOfRange, "value out of range: overflow"));
                 }
                 Ok(Datum::Vector(vector))
             }

@@ -92,7 +92,7 @@ pub(crate) fn index_method(index: &Index) -> &str {
 pub(crate) fn index_options(index: &Index) -> Vec<(String, String)> {
     match &index.kind {
         IndexKind::Btree { .. } => Vec::new(),
-        IndexKind::Vector { spec, .. } => spec.declared_options(),
+        IndexKind::Vector { spec, .. } => spec.options.clone(),
     }
 }
 
@@ -120,7 +120,8 @@ pub(crate) fn index_definition(catalog: &Catalog, index: &Index) -> Option<Strin
     );
     let options = index_options(index);
     if !options.is_empty() {
-        let list: Vec<String> = options.iter().map(|(name, value)| format!("{name}={}", quote_literal(value))).collect();
+        let list: Vec<String> =
+            options.iter().map(|(name, value)| format!("{name}={}", quote_literal(value))).collect();
         let _ = write!(text, " WITH ({})", list.join(", "));
     }
     Some(text)

@@ -121,10 +121,7 @@ pub(crate) fn object_named(catalog: Option<&Catalog>, text: &str, kind: ScalarTy
     }
     if !trimmed.is_empty() && trimmed.bytes().all(|byte| byte.is_ascii_digit()) {
         return trimmed.parse().map_err(|_| {
-            SqlError::new(
-                SqlState::NumericValueOutOfRange,
-                format!("value \"{trimmed}\" is out of range for type oid"),
-            )
+            SqlError::new(SqlState::NumericValueOutOfRange, format!("value \"{trimmed}\" is out of range for type oid"))
         });
     }
     let missing = |state, what: &str| SqlError::new(state, format!("{what} \"{text}\" does not exist"));

@@ -1,0 +1,73 @@
+//! What the server is doing: sessions and indexes being built.
+
+use lodedb_sql::Datum;
+use lodedb_sql::error::Result;
+
+use super::OWNER;
+use super::cluster::DATABASE_OID;
+use crate::query::functions::Scope;
+use crate::query::pg_catalog::table::{Rows, text};
+
+fn moment(us: Option<i64>) -> Datum {
+    us.map_or(Datum::Null, Datum::Timestamptz)
+}
+
+/// `pg_stat_activity`.
+pub(super) fn sessions(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for session in server.sessions() {
+        rows.push([
+            ("datid", Datum::Oid(DATABASE_OID)),
+            ("datname", text(&scope.environment.database)),
+            ("pid", Datum::Int4(session.session)),
+            ("usesysid", Datum::Oid(OWNER)),
+            ("usename", text(session.user)),
+            ("application_name", text(session.application)),
+            ("client_addr", session.client.map_or(Datum::Null, Datum::Text)),
+            ("backend_start", Datum::Timestamptz(session.started_us)),
+            ("xact_start", moment(session.transaction_started_us)),
+            ("query_start", moment(session.statement_started_us)),
+            ("state_change", moment(session.statement_started_us)),
+            ("state", text(session.state)),
+            ("query", text(session.query)),
+            ("backend_type", text("client backend")),
+        ])?;
+    }
+    Ok(())
+}
+
+/// `pg_stat_progress_create_index`.
+pub(super) fn index_builds(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for build in server.index_builds() {
+        rows.push([
+            ("pid", Datum::Int4(build.session)),
+            ("datid", Datum::Oid(DATABASE_OID)),
+            ("datname", text(&scope.environment.database)),
+            ("relid", Datum::Oid(build.table)),
+            ("index_relid", Datum::Oid(build.index)),
+            ("command", text(build.command)),
+            ("phase", text(build.phase)),
+            ("lockers_total", Datum::Int8(0)),
+            ("lockers_done", Datum::Int8(0)),
+            ("current_locker_pid", Datum::Int8(0)),
+            ("blocks_total", Datum::Int8(build.tuples_total)),
+            ("blocks_done", Datum::Int8(build.tuples_done)),
+            ("tuples_total", Datum::Int8(build.tuples_total)),
+            ("tuples_done", Datum::Int8(build.tuples_done)),
+            ("partitions_total", Datum::Int8(0)),
+            ("partitions_done", Datum::Int8(0)),
+        ])?;
+    }
+    Ok(())
+}
+
+/// `pg_stat_database`.
+pub(super) fn databases(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let sessions = scope.hooks.server.as_ref().map_or(0, |server| server.sessions().len());
+    rows.push([
+        ("datid", Datum::Oid(DATABASE_OID)),
+        ("datname", text(&scope.environment.database)),
+        ("numbackends", Datum::Int4(sessions as i32)),
+    ])
+}

@@ -1,0 +1,189 @@
+//! Schemas, databases, roles, settings and extensions.
+
+use lodedb_sql::Datum;
+use lodedb_sql::error::Result;
+
+use super::OWNER;
+use crate::query::functions::Scope;
+use crate::query::pg_catalog::names::{PUBLIC_OID, SCHEMAS};
+use crate::query::pg_catalog::table::{Rows, letter, text, text_array};
+
+/// The OID of the extension `vector`.
+pub(super) const EXTENSION_OID: u32 = 15_500;
+/// The version of pgvector whose surface this is.
+const EXTENSION_VERSION: &str = "0.8.5";
+/// What the extension says of itself.
+const EXTENSION_COMMENT: &str = "vector data type and ivfpq, ivfflat, hnsw and flat access methods";
+/// The OID of the one database.
+pub(super) const DATABASE_OID: u32 = 5;
+
+/// `pg_namespace`.
+pub(super) fn namespaces(rows: &mut Rows) -> Result<()> {
+    for (name, oid) in SCHEMAS {
+        rows.push([("oid", Datum::Oid(*oid)), ("nspname", text(*name)), ("nspowner", Datum::Oid(OWNER))])?;
+    }
+    Ok(())
+}
+
+/// `pg_database`.
+pub(super) fn databases(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    rows.push([
+        ("oid", Datum::Oid(DATABASE_OID)),
+        ("datname", text(&scope.environment.database)),
+        ("datdba", Datum::Oid(OWNER)),
+        ("encoding", Datum::Int4(6)),
+        ("datlocprovider", letter('c')),
+        ("datallowconn", Datum::Bool(true)),
+        ("datconnlimit", Datum::Int4(-1)),
+        ("dattablespace", Datum::Oid(1663)),
+        ("datcollate", text("C.UTF-8")),
+        ("datctype", text("C.UTF-8")),
+    ])
+}
+
+/// `pg_authid`.
+pub(super) fn authids(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    rows.push([
+        ("oid", Datum::Oid(OWNER)),
+        ("rolname", text(&scope.environment.user)),
+        ("rolsuper", Datum::Bool(true)),
+        ("rolinherit", Datum::Bool(true)),
+        ("rolcreaterole", Datum::Bool(true)),
+        ("rolcreatedb", Datum::Bool(true)),
+        ("rolcanlogin", Datum::Bool(true)),
+        ("rolreplication", Datum::Bool(true)),
+        ("rolbypassrls", Datum::Bool(true)),
+        ("rolconnlimit", Datum::Int4(-1)),
+    ])
+}
+
+/// `pg_roles`.
+pub(super) fn roles(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    rows.push([
+        ("rolname", text(&scope.environment.user)),
+        ("rolsuper", Datum::Bool(true)),
+        ("rolinherit", Datum::Bool(true)),
+        ("rolcreaterole", Datum::Bool(true)),
+        ("rolcreatedb", Datum::Bool(true)),
+        ("rolcanlogin", Datum::Bool(true)),
+        ("rolreplication", Datum::Bool(true)),
+        ("rolconnlimit", Datum::Int4(-1)),
+        ("rolpassword", text("********")),
+        ("rolbypassrls", Datum::Bool(true)),
+        ("oid", Datum::Oid(OWNER)),
+    ])
+}
+
+/// `pg_user`.
+pub(super) fn users(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    rows.push([
+        ("usename", text(&scope.environment.user)),
+        ("usesysid", Datum::Oid(OWNER)),
+        ("usecreatedb", Datum::Bool(true)),
+        ("usesuper", Datum::Bool(true)),
+        ("userepl", Datum::Bool(true)),
+        ("usebypassrls", Datum::Bool(true)),
+        ("passwd", text("********")),
+    ])
+}
+
+/// `pg_shadow`.
+pub(super) fn shadows(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    rows.push([
+        ("usename", text(&scope.environment.user)),
+        ("usesysid", Datum::Oid(OWNER)),
+        ("usecreatedb", Datum::Bool(true)),
+        ("usesuper", Datum::Bool(true)),
+        ("userepl", Datum::Bool(true)),
+        ("usebypassrls", Datum::Bool(true)),
+    ])
+}
+
+/// `pg_tablespace`.
+pub(super) fn tablespaces(rows: &mut Rows) -> Result<()> {
+    for (oid, name) in [(1663, "pg_default"), (1664, "pg_global")] {
+        rows.push([("oid", Datum::Oid(oid)), ("spcname", text(name)), ("spcowner", Datum::Oid(OWNER))])?;
+    }
+    Ok(())
+}
+
+/// `pg_settings`.
+pub(super) fn settings(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let defaults = crate::db::settings::Settings::default();
+    for ((name, value), (_, default)) in scope.environment.settings.all().into_iter().zip(defaults.all()) {
+        let changed = value != default;
+        let kind = match default.as_str() {
+            "on" | "off" => "bool",
+            text if text.parse::<i64>().is_ok() => "integer",
+            text if text.parse::<f64>().is_ok() => "real",
+            _ => "string",
+        };
+        rows.push([
+            ("name", text(name)),
+            ("setting", text(value)),
+            ("category", text(if name.starts_with("lodedb.") { "LodeDB" } else { "Client Connection Defaults" })),
+            ("short_desc", text("")),
+            ("context", text("user")),
+            ("vartype", text(kind)),
+            ("source", text(if changed { "session" } else { "default" })),
+            ("boot_val", text(default.clone())),
+            ("reset_val", text(default)),
+            ("pending_restart", Datum::Bool(false)),
+        ])?;
+    }
+    Ok(())
+}
+
+/// `pg_extension`.
+pub(super) fn extensions(rows: &mut Rows) -> Result<()> {
+    rows.push([
+        ("oid", Datum::Oid(EXTENSION_OID)),
+        ("extname", text("vector")),
+        ("extowner", Datum::Oid(OWNER)),
+        ("extnamespace", Datum::Oid(PUBLIC_OID)),
+        ("extrelocatable", Datum::Bool(true)),
+        ("extversion", text(EXTENSION_VERSION)),
+    ])
+}
+
+/// `pg_available_extensions`.
+pub(super) fn available_extensions(rows: &mut Rows) -> Result<()> {
+    rows.push([
+        ("name", text("vector")),
+        ("default_version", text(EXTENSION_VERSION)),
+        ("installed_version", text(EXTENSION_VERSION)),
+        ("comment", text(EXTENSION_COMMENT)),
+    ])
+}
+
+/// `pg_available_extension_versions`.
+pub(super) fn available_extension_versions(rows: &mut Rows) -> Result<()> {
+    rows.push([
+        ("name", text("vector")),
+        ("version", text(EXTENSION_VERSION)),
+        ("installed", Datum::Bool(true)),
+        ("superuser", Datum::Bool(false)),
+        ("trusted", Datum::Bool(true)),
+        ("relocatable", Datum::Bool(true)),
+        ("requires", text_array([])),
+        ("comment", text(EXTENSION_COMMENT)),
+    ])
+}
+
+/// `pg_timezone_names`, as of the statement's moment.
+pub(super) fn time_zones(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    use chrono::{Offset, TimeZone};
+    let moment = chrono::DateTime::from_timestamp_micros(scope.environment.statement_time_us).unwrap_or_default();
+    for zone in chrono_tz::TZ_VARIANTS {
+        let offset = zone.offset_from_utc_datetime(&moment.naive_utc());
+        let seconds = i64::from(offset.fix().local_minus_utc());
+        let interval = lodedb_sql::datum::Interval { months: 0, days: 0, microseconds: seconds * 1_000_000 };
+        rows.push([
+            ("name", text(zone.name())),
+            ("abbrev", text(offset.to_string())),
+            ("utc_offset", Datum::Interval(interval)),
+            ("is_dst", Datum::Bool(chrono_tz::OffsetComponents::dst_offset(&offset).num_seconds() != 0)),
+        ])?;
+    }
+    Ok(())
+}
