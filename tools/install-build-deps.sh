@@ -4,7 +4,7 @@
 #   cmake, make, g++, pkg-config    FAISS and RocksDB are built from source
 #   clang, libclang-dev             bindgen reads RocksDB's header
 #   libopenblas-serial-dev          BLAS and LAPACK for FAISS; the pthread flavour fights with OpenMP for the cores
-#   postgresql-client               psql; pgbench comes in the server package (see below)
+#   postgresql-client               psql, for the demo
 set -euo pipefail
 
 say() { echo "build deps: $*"; }

@@ -10,12 +10,12 @@ clients="$root/tools/clients"
 say() { echo "test deps: $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Debian puts pgbench into the server's package, next to psql's own directory.
-if ! have pgbench && ! ls /usr/lib/postgresql/*/bin/pgbench >/dev/null 2>&1; then
+# Debian puts pgbench into the server's package; what the client's package has under that name only looks for it.
+if ! pgbench --version >/dev/null 2>&1; then
     if have apt-get && { [ "$(id -u)" -eq 0 ] || have sudo; }; then
         sudo=()
         [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-        say "installing pgbench (package postgresql-15 holds it; no server is started)"
+        say "installing pgbench (package postgresql-15 holds it; no cluster is made)"
         export DEBIAN_FRONTEND=noninteractive
         "${sudo[@]}" apt-get -qq update
         # Without this file the package would make and start a cluster.

@@ -47,6 +47,7 @@ states! {
     InvalidSqlStatementName = "26000",
     InvalidPassword = "28P01",
     DependentObjectsStillExist = "2BP01",
+    GeneratedAlways = "428C9",
     InvalidTransactionTermination = "2D000",
     InvalidCursorName = "34000",
     InvalidCatalogName = "3D000",

@@ -185,10 +185,9 @@ impl State {
                 let catalog = self.catalog.clone();
                 let columns = known(&catalog, lsn, *table)?.vector_columns();
                 self.next_segment = self.next_segment.max(segment + 1);
-                self.table_mut(*table).segments.push(SegmentView::new(Segment::Mutable {
-                    segment: Mutable::new(*segment, columns),
-                    len: 0,
-                }));
+                self.table_mut(*table)
+                    .segments
+                    .push(SegmentView::new(Segment::Mutable { segment: Mutable::new(*segment, columns), len: 0 }));
             }
             Op::Seal { table, inputs, output, codes } => self.seal(*table, inputs, output, codes, files)?,
             Op::BuildIndex { table, index, quantizer, codes } => {
@@ -206,7 +205,9 @@ impl State {
                         }
                     }
                     // Derived data: without it the search is exact, and the index is built again.
-                    Err(error) => tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt"),
+                    Err(error) => {
+                        tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt")
+                    }
                 }
                 view.indexes.insert(*index, Arc::new(built));
                 let sealed = &view.sealed_files;
@@ -237,15 +238,13 @@ impl State {
             Change::PutIndex(index) => match &index.kind {
                 IndexKind::Vector { spec, .. } => {
                     let view = self.table_mut(index.table);
-                    if !view.indexes.contains_key(&index.id) {
-                        view.indexes.insert(index.id, Arc::new(IndexView::empty(Arc::new(spec.clone()))));
-                    }
+                    view.indexes.entry(index.id).or_insert_with(|| Arc::new(IndexView::empty(Arc::new(spec.clone()))));
                 }
                 IndexKind::Btree { .. } => {
-                    if let (Some(writer), None) = (writer, self.catalog.index_by_id(index.id)) {
-                        if let Some(table) = self.catalog.table_by_id(index.table) {
-                            writer.fill_index(table, index)?;
-                        }
+                    if let (Some(writer), None) = (writer, self.catalog.index_by_id(index.id))
+                        && let Some(table) = self.catalog.table_by_id(index.table)
+                    {
+                        writer.fill_index(table, index)?;
                     }
                 }
             },
@@ -336,7 +335,8 @@ impl State {
             at += 1;
             keep
         });
-        let sealed = view.segments.get(place).and_then(sealed_of).filter(|sealed| Some(sealed.id()) == output_id).cloned();
+        let sealed =
+            view.segments.get(place).and_then(sealed_of).filter(|sealed| Some(sealed.id()) == output_id).cloned();
         for (index, index_view) in &mut view.indexes {
             let index_view = Arc::make_mut(index_view);
             index_view.segments.retain(|segment, _| !inputs.contains(segment));
@@ -352,7 +352,7 @@ impl State {
     }
 }
 
-fn known<'a>(catalog: &'a Catalog, lsn: u64, table: TableId) -> Result<&'a Arc<Table>, ApplyError> {
+fn known(catalog: &Catalog, lsn: u64, table: TableId) -> Result<&Arc<Table>, ApplyError> {
     catalog.table_by_id(table).ok_or_else(|| ApplyError::Missing { lsn, what: format!("table {table}") })
 }
 
@@ -453,10 +453,10 @@ impl<'a> RowWriter<'a> {
     }
 
     fn update(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId, values: &Row) -> Result<(), ApplyError> {
-        if !indexes.is_empty() {
-            if let Some(old) = self.old(table, row)? {
-                self.remove_keys(indexes, row, &old);
-            }
+        if !indexes.is_empty()
+            && let Some(old) = self.old(table, row)?
+        {
+            self.remove_keys(indexes, row, &old);
         }
         self.insert(table, indexes, row, values);
         self.written.insert((table.id, row), Some(values.clone()));
@@ -464,10 +464,10 @@ impl<'a> RowWriter<'a> {
     }
 
     fn delete(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId) -> Result<(), ApplyError> {
-        if !indexes.is_empty() {
-            if let Some(old) = self.old(table, row)? {
-                self.remove_keys(indexes, row, &old);
-            }
+        if !indexes.is_empty()
+            && let Some(old) = self.old(table, row)?
+        {
+            self.remove_keys(indexes, row, &old);
         }
         self.batch.delete_row(table.id, row);
         self.written.insert((table.id, row), None);

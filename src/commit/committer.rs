@@ -146,11 +146,11 @@ fn commit_group(parts: &mut CommitParts, group: Vec<Request>, failed: &AtomicBoo
     }
 }
 
+/// A commit in the log: its LSN, and the first row id it has in each table.
+type Logged = (Lsn, Vec<(TableId, u64)>);
+
 /// Appends the group and makes the one fsync that covers it. Gives each commit its LSN and its first row ids.
-fn log_group(
-    parts: &CommitParts,
-    group: &[Request],
-) -> Result<Vec<(Lsn, Vec<(TableId, u64)>)>, lodedb_wal::LogError> {
+fn log_group(parts: &CommitParts, group: &[Request]) -> Result<Vec<Logged>, lodedb_wal::LogError> {
     let time_us = crate::db::clock::now_us();
     let mut next_rows = std::collections::BTreeMap::new();
     let mut logged = Vec::with_capacity(group.len());
@@ -179,22 +179,22 @@ fn log_group(
 }
 
 /// ORDER: apply, publish, answer. A client that was answered finds its commit in the next view it takes.
-fn apply_group(parts: &mut CommitParts, group: Vec<Request>, logged: Vec<(Lsn, Vec<(TableId, u64)>)>, failed: &AtomicBool) {
+fn apply_group(parts: &mut CommitParts, group: Vec<Request>, logged: Vec<Logged>, failed: &AtomicBool) {
     let mut answers = Vec::with_capacity(group.len());
     let mut broken: Option<String> = None;
     for (request, (lsn, bases)) in group.into_iter().zip(logged) {
         let result = match &broken {
             Some(why) => Err(outcome_unknown(why)),
-            None => parts
-                .state
-                .apply(lsn, &bases, &request.ops, Some(&parts.store), &parts.files)
-                .map(|()| lsn)
-                .map_err(|error| {
-                    tracing::error!(%error, lsn, "a commit could not be applied; the database stops");
-                    broken = Some(error.to_string());
-                    failed.store(true, Ordering::Release);
-                    outcome_unknown(error)
-                }),
+            None => {
+                parts.state.apply(lsn, &bases, &request.ops, Some(&parts.store), &parts.files).map(|()| lsn).map_err(
+                    |error| {
+                        tracing::error!(%error, lsn, "a commit could not be applied; the database stops");
+                        broken = Some(error.to_string());
+                        failed.store(true, Ordering::Release);
+                        outcome_unknown(error)
+                    },
+                )
+            }
         };
         answers.push((request.answer, result));
     }

@@ -178,11 +178,8 @@ impl Overlay {
     pub fn truncate(&mut self, table: TableId) {
         let overlay = self.tables.entry(table).or_default();
         // The places of rows inserted so far stay taken, so that later ids differ from theirs.
-        let emptied = TableOverlay {
-            truncated: true,
-            changed: BTreeMap::new(),
-            inserted: vec![None; overlay.inserted.len()],
-        };
+        let emptied =
+            TableOverlay { truncated: true, changed: BTreeMap::new(), inserted: vec![None; overlay.inserted.len()] };
         let before = std::mem::replace(overlay, emptied);
         self.undo.push(Undo::Truncate(table, Box::new(before)));
     }
@@ -259,10 +256,10 @@ impl Overlay {
             return base.clone();
         }
         let mut cached = self.catalog.lock();
-        if let Some((version, catalog)) = &*cached {
-            if *version == base.version() {
-                return catalog.clone();
-            }
+        if let Some((version, catalog)) = &*cached
+            && *version == base.version()
+        {
+            return catalog.clone();
         }
         let mut catalog = Catalog::clone(base);
         for change in &self.changes {
@@ -292,7 +289,10 @@ impl Overlay {
 
     /// Changes to committed rows of a table, by id.
     pub fn changed(&self, table: TableId) -> impl Iterator<Item = (RowId, &RowChange)> {
-        self.tables.get(&table).into_iter().flat_map(|overlay| overlay.changed.iter().map(|(&row, change)| (row, change)))
+        self.tables
+            .get(&table)
+            .into_iter()
+            .flat_map(|overlay| overlay.changed.iter().map(|(&row, change)| (row, change)))
     }
 
     /// Rows inserted into a table and still there, by provisional id.
@@ -343,7 +343,8 @@ impl Overlay {
             .entries
             .range((index, from, 0)..)
             .take_while(|((of, _, _), _)| *of == index)
-            .filter_map(|((_, key, row), present)| present.then(|| (key.clone(), *row)));
+            .filter(|(_, present)| **present)
+            .map(|((_, key, row), _)| (key.clone(), *row));
         unique.chain(plain).filter(|(key, _)| within(key)).collect()
     }
 }

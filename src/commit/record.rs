@@ -232,8 +232,7 @@ impl Assembler {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(lsn: u64, bytes: &[u8]) -> Result<(T, usize), RecordError> {
-    bincode::serde::decode_from_slice(bytes, config())
-        .map_err(|error| RecordError { lsn, reason: error.to_string() })
+    bincode::serde::decode_from_slice(bytes, config()).map_err(|error| RecordError { lsn, reason: error.to_string() })
 }
 
 fn decode_ops(lsn: u64, mut bytes: &[u8]) -> Result<Vec<Op>, RecordError> {

@@ -146,7 +146,9 @@ impl Transaction {
 
     /// Locks a name against being created twice.
     pub async fn lock_name(&mut self, name: &str) -> Result<()> {
-        if self.acquire(LockTarget::Key(0, name.as_bytes().into()), LockMode::AccessExclusive).await? == Acquired::Waited {
+        if self.acquire(LockTarget::Key(0, name.as_bytes().into()), LockMode::AccessExclusive).await?
+            == Acquired::Waited
+        {
             self.view = self.engine.view();
         }
         Ok(())
@@ -216,7 +218,13 @@ impl Transaction {
     }
 
     /// Locks a key and gives the row that has it, if any other than `except` does.
-    async fn claim_key(&mut self, table: TableId, index: IndexId, key: &[u8], except: Option<RowId>) -> Result<Option<RowId>> {
+    async fn claim_key(
+        &mut self,
+        table: TableId,
+        index: IndexId,
+        key: &[u8],
+        except: Option<RowId>,
+    ) -> Result<Option<RowId>> {
         if !self.escalate(table, 1) {
             let target = LockTarget::Key(index, key.into());
             if !self.engine.locks.try_acquire(self.id, &target, LockMode::Exclusive) {
@@ -237,10 +245,10 @@ impl Transaction {
         let keys: smallvec::SmallVec<[(IndexId, IndexKey); 4]> =
             indexes.iter().filter_map(|index| Some((index.id, index_key(index, &row)?))).collect();
         for (index, key) in &keys {
-            if let IndexKey::Unique(key) = key {
-                if let Some(row) = self.claim_key(table.id, *index, key, None).await? {
-                    return Ok(Inserted::Conflict { index: *index, row });
-                }
+            if let IndexKey::Unique(key) = key
+                && let Some(row) = self.claim_key(table.id, *index, key, None).await?
+            {
+                return Ok(Inserted::Conflict { index: *index, row });
             }
         }
         let overlay = self.overlay_mut();
@@ -273,10 +281,10 @@ impl Transaction {
             if before == after {
                 continue;
             }
-            if let IndexKey::Unique(key) = &after {
-                if self.claim_key(table.id, index.id, key, Some(id)).await?.is_some() {
-                    return Err(self.unique_violation(table, index.id, &new));
-                }
+            if let IndexKey::Unique(key) = &after
+                && self.claim_key(table.id, index.id, key, Some(id)).await?.is_some()
+            {
+                return Err(self.unique_violation(table, index.id, &new));
             }
             changes.push((index.id, before, after));
         }
@@ -298,11 +306,8 @@ impl Transaction {
 
     /// Removes a row that is locked. `old` is what it was.
     pub fn delete(&mut self, table: &Arc<Table>, id: RowId, old: &Row) -> Result<()> {
-        let keys: Vec<(IndexId, IndexKey)> = self
-            .btree_indexes(table.id)
-            .iter()
-            .filter_map(|index| Some((index.id, index_key(index, old)?)))
-            .collect();
+        let keys: Vec<(IndexId, IndexKey)> =
+            self.btree_indexes(table.id).iter().filter_map(|index| Some((index.id, index_key(index, old)?))).collect();
         let overlay = self.overlay_mut();
         for (index, key) in keys {
             match key {
@@ -362,10 +367,8 @@ impl Transaction {
     pub fn unique_violation_of(&self, table: &Table, index: &Index, row: &[Datum]) -> SqlError {
         let positions: Vec<usize> = index.key_positions().into_iter().flatten().collect();
         let names: Vec<&str> = positions.iter().map(|&at| table.columns[at].name.as_str()).collect();
-        let values: Vec<String> = positions
-            .iter()
-            .map(|&at| crate::db::error::shown(&row[at], table.columns[at].ty.ty))
-            .collect();
+        let values: Vec<String> =
+            positions.iter().map(|&at| crate::db::error::shown(&row[at], table.columns[at].ty.ty)).collect();
         SqlError::new(
             SqlState::UniqueViolation,
             format!("duplicate key value violates unique constraint \"{}\"", index.name),

@@ -90,7 +90,9 @@ impl Reader {
     pub fn row(&self, table: &Table, id: RowId) -> Result<Option<ScannedRow>> {
         match self.overlay.change(table.id, id) {
             Some(RowChange::Deleted) => return Ok(None),
-            Some(RowChange::Put { values, .. }) => return Ok(Some(ScannedRow { id, version: 0, values: values.clone() })),
+            Some(RowChange::Put { values, .. }) => {
+                return Ok(Some(ScannedRow { id, version: 0, values: values.clone() }));
+            }
             None if self.overlay.is_truncated(table.id) => return Ok(None),
             None => {}
         }
@@ -102,17 +104,17 @@ impl Reader {
     /// Completes stored values: columns added later become NULL, vectors come from the segments.
     pub fn fill(&self, table: &Table, id: RowId, mut values: Vec<Datum>, with_vectors: bool) -> Result<Row> {
         values.resize(table.columns.len(), Datum::Null);
-        if with_vectors && table.has_vectors() {
-            if let Some((view, (place, ordinal))) =
+        if with_vectors
+            && table.has_vectors()
+            && let Some((view, (place, ordinal))) =
                 self.view.tables.get(&table.id).and_then(|view| view.locate(id).map(|at| (view, at)))
-            {
-                for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
-                    let segment = &view.segments[place].segment;
-                    // A segment older than the column has no vector for it.
-                    let Some(at) = segment.position(column.id) else { continue };
-                    if let Some(vector) = segment.vector(at, ordinal)? {
-                        values[position] = Datum::Vector(vector.into());
-                    }
+        {
+            for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
+                let segment = &view.segments[place].segment;
+                // A segment older than the column has no vector for it.
+                let Some(at) = segment.position(column.id) else { continue };
+                if let Some(vector) = segment.vector(at, ordinal)? {
+                    values[position] = Datum::Vector(vector.into());
                 }
             }
         }
@@ -120,7 +122,11 @@ impl Reader {
     }
 
     /// Every row of a table by id, own rows last; vectors only if asked for.
-    pub fn scan(&self, table: &Arc<Table>, with_vectors: bool) -> Result<impl Iterator<Item = Result<ScannedRow>> + Send + use<>> {
+    pub fn scan(
+        &self,
+        table: &Arc<Table>,
+        with_vectors: bool,
+    ) -> Result<impl Iterator<Item = Result<ScannedRow>> + Send + use<>> {
         let reader = self.clone();
         let table = table.clone();
         let own = self.overlay.clone();
@@ -137,17 +143,15 @@ impl Reader {
             match reader.overlay.change(table.id, id) {
                 Some(RowChange::Deleted) => None,
                 Some(RowChange::Put { values, .. }) => Some(Ok(ScannedRow { id, version: 0, values: values.clone() })),
-                None => Some(
-                    reader
-                        .fill(&table, id, stored.values, with_vectors)
-                        .map(|values| ScannedRow { id, version: stored.version, values }),
-                ),
+                None => Some(reader.fill(&table, id, stored.values, with_vectors).map(|values| ScannedRow {
+                    id,
+                    version: stored.version,
+                    values,
+                })),
             }
         });
-        let inserted: Vec<ScannedRow> = own
-            .inserted(table_id)
-            .map(|(id, values)| ScannedRow { id, version: 0, values: values.clone() })
-            .collect();
+        let inserted: Vec<ScannedRow> =
+            own.inserted(table_id).map(|(id, values)| ScannedRow { id, version: 0, values: values.clone() }).collect();
         Ok(committed.chain(inserted.into_iter().map(Ok)))
     }
 

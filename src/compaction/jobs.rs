@@ -88,8 +88,7 @@ fn seal(
         let dir = engine.files.segment_dir(table, id);
         engine.files.create_dirs(&engine.files.table_dir(table)).map_err(io_error)?;
         let scalars = Merging::Scalars(&scalars);
-        let files =
-            merge_sealed(&*engine.files.fs, &dir, id, &columns, &sources, &rows, &scalars, &|_| {}, stop)?;
+        let files = merge_sealed(&*engine.files.fs, &dir, id, &columns, &sources, &rows, &scalars, &|_| {}, stop)?;
         let sealed = Sealed::open(&engine.files.fs, &dir, &files)?;
         for (&index, index_view) in &table_view.indexes {
             let Some(quantizer) = index_view.quantizers.last() else { continue };
@@ -264,7 +263,12 @@ pub fn seal_all(engine: &Arc<Engine>, table: TableId, stop: &AtomicBool) -> Resu
     if frozen.is_empty() {
         return Ok(());
     }
-    if view.tables.get(&table).and_then(|table| table.segments.last()).is_some_and(|last| frozen.contains(&last.segment.id())) {
+    if view
+        .tables
+        .get(&table)
+        .and_then(|table| table.segments.last())
+        .is_some_and(|last| frozen.contains(&last.segment.id()))
+    {
         freeze(engine, table)?;
     }
     seal(engine, &engine.view(), table, &frozen, stop)

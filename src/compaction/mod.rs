@@ -78,10 +78,11 @@ impl Worker {
     pub fn stop(&self) {
         self.signal.stop.store(true, Ordering::Release);
         self.signal.wake.notify_all();
-        if let Some(thread) = self.thread.lock().take() {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("the background thread panicked");
-            }
+        if let Some(thread) = self.thread.lock().take()
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the background thread panicked");
         }
     }
 

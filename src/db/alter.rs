@@ -38,8 +38,7 @@ impl Session {
         match action {
             TableAction::AddColumn { if_not_exists, column, constraints } => {
                 if next.position(&column.name).is_some() {
-                    let message =
-                        format!("column \"{}\" of relation \"{}\" already exists", column.name, next.name);
+                    let message = format!("column \"{}\" of relation \"{}\" already exists", column.name, next.name);
                     if *if_not_exists {
                         self.notice("NOTICE", SqlError::new(SqlState::DuplicateColumn, format!("{message}, skipping")));
                         return Ok(table);
@@ -58,7 +57,10 @@ impl Session {
                 let Some(position) = next.position(name) else {
                     let message = format!("column \"{name}\" of relation \"{}\" does not exist", next.name);
                     if *if_exists {
-                        self.notice("NOTICE", SqlError::new(SqlState::SuccessfulCompletion, format!("{message}, skipping")));
+                        self.notice(
+                            "NOTICE",
+                            SqlError::new(SqlState::SuccessfulCompletion, format!("{message}, skipping")),
+                        );
                         return Ok(table);
                     }
                     return Err(SqlError::new(SqlState::UndefinedColumn, message));
@@ -232,7 +234,8 @@ impl Session {
                     .await?
                     .pop()
                     .unwrap_or(Datum::Null);
-                let cast_environment = CastEnvironment { zone: environment.zone, now_us: environment.transaction_time_us };
+                let cast_environment =
+                    CastEnvironment { zone: environment.zone, now_us: environment.transaction_time_us };
                 cast(value, column.ty.ty, column.ty, CastContext::Assignment, &cast_environment)?
             }
         };

@@ -36,9 +36,7 @@ fn shown_name(name: &str) -> &str {
 /// Rows of text.
 pub(super) fn text_rows(fields: &Arc<[Field]>, rows: &[Vec<String>], tag: &str) -> Result<Outcome> {
     let columns: Vec<ArrayRef> = (0..fields.len())
-        .map(|column| {
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row[column].as_str()))) as ArrayRef
-        })
+        .map(|column| Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row[column].as_str()))) as ArrayRef)
         .collect();
     let schema = Schema::new(fields.iter().map(|field| arrow_field(&field.name, field.ty, true)).collect::<Vec<_>>());
     let batch = RecordBatch::try_new(Arc::new(schema), columns).map_err(SqlError::internal)?;
@@ -189,7 +187,11 @@ impl Session {
                         SqlState::SyntaxError,
                         format!("wrong number of parameters for prepared statement \"{name}\""),
                     )
-                    .with_detail(format!("Expected {} parameters but got {}.", ready.parameters.len(), args.len())));
+                    .with_detail(format!(
+                        "Expected {} parameters but got {}.",
+                        ready.parameters.len(),
+                        args.len()
+                    )));
                 }
                 let (engine, environment, reader) = (self.engine().clone(), self.environment(), self.reader());
                 let values = engine.query.evaluate(&reader, &environment, args, &ready.parameters).await?;
@@ -266,9 +268,11 @@ impl Session {
     fn setting(&self, name: &str) -> Result<String> {
         let value = self.settings.get(name)?;
         Ok(match name {
-            "session_authorization" if value.is_empty() => self.parameter_status().into_iter().find_map(|(key, value)| {
-                (key == "session_authorization").then_some(value)
-            }).unwrap_or_default(),
+            "session_authorization" if value.is_empty() => self
+                .parameter_status()
+                .into_iter()
+                .find_map(|(key, value)| (key == "session_authorization").then_some(value))
+                .unwrap_or_default(),
             _ => value,
         })
     }
@@ -341,9 +345,7 @@ impl Session {
         };
         let ready = Box::pin(self.prepare(insert, &[])).await?;
         match Box::pin(self.execute(&ready, Vec::new())).await? {
-            Outcome::Command(tag) => {
-                Ok(Outcome::Command(format!("SELECT {}", tag.rsplit(' ').next().unwrap_or("0"))))
-            }
+            Outcome::Command(tag) => Ok(Outcome::Command(format!("SELECT {}", tag.rsplit(' ').next().unwrap_or("0")))),
             other => Ok(other),
         }
     }

@@ -71,8 +71,11 @@ impl CopyIn {
     /// The client gave up.
     pub fn fail(self, session: &mut Session, message: &str) -> SqlError {
         session.statement_failed();
-        SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {message}"))
-            .with_context(format!("COPY {}, line {}", self.table.name, self.rows + self.pending.len() as u64 + 1))
+        SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {message}")).with_context(format!(
+            "COPY {}, line {}",
+            self.table.name,
+            self.rows + self.pending.len() as u64 + 1
+        ))
     }
 
     async fn insert(&mut self, session: &mut Session) -> Result<()> {
@@ -92,6 +95,9 @@ pub struct CopyOut {
     types: Vec<lodedb_sql::TypeWithModifier>,
     binary: bool,
     rows: u64,
+    /// The header, until there is a row to send it with.
+    header: Vec<u8>,
+    ready: std::collections::VecDeque<Bytes>,
     state: OutState,
 }
 
@@ -119,39 +125,49 @@ impl CopyOut {
         self.types.len()
     }
 
-    /// The next piece; `None` at the end.
+    /// The next message: one row, as PostgreSQL sends them; the header goes with the first. `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Bytes>> {
-        let mut out = Vec::new();
-        if self.state == OutState::Header {
-            self.encoder.header(&mut out);
-            self.state = OutState::Rows;
-            if !out.is_empty() {
-                return Some(Ok(out.into()));
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Some(Ok(message));
             }
-        }
-        while self.state == OutState::Rows {
-            match self.batches.next().await {
-                Some(Ok(batch)) => {
-                    let rows = match batch_rows(&batch, &self.types) {
-                        Ok(rows) => rows,
-                        Err(error) => return Some(Err(error)),
-                    };
-                    self.rows += rows.len() as u64;
-                    for row in &rows {
-                        self.encoder.row(row, &mut out);
+            let mut out = Vec::new();
+            match self.state {
+                OutState::Header => {
+                    self.encoder.header(&mut self.header);
+                    self.state = OutState::Rows;
+                }
+                OutState::Rows => match self.batches.next().await {
+                    Some(Ok(batch)) => {
+                        let rows = match batch_rows(&batch, &self.types) {
+                            Ok(rows) => rows,
+                            Err(error) => return Some(Err(error)),
+                        };
+                        self.rows += rows.len() as u64;
+                        out.append(&mut self.header);
+                        let mut ends = Vec::with_capacity(rows.len());
+                        for row in &rows {
+                            self.encoder.row(row, &mut out);
+                            ends.push(out.len());
+                        }
+                        let bytes = Bytes::from(out);
+                        let mut start = 0;
+                        for end in ends {
+                            self.ready.push_back(bytes.slice(start..end));
+                            start = end;
+                        }
                     }
-                }
-                Some(Err(error)) => return Some(Err(error)),
-                None => {
-                    self.state = OutState::Done;
-                    self.encoder.trailer(&mut out);
-                }
-            }
-            if !out.is_empty() {
-                return Some(Ok(out.into()));
+                    Some(Err(error)) => return Some(Err(error)),
+                    None => {
+                        self.state = OutState::Done;
+                        let header = std::mem::take(&mut self.header);
+                        self.encoder.trailer(&mut out);
+                        self.ready.extend([header, out].into_iter().filter(|part| !part.is_empty()).map(Bytes::from));
+                    }
+                },
+                OutState::Done => return None,
             }
         }
-        None
     }
 
     /// The command tag, at the end.
@@ -237,9 +253,10 @@ impl Session {
         }
         self.transaction()?.start_statement();
         let name = relation_name(name)?;
-        let table = self.locked_table(name, LockMode::RowExclusive).await?.ok_or_else(|| {
-            SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"))
-        })?;
+        let table = self
+            .locked_table(name, LockMode::RowExclusive)
+            .await?
+            .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))?;
         let positions = positions(&table, columns)?;
         let copied: Vec<CopyColumn> = positions
             .iter()
@@ -267,18 +284,14 @@ impl Session {
 
     async fn copy_out(&mut self, copy: &Copy) -> Result<Outcome> {
         let statement = match &copy.relation {
-            CopyRelation::Query(query) => ParsedStatement {
-                text: String::new(),
-                statement: Statement::Query(query.clone()),
-                parameter_count: 0,
-            },
+            CopyRelation::Query(query) => {
+                ParsedStatement { text: String::new(), statement: Statement::Query(query.clone()), parameter_count: 0 }
+            }
             CopyRelation::Table { name, columns } => {
                 let table = self.reader().catalog().require_table(relation_name(name)?)?.clone();
                 let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-                let names: Vec<String> = positions(&table, columns)?
-                    .into_iter()
-                    .map(|at| quoted(&table.columns[at].name))
-                    .collect();
+                let names: Vec<String> =
+                    positions(&table, columns)?.into_iter().map(|at| quoted(&table.columns[at].name)).collect();
                 let text = format!("SELECT {} FROM {}", names.join(", "), quoted(&table.name));
                 self.parse(&text)?.remove(0)
             }
@@ -299,6 +312,8 @@ impl Session {
             encoder: CopyEncoder::new(&options, columns, self.zone())?,
             binary: options.format == CopyFormat::Binary,
             rows: 0,
+            header: Vec::new(),
+            ready: std::collections::VecDeque::new(),
             state: OutState::Header,
         })))
     }

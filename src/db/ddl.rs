@@ -31,12 +31,11 @@ const NAME_BYTES_MAX: usize = 63;
 pub(super) fn relation_name(name: &ObjectName) -> Result<&str> {
     match name.schema.as_deref() {
         None | Some("public") => Ok(&name.name),
-        Some("pg_catalog" | "information_schema") => {
-            Err(SqlError::new(SqlState::InsufficientPrivilege, format!("permission denied: \"{}\" is a system catalog", name.name)))
-        }
-        Some(schema) => {
-            Err(SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{schema}\" does not exist")))
-        }
+        Some("pg_catalog" | "information_schema") => Err(SqlError::new(
+            SqlState::InsufficientPrivilege,
+            format!("permission denied: \"{}\" is a system catalog", name.name),
+        )),
+        Some(schema) => Err(SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{schema}\" does not exist"))),
     }
 }
 
@@ -125,10 +124,9 @@ impl TableBuilder<'_> {
 
     fn add_constraint(&mut self, constraint: &TableConstraint) -> Result<()> {
         let named = |builder: &Self, base: String| match &constraint.name {
-            Some(name) if builder.catalog.has_relation(name) || builder.taken.contains(name) => Err(SqlError::new(
-                SqlState::DuplicateTable,
-                format!("relation \"{name}\" already exists"),
-            )),
+            Some(name) if builder.catalog.has_relation(name) || builder.taken.contains(name) => {
+                Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")))
+            }
             Some(name) => Ok(name.clone()),
             None => Ok(free_name(builder.catalog, &builder.taken, &base)),
         };
@@ -267,9 +265,9 @@ impl Session {
 
     async fn required_table(&mut self, name: &ObjectName, mode: LockMode) -> Result<Arc<Table>> {
         let name = relation_name(name)?;
-        self.locked_table(name, mode).await?.ok_or_else(|| {
-            SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"))
-        })
+        self.locked_table(name, mode)
+            .await?
+            .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))
     }
 
     /// CREATE TABLE. Gives the table, or `None` if one of that name was there and that is no error.
@@ -348,7 +346,9 @@ impl Session {
             tx.truncate(table.id);
             if restart_identity {
                 let catalog = tx.reader().catalog();
-                for sequence in catalog.sequences().filter(|sequence| sequence.owner.is_some_and(|(of, _)| of == table.id)) {
+                for sequence in
+                    catalog.sequences().filter(|sequence| sequence.owner.is_some_and(|(of, _)| of == table.id))
+                {
                     engine.restart_sequence(sequence.id);
                     tx.advance_sequence(sequence.id, sequence.start.wrapping_sub(sequence.increment));
                 }
@@ -372,9 +372,9 @@ impl Session {
             let KeyClause::Column(name) = &column.key else {
                 return Err(SqlError::unsupported("an index on an expression"));
             };
-            let position = table.position(name).ok_or_else(|| {
-                SqlError::new(SqlState::UndefinedColumn, format!("column \"{name}\" does not exist"))
-            })?;
+            let position = table
+                .position(name)
+                .ok_or_else(|| SqlError::new(SqlState::UndefinedColumn, format!("column \"{name}\" does not exist")))?;
             columns.push(position);
         }
         let base = {
@@ -398,7 +398,9 @@ impl Session {
         }
         let id = engine.next_oid();
         if create.method == "btree" {
-            if let Some((key, _)) = create.options.iter().find(|(key, _)| key != "fillfactor" && key != "deduplicate_items") {
+            if let Some((key, _)) =
+                create.options.iter().find(|(key, _)| key != "fillfactor" && key != "deduplicate_items")
+            {
                 return Err(SqlError::new(
                     SqlState::InvalidParameterValue,
                     format!("unrecognized parameter \"{key}\""),
@@ -573,7 +575,10 @@ impl Session {
             let catalog = self.transaction()?.reader().catalog();
             let Some(sequence) = catalog.sequence(name).cloned() else {
                 if if_exists {
-                    self.skipped(SqlState::SuccessfulCompletion, format!("sequence \"{name}\" does not exist, skipping"));
+                    self.skipped(
+                        SqlState::SuccessfulCompletion,
+                        format!("sequence \"{name}\" does not exist, skipping"),
+                    );
                     continue;
                 }
                 return Err(SqlError::new(SqlState::UndefinedTable, format!("sequence \"{name}\" does not exist")));

@@ -141,8 +141,11 @@ impl Engine {
                 .checked_add(definition.increment)
                 .filter(|next| (definition.min..=definition.max).contains(next))
                 .ok_or_else(|| {
-                    let (end, bound) =
-                        if definition.increment > 0 { ("maximum", definition.max) } else { ("minimum", definition.min) };
+                    let (end, bound) = if definition.increment > 0 {
+                        ("maximum", definition.max)
+                    } else {
+                        ("minimum", definition.min)
+                    };
                     SqlError::new(
                         SqlState::SequenceLimitExceeded,
                         format!("nextval: reached {end} value of sequence \"{}\" ({bound})", definition.name),

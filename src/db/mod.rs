@@ -2,12 +2,12 @@
 
 mod alter;
 pub mod clock;
+mod commands;
 pub mod copy;
+mod ddl;
 pub mod engine;
 pub mod error;
 pub mod hooks;
-mod commands;
-mod ddl;
 pub mod options;
 pub mod outcome;
 pub mod processor;

@@ -65,7 +65,10 @@ impl Options {
             (self.row_cache_bytes < 1 << 20, "row_cache_bytes must be at least 1 MiB"),
             (self.query_memory_bytes < 16 << 20, "query_memory_bytes must be at least 16 MiB"),
             (self.log_segment_bytes < 1 << 20, "log_segment_bytes must be at least 1 MiB"),
-            (self.checkpoint_log_bytes < self.log_segment_bytes, "checkpoint_log_bytes must be at least log_segment_bytes"),
+            (
+                self.checkpoint_log_bytes < self.log_segment_bytes,
+                "checkpoint_log_bytes must be at least log_segment_bytes",
+            ),
             (self.merge_segments < 2, "merge_segments must be at least 2"),
         ];
         let wrong: Vec<&str> = checks.iter().filter(|(bad, _)| *bad).map(|(_, text)| *text).collect();

@@ -246,19 +246,17 @@ impl Session {
 
     async fn prepare_inner(&mut self, statement: ParsedStatement, types: &[Option<PgType>]) -> Result<Prepared> {
         let statement = Arc::new(statement);
-        let mut prepared = Prepared {
-            parameters: Arc::from([]),
-            fields: None,
-            statement: statement.clone(),
-            plan: None,
-        };
+        let mut prepared =
+            Prepared { parameters: Arc::from([]), fields: None, statement: statement.clone(), plan: None };
         match &statement.statement {
             Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
                 self.plan(&mut prepared, types).await?;
             }
             Statement::Explain { statement: explained, .. } => {
                 prepared.fields = Some(Arc::from([super::outcome::text_field("QUERY PLAN")]));
-                if let Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) = &**explained {
+                if let Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) =
+                    &**explained
+                {
                     self.plan(&mut prepared, types).await?;
                 }
             }
@@ -480,10 +478,7 @@ impl Session {
             if self.block_settings.is_none() {
                 self.notice(
                     "WARNING",
-                    SqlError::new(
-                        SqlState::NoActiveSqlTransaction,
-                        "SET LOCAL can only be used in transaction blocks",
-                    ),
+                    SqlError::new(SqlState::NoActiveSqlTransaction, "SET LOCAL can only be used in transaction blocks"),
                 );
                 return Settings::clone(&self.settings).set(name, value);
             }

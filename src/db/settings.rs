@@ -38,8 +38,14 @@ impl std::fmt::Debug for Environment {
 enum Kind {
     Text,
     Bool,
-    Integer { min: i64, max: i64 },
-    Real { min: f64, max: f64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Real {
+        min: f64,
+        max: f64,
+    },
     /// Milliseconds, or a number with a unit (ms, s, min, h, d).
     Duration,
     OneOf(&'static [&'static str]),
@@ -58,8 +64,7 @@ const fn setting(name: &'static str, default: &'static str, kind: Kind) -> Defin
     Definition { name, default, kind }
 }
 
-const ISOLATION: Kind =
-    Kind::OneOf(&["read committed", "read uncommitted", "repeatable read", "serializable"]);
+const ISOLATION: Kind = Kind::OneOf(&["read committed", "read uncommitted", "repeatable read", "serializable"]);
 const ITERATIVE: Kind = Kind::OneOf(&["off", "relaxed_order", "strict_order"]);
 
 /// Every setting there is. Settings that steer PostgreSQL's planner are accepted and have no effect here.
@@ -189,7 +194,9 @@ pub fn parse_zone(name: &str) -> Option<chrono_tz::Tz> {
     }
     let fixed = name.trim_start_matches('<').split('>').next().unwrap_or(name);
     match fixed.to_ascii_uppercase().as_str() {
-        "Z" | "GMT" | "UTC" | "+00" | "-00" | "0" | "+00:00" | "00:00:00" | "ETC/UTC" | "UNIVERSAL" => Some(chrono_tz::UTC),
+        "Z" | "GMT" | "UTC" | "+00" | "-00" | "0" | "+00:00" | "00:00:00" | "ETC/UTC" | "UNIVERSAL" => {
+            Some(chrono_tz::UTC)
+        }
         _ => chrono_tz::TZ_VARIANTS.iter().copied().find(|zone| zone.name().eq_ignore_ascii_case(name)),
     }
 }
@@ -268,7 +275,10 @@ impl Settings {
             }
             "datestyle" => {
                 let parts: Vec<String> = value.split(',').map(|part| part.trim().to_ascii_uppercase()).collect();
-                parts.iter().all(|part| matches!(part.as_str(), "ISO" | "MDY" | "DEFAULT" | "US")).then(|| "ISO, MDY".to_owned())
+                parts
+                    .iter()
+                    .all(|part| matches!(part.as_str(), "ISO" | "MDY" | "DEFAULT" | "US"))
+                    .then(|| "ISO, MDY".to_owned())
             }
             _ => Some(value.to_owned()),
         }

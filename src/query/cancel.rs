@@ -111,9 +111,7 @@ impl CancelToken {
     pub fn error(&self) -> SqlError {
         match self.current.reason.load(Ordering::Relaxed) {
             TIMEOUT => SqlError::new(SqlState::QueryCanceled, "canceling statement due to statement timeout"),
-            OPERATOR => {
-                SqlError::new(SqlState::AdminShutdown, "terminating connection due to administrator command")
-            }
+            OPERATOR => SqlError::new(SqlState::AdminShutdown, "terminating connection due to administrator command"),
             _ => SqlError::new(SqlState::QueryCanceled, "canceling statement due to user request"),
         }
     }

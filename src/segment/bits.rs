@@ -150,7 +150,8 @@ impl Bits {
 
     /// Reads what [`Bits::encode`] wrote; a damaged form is `XX001`.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        Self::decode_checked(bytes).ok_or_else(|| SqlError::new(SqlState::DataCorrupted, "a set of row bits is damaged"))
+        Self::decode_checked(bytes)
+            .ok_or_else(|| SqlError::new(SqlState::DataCorrupted, "a set of row bits is damaged"))
     }
 
     fn decode_checked(bytes: &[u8]) -> Option<Self> {
@@ -159,7 +160,12 @@ impl Bits {
             return None;
         }
         let mut rest = body.strip_prefix(&MAGIC)?.strip_prefix(&[VERSION])?;
-        let mut take = |n: usize| rest.split_at_checked(n).map(|(head, tail)| { rest = tail; head });
+        let mut take = |n: usize| {
+            rest.split_at_checked(n).map(|(head, tail)| {
+                rest = tail;
+                head
+            })
+        };
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
         let count = number(take(4)?)?;
         let mut bits = Self::new();
@@ -177,7 +183,10 @@ impl Bits {
                     *chunk.get_mut(usize::from(bit) / 64)? |= 1 << (bit % 64);
                 }
             } else {
-                chunk.iter_mut().zip(data.as_chunks::<8>().0).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+                chunk
+                    .iter_mut()
+                    .zip(data.as_chunks::<8>().0)
+                    .for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
             }
             if chunk.iter().map(|word| word.count_ones()).sum::<u32>() != ones {
                 return None;

@@ -214,7 +214,8 @@ pub fn calibrate(
 }
 
 fn probe_ladder(lists: u32) -> Vec<u32> {
-    let mut ladder: Vec<u32> = (0..).map(|step| (2f64.powf(f64::from(step) / 2.0)).round() as u32).take_while(|&p| p < lists).collect();
+    let mut ladder: Vec<u32> =
+        (0..).map(|step| (2f64.powf(f64::from(step) / 2.0)).round() as u32).take_while(|&p| p < lists).collect();
     ladder.push(lists.max(1));
     ladder.dedup();
     ladder
@@ -291,7 +292,8 @@ fn ranks_of(
         let others = places.filter(|&place| place != (probe.segment, probe.ordinal));
         for (rank, key) in others.take(candidates as usize).enumerate() {
             if let Some(&at) = place.get(&key) {
-                let needed = CANDIDATES.iter().position(|&known| rank < known as usize && (!graph || known >= candidates));
+                let needed =
+                    CANDIDATES.iter().position(|&known| rank < known as usize && (!graph || known >= candidates));
                 ranks[at] = ranks[at].min(needed.map_or(u8::MAX, |column| column as u8));
             }
         }

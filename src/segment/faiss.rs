@@ -59,7 +59,8 @@ fn checked(status: c_int) -> Result<()> {
         let text = ffi::faiss_get_last_error();
         if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
     };
-    let state = if status == -4 && text.contains("bad_alloc") { SqlState::OutOfMemory } else { SqlState::InternalError };
+    let state =
+        if status == -4 && text.contains("bad_alloc") { SqlState::OutOfMemory } else { SqlState::InternalError };
     let reason = text.lines().next().unwrap_or_default();
     Err(SqlError::new(state, format!("vector index: {reason}")))
 }
@@ -171,7 +172,8 @@ impl Index {
         // SAFETY: `space` receives an owned object, used and freed here; the name is terminated; the index is exclusive by `&mut self`.
         unsafe {
             checked(ffi::faiss_ParameterSpace_new(&mut space))?;
-            let set = checked(ffi::faiss_ParameterSpace_set_index_parameter(space, self.raw.as_ptr(), name.as_ptr(), value));
+            let set =
+                checked(ffi::faiss_ParameterSpace_set_index_parameter(space, self.raw.as_ptr(), name.as_ptr(), value));
             ffi::faiss_ParameterSpace_free(space);
             set
         }
@@ -179,7 +181,11 @@ impl Index {
 
     fn rows_of(&self, vectors: &[f32]) -> Result<i64> {
         if self.d == 0 || !vectors.len().is_multiple_of(self.d) {
-            return Err(SqlError::internal(format!("{} floats are no vectors of {} dimensions", vectors.len(), self.d)));
+            return Err(SqlError::internal(format!(
+                "{} floats are no vectors of {} dimensions",
+                vectors.len(),
+                self.d
+            )));
         }
         Ok((vectors.len() / self.d) as i64)
     }
@@ -242,7 +248,12 @@ impl Index {
         // owned object that refers to the selector; both are freed below, after the search and on every path.
         unsafe {
             let made = if self.ivf().is_some() {
-                checked(ffi::faiss_SearchParametersIVF_new_with(&mut params, bitmap.cast(), probes.clamp(1, self.lists()), 0))
+                checked(ffi::faiss_SearchParametersIVF_new_with(
+                    &mut params,
+                    bitmap.cast(),
+                    probes.clamp(1, self.lists()),
+                    0,
+                ))
             } else {
                 checked(ffi::faiss_SearchParameters_new(&mut params, bitmap.cast()))
             };
@@ -294,7 +305,8 @@ impl Index {
         self.check_search(query, distances, labels)?;
         let ivf = self.ivf().ok_or_else(null)?;
         let known = self.lists() as i64;
-        if lists.len() != self.given_lists() || list_distances.len() != lists.len() || lists.iter().any(|&l| l >= known) {
+        if lists.len() != self.given_lists() || list_distances.len() != lists.len() || lists.iter().any(|&l| l >= known)
+        {
             return Err(SqlError::internal("a search of the vector index was given wrong lists"));
         }
         // SAFETY: FAISS reads `nprobe` lists and distances, which is what was checked, each list below `nlist`; the results hold
@@ -312,19 +324,6 @@ impl Index {
                 0,
             )
         })
-    }
-
-    /// The labels of every list.
-    pub(super) fn list_labels(&self, list: usize) -> Vec<i64> {
-        let Some(ivf) = self.ivf().filter(|_| list < self.lists()) else { return Vec::new() };
-        // SAFETY: the list exists, and the vector has room for as many labels as it has.
-        unsafe {
-            let mut labels = vec![0i64; ffi::faiss_IndexIVF_get_list_size(ivf.as_ptr(), list)];
-            if !labels.is_empty() {
-                ffi::faiss_IndexIVF_invlists_get_ids(ivf.as_ptr(), list, labels.as_mut_ptr());
-            }
-            labels
-        }
     }
 
     /// FAISS's own serialisation.

@@ -88,7 +88,12 @@ impl SegmentIndex {
         Ok(Arc::new(Self { segment: sealed.id(), quantizer: Arc::clone(quantizer), index, ordinals, uncoded }))
     }
 
-    pub(super) fn from_parts(segment: SegmentId, quantizer: &Arc<Quantizer>, index: Index, uncoded: Vec<u32>) -> Arc<Self> {
+    pub(super) fn from_parts(
+        segment: SegmentId,
+        quantizer: &Arc<Quantizer>,
+        index: Index,
+        uncoded: Vec<u32>,
+    ) -> Arc<Self> {
         Arc::new(Self { segment, quantizer: Arc::clone(quantizer), index, ordinals: None, uncoded })
     }
 
@@ -138,7 +143,8 @@ impl SegmentIndex {
             return Err(wrong("it belongs to another quantizer"));
         }
         let (has_ordinals, ordinals_len) = (labelled >> 63 == 1, labelled & !(1 << 63));
-        let lists_len = ordinals_len.checked_add(uncoded_len).and_then(|n| n.checked_mul(4)).and_then(|n| usize::try_from(n).ok());
+        let lists_len =
+            ordinals_len.checked_add(uncoded_len).and_then(|n| n.checked_mul(4)).and_then(|n| usize::try_from(n).ok());
         let (lists, bytes) =
             lists_len.and_then(|len| rest.split_at_checked(len)).ok_or_else(|| wrong("its parts do not fit"))?;
         let mut ordinals: Vec<u32> = lists.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
@@ -211,7 +217,9 @@ impl SegmentIndex {
                 translated = ordinals
                     .chunks(64)
                     .map(|chunk| {
-                        let bit = |&ordinal: &u32| words.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1);
+                        let bit = |&ordinal: &u32| {
+                            words.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+                        };
                         chunk.iter().enumerate().fold(0, |word, (at, ordinal)| word | u64::from(bit(ordinal)) << at)
                     })
                     .collect();

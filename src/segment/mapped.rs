@@ -15,7 +15,7 @@ const MAP_FROM: u64 = 64 * 1024;
 /// Memory in units that start on a cache line, so that numbers in a file read into it are aligned as in a mapped one.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+pub(super) struct Line([u8; 64]);
 
 /// The bytes of one immutable file. They start on a cache line.
 pub(super) enum FileBytes {

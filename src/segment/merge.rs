@@ -23,8 +23,8 @@ use lodedb_wal::fs::FileSystem;
 use super::faiss::Index;
 use super::quantizer::fourcc;
 use super::{
-    IndexKind, Quantizer, RowId, SealInput, Sealed, Segment, SegmentFiles, SegmentId, SegmentIndex, SegmentView, VectorColumn,
-    cancelled_by, write_sealed,
+    IndexKind, Quantizer, RowId, SealInput, Sealed, Segment, SegmentFiles, SegmentId, SegmentIndex, SegmentView,
+    VectorColumn, cancelled_by, write_sealed,
 };
 
 /// Rows of a merged batch of scalars.
@@ -99,10 +99,8 @@ pub fn merge_sealed(
     cancelled: &AtomicBool,
 ) -> Result<SegmentFiles> {
     cancelled_by(cancelled)?;
-    let positions: Vec<Vec<Option<usize>>> = columns
-        .iter()
-        .map(|column| inputs.iter().map(|view| view.segment.position(column.id)).collect())
-        .collect();
+    let positions: Vec<Vec<Option<usize>>> =
+        columns.iter().map(|column| inputs.iter().map(|view| view.segment.position(column.id)).collect()).collect();
     let copied;
     let scalars: &[RecordBatch] = match scalars {
         Merging::WithoutScalars => &[],
@@ -267,7 +265,8 @@ struct Lists<'a> {
 impl<'a> Lists<'a> {
     fn open(bytes: &'a [u8], lists: usize) -> Result<Self> {
         let mut reader = Self { form: 0, rest: bytes.strip_prefix(b"ilbl").ok_or_else(unknown_form)? };
-        let (known, _code_size, vectors, form) = (reader.number()?, reader.number()?, reader.number()?, reader.number()?);
+        let (known, _code_size, vectors, form) =
+            (reader.number()?, reader.number()?, reader.number()?, reader.number()?);
         if known != lists as u64 || vectors != BLOCK as u64 || form == 0 || form % BLOCK as u64 != 0 || form > 1 << 20 {
             return Err(unknown_form());
         }
@@ -280,7 +279,8 @@ impl<'a> Lists<'a> {
         Ok(u64::from_le_bytes(*number))
     }
     fn take(&mut self, len: u64) -> Result<&'a [u8]> {
-        let (taken, rest) = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len)).ok_or_else(unknown_form)?;
+        let (taken, rest) =
+            usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len)).ok_or_else(unknown_form)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -301,7 +301,10 @@ impl<'a> Lists<'a> {
 fn copy_code(codes: &[u8], from: usize, into: &mut [u8], to: usize, form: usize) {
     let nibble = |vector: usize| {
         let lane = vector % 16;
-        (vector / BLOCK * form + if lane < 8 { lane * 2 } else { (lane - 8) * 2 + 1 }, if vector % BLOCK < 16 { 0 } else { 4 })
+        (
+            vector / BLOCK * form + if lane < 8 { lane * 2 } else { (lane - 8) * 2 + 1 },
+            if vector % BLOCK < 16 { 0 } else { 4 },
+        )
     };
     let ((from_at, from_shift), (to_at, to_shift)) = (nibble(from), nibble(to));
     for half in (0..form).step_by(16) {

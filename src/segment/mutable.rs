@@ -6,7 +6,7 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use lodedb_sql::error::{Result, SqlError, SqlState};
@@ -62,9 +62,13 @@ impl Floats {
     }
 }
 
+/// The vectors of one chunk of a column without a dimension.
+type VaryingChunk = Box<[OnceLock<Box<[f32]>>]>;
+
+#[expect(clippy::large_enum_variant, reason = "one a column, and never moved")]
 enum Column {
     Fixed { dims: u32, chunks: [OnceLock<(Floats, Box<[AtomicU8]>)>; CHUNKS] },
-    Varying { chunks: [OnceLock<Box<[OnceLock<Box<[f32]>>]>>; CHUNKS] },
+    Varying { chunks: [OnceLock<VaryingChunk>; CHUNKS] },
 }
 
 /// Row ids of one chunk, and an open-addressed table from row id to ordinal (stored plus one; zero is a free slot).

@@ -76,7 +76,8 @@ impl Quantizer {
         }
         progress(0.05);
         cancelled_by(cancelled)?;
-        let mut template = Index::factory(code_dims as usize, &description(spec, lists, code_dims / width), code_metric(spec.metric))?;
+        let mut template =
+            Index::factory(code_dims as usize, &description(spec, lists, code_dims / width), code_metric(spec.metric))?;
         if spec.kind == IndexKind::Hnsw {
             template.set_parameter("efConstruction", f64::from(spec.option("ef_construction").unwrap_or(64)))?;
             template.set_parameter("efSearch", 1.0)?;
@@ -96,7 +97,8 @@ impl Quantizer {
     /// Writes the file; when this returns, it and its name are durable.
     pub fn save(&self, fs: &dyn FileSystem, path: &Path) -> Result<FileEntry> {
         let mut writer = FrameWriter::create(fs, path, Kind::Quantizer, self.generation)?;
-        for number in [self.index, self.kind as u32, self.metric as u32, self.dims, self.code_dims, self.lists(), 0, 0] {
+        for number in [self.index, self.kind as u32, self.metric as u32, self.dims, self.code_dims, self.lists(), 0, 0]
+        {
             writer.put(&number.to_le_bytes())?;
         }
         writer.put(&self.bytes)?;
@@ -117,7 +119,8 @@ impl Quantizer {
         let frame = Frame::open(fs, path, Kind::Quantizer, generation, expected)?;
         let body = frame.get(0..frame.body_len())?;
         let Some((head, bytes)) = body.split_at_checked(32) else { return Err(damaged(path, "too short")) };
-        let number = |at: usize| u32::from_le_bytes([head[at * 4], head[at * 4 + 1], head[at * 4 + 2], head[at * 4 + 3]]);
+        let number =
+            |at: usize| u32::from_le_bytes([head[at * 4], head[at * 4 + 1], head[at * 4 + 2], head[at * 4 + 3]]);
         if [number(0), number(1), number(2)] != [spec.id, spec.kind as u32, spec.metric as u32] {
             return Err(damaged(path, "it belongs to another index"));
         }
@@ -259,7 +262,13 @@ pub(super) fn fourcc(kind: IndexKind) -> &'static [u8; 4] {
 
 impl Quantizer {
     /// The `given` lists nearest to a coded query, into buffers of exactly as many; false when more probes are wanted than can be given.
-    pub(super) fn nearest_lists(&self, query: &[f32], probes: usize, lists: &mut Vec<i64>, distances: &mut Vec<f32>) -> Result<bool> {
+    pub(super) fn nearest_lists(
+        &self,
+        query: &[f32],
+        probes: usize,
+        lists: &mut Vec<i64>,
+        distances: &mut Vec<f32>,
+    ) -> Result<bool> {
         let given = self.template.given_lists();
         if probes > given {
             return Ok(false);

@@ -150,10 +150,14 @@ impl RawVectors {
             }
             None => {
                 let at = self.offsets_at + row as usize * 8;
-                let offsets = as_u64(self.frame.get(at..at + 16)?).ok_or_else(|| damaged(self.frame.path(), "alignment"))?;
-                let end = |floats: u64| (floats as usize).checked_mul(4).and_then(|len| len.checked_add(self.vectors_at));
+                let offsets =
+                    as_u64(self.frame.get(at..at + 16)?).ok_or_else(|| damaged(self.frame.path(), "alignment"))?;
+                let end =
+                    |floats: u64| (floats as usize).checked_mul(4).and_then(|len| len.checked_add(self.vectors_at));
                 match (end(offsets[0]), end(offsets[1])) {
-                    (Some(start), Some(end)) if start <= end && end <= self.frame.body_len() => self.frame.get(start..end)?,
+                    (Some(start), Some(end)) if start <= end && end <= self.frame.body_len() => {
+                        self.frame.get(start..end)?
+                    }
                     _ => return Err(damaged(self.frame.path(), "offsets")),
                 }
             }

@@ -17,7 +17,12 @@ use lodedb_wal::fs::FileSystem;
 use super::blocks::{Body, FileEntry, Frame, FrameWriter, Kind, damaged};
 
 /// Writes the batches, which must share one schema; there must be at least one.
-pub(super) fn write_scalars(fs: &dyn FileSystem, path: &Path, owner: u64, batches: &[RecordBatch]) -> Result<FileEntry> {
+pub(super) fn write_scalars(
+    fs: &dyn FileSystem,
+    path: &Path,
+    owner: u64,
+    batches: &[RecordBatch],
+) -> Result<FileEntry> {
     let schema = batches.first().map(RecordBatch::schema).ok_or_else(|| SqlError::internal("no batch of scalars"))?;
     let mut frame = FrameWriter::create(fs, path, Kind::Scalars, owner)?;
     let internal = |e: ArrowError| SqlError::internal(format!("could not write \"{}\": {e}", path.display()));

@@ -102,11 +102,8 @@ pub fn write_sealed(
         vectors.push(write_raw(fs, &path, id, column.dims, rows, &|row| (input.vectors)(position, row))?);
         progress((position + 2) as f64 / steps);
     }
-    let scalars = if input.scalars.is_empty() {
-        None
-    } else {
-        Some(write_scalars(fs, &dir.join(SCALARS), id, input.scalars)?)
-    };
+    let scalars =
+        if input.scalars.is_empty() { None } else { Some(write_scalars(fs, &dir.join(SCALARS), id, input.scalars)?) };
     // ORDER: every file was synced and named; now the names.
     fs.sync_dir(dir).map_err(|e| failed(dir, &e))?;
     progress(1.0);
@@ -222,7 +219,9 @@ impl Sealed {
     /// The ordinal of a row.
     pub fn find(&self, row: RowId) -> Option<u32> {
         match &self.rows {
-            Rows::Base(base) => row.checked_sub(*base).filter(|&at| at < u64::from(self.files.rows)).map(|at| at as u32),
+            Rows::Base(base) => {
+                row.checked_sub(*base).filter(|&at| at < u64::from(self.files.rows)).map(|at| at as u32)
+            }
             Rows::Sorted(_) => self.sorted().binary_search(&row).ok().map(|at| at as u32),
         }
     }

@@ -87,7 +87,8 @@ pub(super) fn choose(facts: &Facts) -> Strategy {
             (probes, if selective { facts.candidates } else { widened(facts.candidates, 1.0 / share) })
         }
     };
-    let candidates = candidates.clamp(1, u32::try_from(facts.coded).unwrap_or(u32::MAX)).max(facts.k.min(1 << 24) as u32);
+    let candidates =
+        candidates.clamp(1, u32::try_from(facts.coded).unwrap_or(u32::MAX)).max(facts.k.min(1 << 24) as u32);
     let exact = facts.survivors as f64 * exact_cost(facts.dims);
     let index = index_cost(facts, probes, candidates) + f64::from(candidates) * exact_cost(facts.dims)
         // The bitmap is made and asked.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use lodedb_sql::error::Result;
 
-use super::{Bits, Calibration, ColumnId, IndexSpec, Mutable, Quantizer, RowId, Sealed, SegmentId, SegmentIndex, VectorColumn};
+use super::{
+    Bits, Calibration, ColumnId, IndexSpec, Mutable, Quantizer, RowId, Sealed, SegmentId, SegmentIndex, VectorColumn,
+};
 
 /// A segment as a view sees it.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lodedb_sql::binary::parse_binary;
 use lodedb_sql::cast::CastEnvironment;
-use lodedb_sql::error::{Result, SqlError, SqlState};
+use lodedb_sql::error::{SqlError, SqlState};
 use lodedb_sql::text::parse_text_in;
 use lodedb_sql::{Datum, PgType, ScalarType, TypeWithModifier};
 use smallvec::SmallVec;
@@ -42,7 +42,8 @@ impl Connection<'_> {
             let message = format!("prepared statement \"{}\" already exists", parse.name);
             return Err(SqlError::new(SqlState::DuplicatePreparedStatement, message).into());
         }
-        let types = parse.types.iter().map(|&oid| parameter_type(oid)).collect::<Result<SmallVec<[_; 16]>>>()?;
+        let types =
+            parse.types.iter().map(|&oid| parameter_type(oid)).collect::<Result<SmallVec<[_; 16]>, SqlError>>()?;
         let mut parsed = self.session.parse(parse.text)?;
         if parsed.len() > 1 {
             let message = "cannot insert multiple commands into a prepared statement";
@@ -223,7 +224,7 @@ impl Connection<'_> {
         self.session.prepared_statements().get(name).cloned().map(Some)
     }
 
-    fn statement(&mut self, name: &str) -> Result<Option<Prepared>> {
+    fn statement(&mut self, name: &str) -> Result<Option<Prepared>, SqlError> {
         self.find_statement(name).ok_or_else(|| {
             let message = match name {
                 "" => "unnamed prepared statement does not exist".to_owned(),
@@ -239,7 +240,7 @@ fn no_portal(name: &str) -> SqlError {
 }
 
 /// The type a client gives a parameter; `None` leaves it to be inferred.
-fn parameter_type(oid: u32) -> Result<Option<PgType>> {
+fn parameter_type(oid: u32) -> Result<Option<PgType>, SqlError> {
     if oid == 0 || oid == ScalarType::Unknown.oid() {
         return Ok(None);
     }
@@ -248,7 +249,7 @@ fn parameter_type(oid: u32) -> Result<Option<PgType>> {
 }
 
 /// The values of the parameters, each read in the format the client chose for it.
-fn read_parameters(bind: &Bind<'_>, types: &[PgType], zone: chrono_tz::Tz) -> Result<Vec<Datum>> {
+fn read_parameters(bind: &Bind<'_>, types: &[PgType], zone: chrono_tz::Tz) -> Result<Vec<Datum>, SqlError> {
     let mut environment = None;
     let mut read = |index: usize, bytes: &[u8], ty: PgType| {
         let ty = TypeWithModifier::plain(ty);

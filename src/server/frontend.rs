@@ -219,9 +219,9 @@ impl<'a> Reader<'a> {
                 }
             })
             .collect::<Result<SmallVec<[bool; 16]>>>()?;
-        Ok(match each[..] {
-            [] => Formats::All(false),
-            [binary] => Formats::All(binary),
+        Ok(match each.len() {
+            0 => Formats::All(false),
+            1 => Formats::All(each[0]),
             _ => Formats::Each(each),
         })
     }

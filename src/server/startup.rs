@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lodedb_sql::error::{Result, SqlError, SqlState};
+use lodedb_sql::error::{SqlError, SqlState};
 
 use super::listener::Shared;
 use super::registry::Seat;
@@ -93,7 +93,7 @@ pub(super) async fn start(wire: &mut Wire, shared: &Arc<Shared>) -> Result<Optio
 }
 
 /// Sorts the parameters of a start-up packet.
-pub(super) fn read_request(parameters: Vec<(String, String)>) -> Result<Request> {
+pub(super) fn read_request(parameters: Vec<(String, String)>) -> Result<Request, SqlError> {
     let mut request = Request::default();
     for (name, value) in parameters {
         match name.as_str() {
@@ -128,7 +128,7 @@ pub(super) fn read_request(parameters: Vec<(String, String)>) -> Result<Request>
 }
 
 /// The one database there is, if the client asked for it by one of its names.
-fn choose_database(request: &Request, own: &str) -> Result<String> {
+fn choose_database(request: &Request, own: &str) -> Result<String, SqlError> {
     let names = [own, "lodedb", "postgres", &request.user];
     if names.contains(&request.database.as_str()) {
         return Ok(own.to_owned());
@@ -138,7 +138,7 @@ fn choose_database(request: &Request, own: &str) -> Result<String> {
 }
 
 /// Only UTF-8 is spoken, however it is spelt.
-fn check_encoding(value: &str) -> Result<()> {
+fn check_encoding(value: &str) -> Result<(), SqlError> {
     let name: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
     if matches!(name.to_ascii_lowercase().as_str(), "utf8" | "unicode") {
         return Ok(());
@@ -148,7 +148,7 @@ fn check_encoding(value: &str) -> Result<()> {
 }
 
 /// The settings in `options`: `-c name=value` and `--name=value`, blanks and backslashes behind a backslash.
-fn read_options(options: &str) -> Result<Vec<(String, String)>> {
+fn read_options(options: &str) -> Result<Vec<(String, String)>, SqlError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut letters = options.chars();

@@ -120,7 +120,13 @@ fn write_segment(
                 let input = SealInput { rows: &rows, vectors: &vectors, scalars: &[] };
                 Some((name, write_sealed(&*engine.files.fs, &dir, id, mutable.columns(), &input, &|_| {})?))
             };
-            Ok(SegmentManifest { id, sealed: false, files, dead: Bits::new().encode(), overridden: Bits::new().encode() })
+            Ok(SegmentManifest {
+                id,
+                sealed: false,
+                files,
+                dead: Bits::new().encode(),
+                overridden: Bits::new().encode(),
+            })
         }
     }
 }
@@ -138,9 +144,10 @@ pub fn remove_unnamed(engine: &Engine, kept: &[&Manifest]) -> Result<(), Checkpo
             let Ok(id) = table.name.parse::<TableId>() else { continue };
             let named = |name: &str| {
                 kept.iter().flat_map(|manifest| &manifest.tables).filter(|table| table.table == id).any(|table| {
-                    table.segments.iter().any(|segment| {
-                        segment.files.as_ref().is_some_and(|(folder, _)| folder == name)
-                    })
+                    table
+                        .segments
+                        .iter()
+                        .any(|segment| segment.files.as_ref().is_some_and(|(folder, _)| folder == name))
                 })
             };
             let dir = root.join(&table.name);

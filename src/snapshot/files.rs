@@ -9,9 +9,7 @@ use lodedb_wal::fs::FileSystem;
 use parking_lot::Mutex;
 
 use crate::catalog::{IndexId, TableId};
-use crate::segment::{
-    Calibration, FileEntry, IndexSpec, Quantizer, Sealed, SegmentFiles, SegmentId, SegmentIndex,
-};
+use crate::segment::{Calibration, FileEntry, IndexSpec, Quantizer, Sealed, SegmentFiles, SegmentId, SegmentIndex};
 use crate::snapshot::manifest::QuantizerFiles;
 
 /// The files below `DIR/segments` and `DIR/quantizers`.
@@ -97,10 +95,10 @@ impl SegmentStore {
         spec: &IndexSpec,
         files: &QuantizerFiles,
     ) -> Result<(Arc<Quantizer>, Option<Arc<Calibration>>)> {
-        if let Some(made) = self.ready.lock().quantizers.remove(&spec.id) {
-            if made.0.generation() == files.generation {
-                return Ok(made);
-            }
+        if let Some(made) = self.ready.lock().quantizers.remove(&spec.id)
+            && made.0.generation() == files.generation
+        {
+            return Ok(made);
         }
         let dir = self.quantizer_dir(spec.id);
         let path = dir.join(&files.quantizer.name);
@@ -122,10 +120,10 @@ impl SegmentStore {
         entry: &FileEntry,
         quantizer: &Arc<Quantizer>,
     ) -> Result<Arc<SegmentIndex>> {
-        if let Some(codes) = self.ready.lock().codes.remove(&(index, sealed.id())) {
-            if codes.generation() == quantizer.generation() {
-                return Ok(codes);
-            }
+        if let Some(codes) = self.ready.lock().codes.remove(&(index, sealed.id()))
+            && codes.generation() == quantizer.generation()
+        {
+            return Ok(codes);
         }
         let path = self.segment_dir(table, sealed.id()).join(&entry.name);
         SegmentIndex::open(&*self.fs, &path, quantizer, sealed, Some(entry))

@@ -146,8 +146,8 @@ impl Manifest {
         if crc32fast::hash(payload) != u32_at(28) {
             return Err("its payload fails its checksum".into());
         }
-        let (manifest, used): (Self, usize) =
-            bincode::serde::decode_from_slice(payload, bincode::config::standard()).map_err(|error| error.to_string())?;
+        let (manifest, used): (Self, usize) = bincode::serde::decode_from_slice(payload, bincode::config::standard())
+            .map_err(|error| error.to_string())?;
         if used != payload.len() || manifest.generation != u64_at(12) {
             return Err("its payload is not what its header says".into());
         }

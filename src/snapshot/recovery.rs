@@ -84,8 +84,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let log = Log::open(fs.clone(), &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
     let files = SegmentStore::new(fs, &dir);
     let mut state = restore(&manifest, &files)?;
-    let last_checkpoint =
-        LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, log_bytes: 0 };
+    let last_checkpoint = LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, log_bytes: 0 };
     replay(&mut state, &store, stored, &log, &files)?;
     Ok(Opened { dir, state, store, log, files, last_checkpoint, lock })
 }
@@ -150,8 +149,7 @@ fn check_format(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<(), Open
 
 /// The newest generation that verifies. An older one means more log to replay.
 fn newest_manifest(fs: &dyn FileSystem, dir: &Path) -> Result<Manifest, OpenError> {
-    let generations =
-        Manifest::generations(fs, dir).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
+    let generations = Manifest::generations(fs, dir).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
     let mut reasons = Vec::new();
     for generation in generations {
         match Manifest::read(fs, dir, generation) {
@@ -211,8 +209,9 @@ fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStor
             let mut len = 0;
             if let Some(sealed) = opened {
                 for ordinal in 0..sealed.len() {
-                    let vectors: Vec<Option<&[f32]>> =
-                        (0..sealed.columns().len()).map(|column| sealed.vector(column, ordinal)).collect::<Result<_, _>>()?;
+                    let vectors: Vec<Option<&[f32]>> = (0..sealed.columns().len())
+                        .map(|column| sealed.vector(column, ordinal))
+                        .collect::<Result<_, _>>()?;
                     mutable.append(sealed.row_id(ordinal), &vectors)?;
                     len += 1;
                 }

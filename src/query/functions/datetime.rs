@@ -8,7 +8,7 @@ use lodedb_sql::datum::Interval;
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError, SqlState};
 
-use super::definition::{Call, Definition, function};
+use super::definition::{Call, Definition, Returns, function};
 use super::types::*;
 
 /// Microseconds of a day.
@@ -165,6 +165,15 @@ fn truncate_interval(unit: &str, value: Interval) -> Result<Interval> {
 
 /// A field as a whole number with so many digits behind the point.
 struct FieldValue(i64, u32);
+
+/// The digits after the point that `extract` gives a field.
+pub(crate) fn digits_of_field(unit: &str) -> u32 {
+    match unit_of(unit).as_str() {
+        "epoch" | "second" => 6,
+        "milliseconds" => 3,
+        _ => 0,
+    }
+}
 
 /// A field of a moment whose clock shows `local_us`; `epoch_us` is the moment itself.
 fn field_of(unit: &str, local_us: i64, epoch_us: i64, zone: Option<Tz>, ty: &str) -> Result<FieldValue> {
@@ -510,11 +519,11 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("date_part", &[TEXT, DATE], TO_FLOAT8, date_part),
     function("date_part", &[TEXT, TIME], TO_FLOAT8, date_part),
     function("date_part", &[TEXT, INTERVAL], TO_FLOAT8, date_part),
-    function("extract", &[TEXT, TIMESTAMP], TO_NUMERIC, extract),
-    function("extract", &[TEXT, TIMESTAMPTZ], TO_NUMERIC, extract).stable(),
-    function("extract", &[TEXT, DATE], TO_NUMERIC, extract),
-    function("extract", &[TEXT, TIME], TO_NUMERIC, extract),
-    function("extract", &[TEXT, INTERVAL], TO_NUMERIC, extract),
+    function("extract", &[TEXT, TIMESTAMP], Returns::Field, extract),
+    function("extract", &[TEXT, TIMESTAMPTZ], Returns::Field, extract).stable(),
+    function("extract", &[TEXT, DATE], Returns::Field, extract),
+    function("extract", &[TEXT, TIME], Returns::Field, extract),
+    function("extract", &[TEXT, INTERVAL], Returns::Field, extract),
     function("age", &[TIMESTAMPTZ, TIMESTAMPTZ], TO_INTERVAL, age).stable(),
     function("age", &[TIMESTAMP, TIMESTAMP], TO_INTERVAL, age),
     function("age", &[TIMESTAMPTZ], TO_INTERVAL, age).stable(),

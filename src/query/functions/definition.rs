@@ -15,10 +15,11 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use lodedb_sql::cast::{CastContext, CastEnvironment, can_cast, cast};
+use lodedb_sql::cast::{CastContext, CastEnvironment, can_cast};
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, TypeWithModifier};
 
+use super::cast::cast_value;
 use super::errors::{to_datafusion, undefined_function};
 use super::scope::Scope;
 use crate::query::arrow::{self, ColumnBuilder, ColumnReader, pg_type, scalar_datum, scalar_value};
@@ -47,6 +48,10 @@ pub(crate) enum Returns {
     ArrayOf(usize),
     /// A number with as many digits after the point as the second argument says, or none.
     Rounded,
+    /// A number with so many digits after the point.
+    Digits(u8),
+    /// A number with the digits after the point that the field has which the first argument names.
+    Field,
 }
 
 /// A call in progress.
@@ -192,7 +197,7 @@ impl Definition {
             Returns::ArrayOf(place) => match of(place) {
                 PgType::Scalar(element) | PgType::Array(element) => PgType::Array(element),
             },
-            Returns::Rounded => PgType::Scalar(ScalarType::Numeric),
+            Returns::Rounded | Returns::Digits(_) | Returns::Field => PgType::Scalar(ScalarType::Numeric),
         };
         TypeWithModifier::plain(ty)
     }
@@ -402,7 +407,7 @@ fn straightened(
             (arg, Some(given)) if given.ty == wanted.ty => straight.push(arg.clone()),
             (ColumnarValue::Scalar(scalar), given) => {
                 let given = given.unwrap_or(*wanted);
-                let datum = convert(scalar_datum(scalar, given)?, Some((given.ty, *wanted)), &call.environment)?;
+                let datum = convert(scalar_datum(scalar, given)?, Some((given.ty, *wanted)), call)?;
                 straight.push(ColumnarValue::Scalar(scalar_value(&datum, *wanted)?));
             }
             (ColumnarValue::Array(_), _) => return Ok(None),
@@ -456,7 +461,7 @@ impl<'a> Argument<'a> {
         match arg {
             ColumnarValue::Scalar(scalar) => {
                 let datum = scalar_datum(scalar, given)?;
-                Ok(Self::Constant(convert(datum, conversion, &call.environment)?))
+                Ok(Self::Constant(convert(datum, conversion, call)?))
             }
             ColumnarValue::Array(array) => Ok(Self::Column { reader: ColumnReader::new(array, given)?, conversion }),
         }
@@ -465,18 +470,17 @@ impl<'a> Argument<'a> {
     fn value(&self, row: usize, call: &Call<'_>) -> Result<Datum> {
         match self {
             Self::Constant(datum) => Ok(datum.clone()),
-            Self::Column { reader, conversion } => convert(reader.datum(row)?, *conversion, &call.environment),
+            Self::Column { reader, conversion } => convert(reader.datum(row)?, *conversion, call),
         }
     }
 }
 
-fn convert(
-    datum: Datum,
-    conversion: Option<(PgType, TypeWithModifier)>,
-    environment: &CastEnvironment,
-) -> Result<Datum> {
+/// Converts a value to the type of its parameter; names of objects are looked up in the catalog.
+fn convert(datum: Datum, conversion: Option<(PgType, TypeWithModifier)>, call: &Call<'_>) -> Result<Datum> {
     match conversion {
-        Some((from, to)) if !datum.is_null() => cast(datum, from, to, CastContext::Explicit, environment),
+        Some((from, to)) if from != to.ty => {
+            cast_value(datum, from, to, CastContext::Explicit, &call.environment, call.scope)
+        }
         _ => Ok(datum),
     }
 }
@@ -506,9 +510,13 @@ impl ScalarUDFImpl for SqlFunction {
             // A decimal keeps its own precision and scale.
             field = field.with_data_type(given.data_type().clone());
         }
-        if overload.returns == Returns::Rounded
-            && let Some(data_type) = rounded_type(&args)
-        {
+        let digits = match overload.returns {
+            Returns::Rounded => rounded_type(&args),
+            Returns::Digits(digits) => Some(DataType::Decimal256(75, digits as i8)),
+            Returns::Field => field_type(&args),
+            _ => None,
+        };
+        if let Some(data_type) = digits {
             field = field.with_data_type(data_type);
         }
         Ok(Arc::new(field))
@@ -541,6 +549,12 @@ fn rounded_type(args: &ReturnFieldArgs<'_>) -> Option<DataType> {
     } else {
         DataType::Decimal256(width, digits as i8)
     })
+}
+
+/// The decimal of a field of a moment, where it is known which.
+fn field_type(args: &ReturnFieldArgs<'_>) -> Option<DataType> {
+    let unit = (*args.scalar_arguments.first()?)?.try_as_str()??;
+    Some(DataType::Decimal128(25, super::datetime::digits_of_field(unit) as i8))
 }
 
 fn structural_numeric(data_type: &DataType) -> bool {

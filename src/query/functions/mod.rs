@@ -31,7 +31,7 @@ mod vector;
 mod vector_aggregates;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::{Arc, LazyLock};
 

@@ -215,9 +215,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
         numeric_division(args).map(|(a, b)| rounded(&(a / b), 0, RoundingMode::Down))
     }),
     function("power", &[FLOAT8, FLOAT8], TO_FLOAT8, |_, args| power(args)),
-    function("power", &[NUMERIC, NUMERIC], TO_NUMERIC, |_, args| numeric_power(args)),
+    function("power", &[NUMERIC, NUMERIC], Returns::Digits(16), |_, args| numeric_power(args)),
     function("pow", &[FLOAT8, FLOAT8], TO_FLOAT8, |_, args| power(args)),
-    function("pow", &[NUMERIC, NUMERIC], TO_NUMERIC, |_, args| numeric_power(args)),
+    function("pow", &[NUMERIC, NUMERIC], Returns::Digits(16), |_, args| numeric_power(args)),
     function("sqrt", &[FLOAT8], TO_FLOAT8, |_, args| square_root(args)),
     function("sqrt", &[NUMERIC], TO_NUMERIC, |_, args| {
         let value = decimal(args, 0);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn read(parameters: &[(&str, &str)]) -> Result<Request> {
+fn read(parameters: &[(&str, &str)]) -> Result<Request, SqlError> {
     read_request(parameters.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 

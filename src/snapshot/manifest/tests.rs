@@ -13,7 +13,13 @@ fn manifest(generation: u64) -> Manifest {
         catalog: Catalog::default(),
         sequences: vec![(16401, 9)],
         next_segment: 3,
-        tables: vec![TableManifest { table: 16400, next_row: 8, live_rows: 7, segments: Vec::new(), indexes: Vec::new() }],
+        tables: vec![TableManifest {
+            table: 16400,
+            next_row: 8,
+            live_rows: 7,
+            segments: Vec::new(),
+            indexes: Vec::new(),
+        }],
     }
 }
 
