@@ -86,7 +86,7 @@ impl Server {
             run(start.arg("-D").arg(&data).arg("-l").arg(log).args(["-w", "-o", &options, "start"]))?;
         }
         if let Self::Lodedb { program, data, address, process } = self {
-            let child = Command::new(program)
+            let child = Command::new(&*program)
                 .args(["serve", "--listen", &address.to_string(), "--data"])
                 .arg(&*data)
                 .stdout(Stdio::null())
