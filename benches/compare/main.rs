@@ -105,10 +105,13 @@ fn run(arguments: Arguments) -> Result<()> {
     for section in SECTIONS.iter().filter(|section| arguments.only.iter().any(|only| only == *section)) {
         eprintln!("{section}");
         let from = Instant::now();
+        let (before, own_before) = (servers::machine_ticks(), bench.ticks());
         match bench.run(section) {
-            Ok(value) => {
-                let mut value = value;
-                value["taken"] = report::circumstances(from.elapsed().as_secs_f64());
+            Ok(mut value) => {
+                let (after, own_after) = (servers::machine_ticks(), bench.ticks());
+                let foreign = (after.0 - before.0).saturating_sub(own_after.saturating_sub(own_before));
+                let foreign = 100.0 * foreign as f64 / (after.1 - before.1).max(1) as f64;
+                value["taken"] = report::circumstances(from.elapsed().as_secs_f64(), foreign);
                 bench.results.insert((*section).into(), value);
                 let text = serde_json::to_string_pretty(&bench.results).map_err(|error| error.to_string())?;
                 std::fs::write(&numbers, text + "\n").map_err(|error| format!("{}: {error}", numbers.display()))?;

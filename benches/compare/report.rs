@@ -10,7 +10,7 @@ use crate::servers::POSTGRES_SETTINGS;
 use crate::wire::Result;
 
 /// What to say of when and on what a section was measured.
-pub(crate) fn circumstances(seconds: f64) -> Value {
+pub(crate) fn circumstances(seconds: f64, foreign_percent: f64) -> Value {
     let shell = |program: &str, arguments: &[&str]| {
         let output = std::process::Command::new(program).args(arguments).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
@@ -20,7 +20,6 @@ pub(crate) fn circumstances(seconds: f64) -> Value {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
         line.split_once(':').map_or(String::new(), |(_, value)| value.trim().to_owned())
     };
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     json!({
         "at": shell("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         "seconds": seconds.round(),
@@ -29,7 +28,7 @@ pub(crate) fn circumstances(seconds: f64) -> Value {
         "processor": field("/proc/cpuinfo", "model name"),
         "memory": field("/proc/meminfo", "MemTotal"),
         "kernel": shell("uname", &["-sr"]),
-        "load": load.split_whitespace().next().unwrap_or_default(),
+        "foreign_percent": (10.0 * foreign_percent).round() / 10.0,
     })
 }
 
@@ -316,18 +315,19 @@ fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> 
     )?;
     writeln!(
         out,
-        "\n## Where and when\n\n| section | taken at | seconds | commit | load | machine |\n| --- | --- | --- | --- | --- | --- |"
+        "\n## Where and when\n\nProcessor time that neither the servers nor the client used, in percent of all cores, tells how quiet the machine was. Where others \
+         keep every core busy, a wake-up waits for a tick of the scheduler, and single commits and queries are slower for both by far.\n\n| section | taken at | seconds | commit | processors taken by others | machine |\n| --- | --- | --- | --- | --- | --- |"
     )?;
     for name in crate::sections::SECTIONS {
         let taken = &section(name)["taken"];
         let word = |key: &str| taken[key].as_str().unwrap_or("-").to_owned();
         writeln!(
             out,
-            "| {name} | {} | {} | {} | {} | {} cores, {}, {}, {} |",
+            "| {name} | {} | {} | {} | {} % | {} cores, {}, {}, {} |",
             word("at"),
             taken["seconds"],
             word("commit"),
-            word("load"),
+            taken["foreign_percent"],
             taken["cores"],
             word("processor"),
             word("memory"),

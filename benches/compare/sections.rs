@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::glove::{Glove, K, QUERIES, SPREAD, scattered};
 use crate::rates::{ROUNDS, median, rate, timed};
 use crate::raw_faiss::{CANDIDATES, DESCRIPTION, RawFaiss};
-use crate::servers::Server;
+use crate::servers::{Server, ticks};
 use crate::wire::{Client, Result, vector};
 
 /// In the order they run.
@@ -485,6 +485,11 @@ impl Bench {
         let asked: Vec<_> = (0..QUERIES).map(|query| (query, 0..SPREAD)).collect();
         self.kth = self.glove.kth_best(&asked);
         self.queries = self.glove.queries.iter().map(|query| vector(query)).collect();
+    }
+
+    /// Processor time that this program and the two servers have used, in ticks.
+    pub(crate) fn ticks(&self) -> u64 {
+        ticks(std::process::id()) + self.lodedb.ticks() + self.postgres.ticks()
     }
 
     /// Starts both servers.

@@ -130,6 +130,20 @@ impl Server {
         }
     }
 
+    /// Processor time that its living processes have used, in ticks; what they have waited for counts as theirs.
+    pub(crate) fn ticks(&self) -> u64 {
+        match self {
+            Self::Lodedb { .. } => self.pid().map_or(0, ticks),
+            Self::Postgres { data, .. } => {
+                let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+                let pid = text.lines().next().unwrap_or_default().trim();
+                let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
+                let stats = processes.flatten().filter_map(|process| stat_of(&process.path().join("stat")));
+                stats.filter(|stat| stat.pid == pid || stat.parent == pid).map(|stat| stat.ticks).sum()
+            }
+        }
+    }
+
     /// Stops it cleanly and waits.
     pub(crate) fn stop(&mut self) -> Result<()> {
         match self {
@@ -156,6 +170,34 @@ impl Drop for Server {
             eprintln!("stopping {}: {error}", self.name());
         }
     }
+}
+
+struct Stat {
+    pid: String,
+    parent: String,
+    ticks: u64,
+}
+
+fn stat_of(path: &Path) -> Option<Stat> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (pid, _) = text.split_once(' ')?;
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Some(Stat { pid: pid.into(), parent: (*fields.get(1)?).into(), ticks })
+}
+
+/// Processor time of a process and of the children it has waited for, in ticks.
+pub(crate) fn ticks(pid: u32) -> u64 {
+    stat_of(Path::new(&format!("/proc/{pid}/stat"))).map_or(0, |stat| stat.ticks)
+}
+
+/// Ticks of the machine: those that were used, and all.
+pub(crate) fn machine_ticks() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).filter_map(|ticks| ticks.parse().ok()).collect();
+    let all: u64 = ticks.iter().sum();
+    (all - ticks.iter().skip(3).take(2).sum::<u64>(), all)
 }
 
 fn log_file(path: &Path) -> Result<std::fs::File> {
