@@ -69,7 +69,7 @@ fn with_everything_visited_lists_give_the_definition() {
 fn default_effort_recalls_enough_with_and_without_a_filter() {
     let dir = tempfile::tempdir().expect("folder");
     let views = mixed(dir.path(), 16);
-    let third = Passing(|row: RowId| row % 3 == 0);
+    let third = Passing(|row: RowId| row.is_multiple_of(3));
     for kind in KINDS {
         for metric in [Metric::L2, Metric::Cosine, Metric::L1] {
             let mut index = index_over(spec(kind, metric), 16, &views);
@@ -79,7 +79,7 @@ fn default_effort_recalls_enough_with_and_without_a_filter() {
                 let found = ask(&views, Some(&index), metric, &query, 10, None, Effort::Default).0;
                 all += recall(&rows_of(&found), &by_definition(&views, metric, &query, 10, |_| true)) / 40.0;
                 let found = ask(&views, Some(&index), metric, &query, 10, Some(&third), Effort::Default).0;
-                let truth = by_definition(&views, metric, &query, 10, |row| row % 3 == 0);
+                let truth = by_definition(&views, metric, &query, 10, |row| row.is_multiple_of(3));
                 filtered += recall(&rows_of(&found), &truth) / 40.0;
             }
             assert!(all >= 0.93 && filtered >= 0.93, "{kind:?} {metric:?}: {all} and {filtered}");
@@ -95,12 +95,12 @@ fn k_rows_come_back_whenever_k_match() {
     for kind in KINDS {
         let index = index_over(spec(kind, Metric::L2), 8, &views);
         for (k, modulus) in [(10, 1), (10, 2), (30, 40), (5, 300), (100, 900), (5_000, 1)] {
-            let filter = Passing(move |row: RowId| row % modulus == 0);
+            let filter = Passing(move |row: RowId| row.is_multiple_of(modulus));
             for query in queries(3, 8) {
-                let truth = by_definition(&views, Metric::L2, &query, k, |row| row % modulus == 0);
+                let truth = by_definition(&views, Metric::L2, &query, k, |row| row.is_multiple_of(modulus));
                 let found = ask(&views, Some(&index), Metric::L2, &query, k, Some(&filter), least).0;
                 assert_eq!(found.len(), truth.len(), "{kind:?} k {k} of every {modulus}th");
-                assert!(found.iter().all(|neighbor| neighbor.row % modulus == 0));
+                assert!(found.iter().all(|neighbor| neighbor.row.is_multiple_of(modulus)));
             }
         }
     }
