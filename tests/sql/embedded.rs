@@ -15,13 +15,13 @@ use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use super::wire::shown;
 
 /// Opens a database for tests.
-pub fn open(dir: &Path) -> Db {
+pub(crate) fn open(dir: &Path) -> Db {
     Db::open(dir.join("data"), Options::for_test()).expect("the database opens")
 }
 
 /// A failed statement: `SQLSTATE sentence`.
 #[derive(Debug)]
-pub struct Failure(SqlError);
+pub(crate) struct Failure(SqlError);
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,11 +32,11 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// A session.
-pub struct Connection(Session);
+pub(crate) struct Connection(Session);
 
 impl Connection {
     /// Opens a session.
-    pub async fn open(db: Db) -> Result<Self, Failure> {
+    pub(crate) async fn open(db: Db) -> Result<Self, Failure> {
         db.session(SessionOptions::default()).map(Self).map_err(Failure)
     }
 
