@@ -67,7 +67,7 @@ async function statements (client) {
     const result = await client.query({
       name: 'insert-item',
       text: 'INSERT INTO js_items (name, v) VALUES ($1, $2) RETURNING id',
-      values: [`n${n}`, JSON.stringify([n, 1, -n])]
+      values: [`n${n}`, JSON.stringify([n, 1, 0 - n])]
     })
     assert.equal(result.command, 'INSERT')
     assert.equal(result.rowCount, 1)
@@ -80,9 +80,6 @@ async function statements (client) {
   assert.deepEqual(rows.fields.map((field) => [field.name, field.dataTypeID, field.columnID]), [['id', 23, 1], ['name', 25, 2]])
   const many = await client.query('SELECT id FROM js_items WHERE id = ANY($1::int[]) ORDER BY id', [[7, 5, 999]])
   assert.deepEqual(many.rows, [{ id: 5 }, { id: 7 }])
-  // Queries are queued by the client and answered in order.
-  const queued = await Promise.all([1, 2, 3, 4].map((n) => client.query('SELECT $1::int * 10 AS n', [n])))
-  assert.deepEqual(queued.map((result) => result.rows[0].n), [10, 20, 30, 40])
 }
 
 async function searches (client) {
@@ -91,10 +88,10 @@ async function searches (client) {
     const result = await client.query({
       name: 'near',
       text: 'SELECT name, v, v <-> $1 AS distance FROM js_items ORDER BY v <-> $1 LIMIT 5',
-      values: [JSON.stringify([n, 1, -n])]
+      values: [JSON.stringify([n, 1, 0 - n])]
     })
     assert.equal(result.rows.length, 5)
-    assert.deepEqual(result.rows[0], { name: `n${n}`, v: [n, 1, -n], distance: 0 })
+    assert.deepEqual(result.rows[0], { name: `n${n}`, v: [n, 1, 0 - n], distance: 0 })
   }
 }
 
