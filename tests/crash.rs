@@ -2,6 +2,7 @@
 //! acknowledged commit is there, no other one is half there, and searches equal plain arithmetic over the ledger.
 //!
 //! `LODEDB_KILLS` changes the number of rounds, `LODEDB_SEED` the seed (printed at the start).
+#![allow(unreachable_pub, clippy::type_complexity, reason = "a test program has no users, and says its types once")]
 
 mod harness;
 

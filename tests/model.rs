@@ -2,6 +2,7 @@
 //! replay in between, and everything read compared with a `BTreeMap` and exact search.
 //!
 //! `LODEDB_MODEL_STEPS` changes the number of steps, `LODEDB_SEED` the seed (printed at the start).
+#![allow(unreachable_pub, clippy::type_complexity, reason = "a test program has no users, and says its types once")]
 
 mod harness;
 

@@ -2,6 +2,7 @@
 //!
 //! The expected results are those of PostgreSQL 16 with pgvector 0.8.5; where LodeDB has statements of its own, or
 //! refuses one of PostgreSQL's, the record says so itself. Errors are matched as `SQLSTATE sentence`.
+#![allow(unreachable_pub, clippy::type_complexity, reason = "a test program has no users, and says its types once")]
 
 mod harness;
 

@@ -1,4 +1,5 @@
 //! Black-box tests over the Postgres wire protocol: the real program, real drivers, real sockets.
+#![allow(unreachable_pub, clippy::type_complexity, reason = "a test program has no users, and says its types once")]
 
 mod harness;
 

@@ -178,13 +178,16 @@ fn push_vector(
     Ok(())
 }
 
+/// A segment, a chunk of it, and the place of a column.
+type ChunkColumn = (u64, u32, usize);
+
 /// Columns of growing segments that were decoded before.
 ///
 /// INVARIANT: a chunk serves readers of its own commit and later ones. What changed in between is among the rows that
 /// the reader's view has overridden, and those are read again.
 #[derive(Debug, Default)]
 pub(crate) struct DecodedChunks {
-    chunks: Mutex<HashMap<(u64, u32, usize), (u64, ArrayRef)>>,
+    chunks: Mutex<HashMap<ChunkColumn, (u64, ArrayRef)>>,
 }
 
 impl DecodedChunks {
@@ -228,7 +231,7 @@ impl RowFilter for SegmentFilter<'_> {
                 }
                 true
             }
-            None => self.from_store(view, len, &mut words)?,
+            None => self.judge_by_store(view, len, &mut words)?,
         };
         if copied {
             self.correct(view, len, &mut words)?;
@@ -260,7 +263,7 @@ impl SegmentFilter<'_> {
     }
 
     /// Judges by rows of the store; whether some of what it judged by may be out of date.
-    fn from_store(&self, view: &SegmentView, len: u32, words: &mut [u64]) -> Result<bool> {
+    fn judge_by_store(&self, view: &SegmentView, len: u32, words: &mut [u64]) -> Result<bool> {
         let lsn = self.reader.view.lsn;
         let segment = view.segment.id();
         let cacheable = !self.predicate.has_vectors();

@@ -4,11 +4,10 @@
 //! [`QueryEngine::write`] for each run. In between a statement passes, in this order:
 //! 1. [`plan`]: its syntax tree is named and typed as PostgreSQL does it and becomes a plan of DataFusion's, which is
 //!    kept with the statement. It holds no view, so it may be kept as long as the client likes.
-//! 2. [`hot`]: what looks up, searches or writes by key or by distance is recognised here and skips the rest.
-//! 3. Its parameters are bound; [`knn`] replaces an ordered scan by a search for neighbours, [`apply`] takes the
+//! 2. Its parameters are bound; [`knn`] replaces an ordered scan by a search for neighbours, [`apply`] takes the
 //!    subqueries that must be run for each row.
-//! 4. DataFusion's optimizer and planner; [`scan`] reads tables, with [`filter`] at the bottom of both.
-//! 5. [`dml`] turns the rows of a plan into changes of a [`Transaction`].
+//! 3. DataFusion's optimizer and planner; [`scan`] reads tables, with [`filter`] at the bottom of both.
+//! 4. [`dml`] turns the rows of a plan into changes of a [`Transaction`].
 //!
 //! INVARIANT 1: only this folder names DataFusion beyond its Arrow types.
 //! INVARIANT 2: a plan finds what it reads in the [`Reader`] of the run, never in itself.
@@ -20,7 +19,6 @@ pub mod dml;
 pub mod explain;
 pub mod filter;
 pub mod functions;
-pub mod hot;
 pub mod knn;
 pub mod pg_catalog;
 pub mod plan;
@@ -128,11 +126,6 @@ impl QueryEngine {
         params: &[Datum],
         cancel: CancelToken,
     ) -> Result<BatchStream> {
-        if let Some(hot) = &plan.0.hot {
-            if let Some(batches) = hot.query(&plan.0, &reader, &environment, params, &cancel)? {
-                return Ok(batches);
-            }
-        }
         let Body::Query(query) = &plan.0.body else {
             return Err(SqlError::internal("a statement that writes was run as a query"));
         };
@@ -149,11 +142,6 @@ impl QueryEngine {
         params: &[Datum],
         cancel: CancelToken,
     ) -> Result<WriteOutcome> {
-        if let Some(hot) = &plan.0.hot {
-            if let Some(outcome) = hot.write(&plan.0, tx, &environment, params, &cancel).await? {
-                return Ok(outcome);
-            }
-        }
         dml::write(&self.registry, &plan.0, tx, environment, params, cancel).await
     }
 

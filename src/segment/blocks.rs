@@ -247,6 +247,9 @@ impl Frame {
         let body_len = u64_at(24);
         let trailer = all.len() - TRAILER;
         let blocks = u32_at(trailer + 4) as usize;
+        if body_len > len {
+            return Err(damaged(path, "length"));
+        }
         let covered = HEADER as u64 + body_len;
         let fits = all[trailer..trailer + 4] == END
             && crc32fast::hash(&all[trailer..trailer + 12]) == u32_at(trailer + 12)

@@ -4,6 +4,7 @@
 //! codes of different segments are comparable. Training is not reproducible (threads, order of sums): it is never replayed, its
 //! result is a file that the log names.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,7 +21,6 @@ use super::{IndexId, IndexKind, IndexSpec, SegmentView, cancelled_by};
 const GIVEN_LISTS: usize = 128;
 
 /// The trained part of an index generation.
-#[derive(Debug)]
 pub struct Quantizer {
     index: IndexId,
     generation: u64,
@@ -36,6 +36,12 @@ pub struct Quantizer {
 /// How many threads building may use.
 pub(super) fn build_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl fmt::Debug for Quantizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Quantizer(index {}, generation {}, {} lists)", self.index, self.generation, self.lists())
+    }
 }
 
 impl Quantizer {

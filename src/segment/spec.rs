@@ -80,7 +80,8 @@ impl IndexSpec {
         dims: Option<u32>,
         options: &[(String, String)],
     ) -> Result<Vec<(String, String)>> {
-        let _every_metric_has_every_kind = metric;
+        // Every kind nominates for every metric: the exact distances come from the raw vectors.
+        let _ = metric;
         let invalid = |message: String| SqlError::new(SqlState::InvalidParameterValue, message);
         let Some(dims) = dims else { return Err(invalid("column does not have dimensions".into())) };
         if dims > kind.dimension_limit() {
@@ -124,7 +125,7 @@ impl IndexSpec {
         self.options.iter().find(|(word, _)| word == name).and_then(|(_, value)| value.parse().ok())
     }
 
-    /// How many inverted lists an index over about `rows` rows gets: what was asked for, else four times the root; 0 for kinds without
+    /// How many inverted lists an index over about `rows` rows gets: what was asked for, else twice the root; 0 for kinds without
     /// lists. Never so many that a list would be trained on fewer than 39 rows.
     pub fn choose_lists(&self, rows: u64) -> u32 {
         if !matches!(self.kind, IndexKind::IvfPq | IndexKind::IvfFlat) {

@@ -209,7 +209,7 @@ fn substitute(
         let mut changed = false;
         let rewritten = plan.map_expressions(|expr| {
             let name = preserver.save(&expr);
-            let bound = expr.transform_up(|expr| put_in(expr))?;
+            let bound = expr.transform_up(&mut *put_in)?;
             changed |= bound.transformed;
             Ok(if bound.transformed { bound.update_data(|expr| name.restore(expr)) } else { bound })
         })?;

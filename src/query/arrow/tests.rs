@@ -1,4 +1,5 @@
 //! Tests of the Arrow forms: every type there and back.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
 use std::sync::Arc;
 

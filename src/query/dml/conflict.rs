@@ -42,7 +42,7 @@ struct ConflictUpdate {
 /// What became of a row.
 pub(crate) enum Settled {
     /// It is in, or the row it met was changed to this.
-    Row(RowId, Row),
+    Row(Row),
     /// Nothing happened.
     Nothing,
 }
@@ -245,7 +245,7 @@ impl ConflictPlan {
                     if let Some(run) = run {
                         run.touched.insert(id);
                     }
-                    return Ok(Settled::Row(id, row));
+                    return Ok(Settled::Row(row));
                 }
                 Inserted::Conflict { index, row } => (index, row),
             };
@@ -270,7 +270,7 @@ impl ConflictPlan {
             run.checks.check(std::slice::from_ref(&new))?;
             tx.update(table, other, &old.values, new.clone()).await?;
             run.touched.insert(other);
-            return Ok(Settled::Row(other, new));
+            return Ok(Settled::Row(new));
         }
     }
 }

@@ -404,7 +404,7 @@ async fn store(
     for row in rows {
         match conflict.settle(writing, conflict_run.as_deref_mut(), &insert.table, row, tx).await? {
             Settled::Nothing => {}
-            Settled::Row(_, row) => {
+            Settled::Row(row) => {
                 count += 1;
                 if let Some(kept) = &mut kept {
                     kept.push(row);

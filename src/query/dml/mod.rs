@@ -111,10 +111,10 @@ pub(crate) fn check_expressions(
     }
     RowChecks::new(&planner, table)?;
     for (at, column) in table.visible_columns() {
-        if let Some(text) = &column.default {
-            if contains_query(&defaults::parse_expr(text)?) {
-                return Err(SqlError::new(SqlState::FeatureNotSupported, "cannot use subquery in DEFAULT expression"));
-            }
+        if let Some(text) = &column.default
+            && contains_query(&defaults::parse_expr(text)?)
+        {
+            return Err(SqlError::new(SqlState::FeatureNotSupported, "cannot use subquery in DEFAULT expression"));
         }
         defaults::DefaultValue::of(&planner, table, at)?;
     }

@@ -1,4 +1,5 @@
 //! Tests of the functions: expressions through DataFusion, against what PostgreSQL 15 answers.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

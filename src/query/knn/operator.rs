@@ -46,7 +46,6 @@ pub(crate) enum Query {
 pub(crate) struct Searched {
     pub(crate) stats: SearchStats,
     pub(crate) elapsed: Duration,
-    pub(crate) rows: usize,
 }
 
 /// Gives the nearest rows.
@@ -105,7 +104,7 @@ fn rows(
     let started = Instant::now();
     let (found, stats) = ask.run(query)?;
     let ids: Vec<u64> = found.iter().map(|found| found.row).collect();
-    *searched.lock() = Some(Searched { stats, elapsed: started.elapsed(), rows: ids.len() });
+    *searched.lock() = Some(Searched { stats, elapsed: started.elapsed() });
     let schema = projection.schema.clone();
     let mut batches =
         RowBatches::new(ask.reader.clone(), ask.table.clone(), projection, Wanted::Ids(ids.into()), None)?;

@@ -94,7 +94,7 @@ impl Ask {
             (Some(query), Some((_, rows))) => self.among(rows, query)?,
             (Some(query), None) => self.everywhere(query)?,
         };
-        found.sort_unstable_by(|a, b| order(a, b));
+        found.sort_unstable_by(order);
         found.truncate(self.k);
         if found.len() < self.k {
             self.append_without_distance(query.is_none(), &mut found)?;

@@ -73,10 +73,6 @@ impl Names {
         std::mem::take(&mut *self.found.lock())
     }
 
-    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
-        &self.catalog
-    }
-
     fn user_table(&self, name: &str, hidden: bool) -> Option<Arc<dyn TableSource>> {
         let table = self.catalog.table(name)?;
         let mut found = self.found.lock();

@@ -31,9 +31,8 @@ use crate::catalog::{Catalog, Index, Table};
 use crate::commit::Reader;
 use crate::db::outcome::Field;
 use crate::db::settings::Environment;
-use crate::query::hot::HotPlan;
 use crate::query::statement_state::{Registry, cast_environment};
-use crate::query::{dml, hot, planned_statement};
+use crate::query::{dml, planned_statement};
 
 use context::Names;
 use operators::Typing;
@@ -46,7 +45,6 @@ pub(crate) struct Planned {
     pub(crate) parameters: Arc<[PgType]>,
     pub(crate) fields: Option<Arc<[Field]>>,
     pub(crate) body: Body,
-    pub(crate) hot: Option<HotPlan>,
     version: u64,
     tables: Vec<(Arc<Table>, Vec<Arc<Index>>)>,
 }
@@ -148,17 +146,13 @@ impl Planner {
         typing::type_tree(expr, schema, &self.typing())
     }
 
-    fn finish(&self, fields: Option<Arc<[Field]>>, body: Body, hot: Option<HotPlan>) -> Planned {
-        let mut tables = self.names.found();
-        if let Some(table) = hot.as_ref().map(HotPlan::table) {
-            tables.push(table.clone());
-        }
+    fn finish(&self, fields: Option<Arc<[Field]>>, body: Body) -> Planned {
+        let tables = self.names.found();
         let indexes = |table: &Arc<Table>| self.catalog.indexes_of(table.id).cloned().collect();
         Planned {
             parameters: self.parameters.types(),
             fields,
             body,
-            hot,
             version: self.catalog.version(),
             tables: tables.into_iter().map(|table| (table.clone(), indexes(&table))).collect(),
         }
@@ -180,31 +174,30 @@ pub(crate) async fn prepare(
 }
 
 fn plan_statement(planner: &Planner, statement: &Statement) -> Result<Planned> {
-    let hot = hot::recognise(planner, statement)?;
     match statement {
-        Statement::Query(query) => plan_query(planner, query, hot),
+        Statement::Query(query) => plan_query(planner, query),
         Statement::Copy(copy) => match &copy.relation {
-            CopyRelation::Query(query) => plan_query(planner, query, None),
+            CopyRelation::Query(query) => plan_query(planner, query),
             CopyRelation::Table { .. } => Err(SqlError::internal("COPY of a table was to be planned")),
         },
-        Statement::CreateTableAs(create) => plan_query(planner, &create.query, None),
+        Statement::CreateTableAs(create) => plan_query(planner, &create.query),
         Statement::Insert(insert) => {
             let (plan, fields) = dml::insert::plan(planner, insert)?;
-            Ok(planner.finish(fields, Body::Insert(Box::new(plan)), hot))
+            Ok(planner.finish(fields, Body::Insert(Box::new(plan))))
         }
         Statement::Update(update) => {
             let (plan, fields) = dml::update::plan(planner, update)?;
-            Ok(planner.finish(fields, Body::Update(Box::new(plan)), hot))
+            Ok(planner.finish(fields, Body::Update(Box::new(plan))))
         }
         Statement::Delete(delete) => {
             let (plan, fields) = dml::delete::plan(planner, delete)?;
-            Ok(planner.finish(fields, Body::Delete(Box::new(plan)), hot))
+            Ok(planner.finish(fields, Body::Delete(Box::new(plan))))
         }
         other => Err(SqlError::internal(format!("{} was to be planned", other.command_tag()))),
     }
 }
 
-fn plan_query(planner: &Planner, query: &ast::Query, hot: Option<HotPlan>) -> Result<Planned> {
+fn plan_query(planner: &Planner, query: &ast::Query) -> Result<Planned> {
     let mut query = query.clone();
     let locks = lodedb_sql::rewrite::take_row_locks(&mut query);
     if !locks.is_empty() {
@@ -213,5 +206,5 @@ fn plan_query(planner: &Planner, query: &ast::Query, hot: Option<HotPlan>) -> Re
     planner.preparation().query(&mut query)?;
     let plan = planner.settle(|planner| planner.query(&query))?;
     let fields = result::fields(&plan);
-    Ok(planner.finish(Some(fields), Body::Query(plan), hot))
+    Ok(planner.finish(Some(fields), Body::Query(plan)))
 }

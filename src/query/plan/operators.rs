@@ -40,7 +40,7 @@ pub(crate) struct OperatorPlanner {
 
 impl ExprPlanner for OperatorPlanner {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
-        let typing = Typing { state: &self.state, parameters: &self.parameters, environment: self.environment.clone() };
+        let typing = Typing { state: &self.state, parameters: &self.parameters, environment: self.environment };
         if matches!(expr.op, BinaryOperator::And | BinaryOperator::Or) {
             let mut expr = expr;
             expr.left = carry(typing.boolean(expr.left, &expr.op))?;

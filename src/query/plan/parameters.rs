@@ -46,11 +46,6 @@ impl Parameters {
         }
     }
 
-    /// The type of `$number`, if it is known.
-    pub(crate) fn get(&self, number: usize) -> Option<PgType> {
-        self.known.lock().get(number.checked_sub(1)?).copied().flatten()
-    }
-
     /// How many have a type.
     pub(crate) fn known(&self) -> usize {
         self.known.lock().iter().flatten().count()

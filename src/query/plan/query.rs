@@ -142,10 +142,10 @@ pub(crate) async fn physical(run: &Run, plan: LogicalPlan) -> DataFusionResult<A
 fn is_small(run: &Run, plan: &LogicalPlan) -> DataFusionResult<bool> {
     let mut rows = 0;
     plan.apply_with_subqueries(|plan| {
-        if let LogicalPlan::TableScan(scan) = plan {
-            if let Some(reader) = provider_of::<TableReader>(&scan.source) {
-                rows += reader.row_count(run.reader());
-            }
+        if let LogicalPlan::TableScan(scan) = plan
+            && let Some(reader) = provider_of::<TableReader>(&scan.source)
+        {
+            rows += reader.row_count(run.reader());
         }
         Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
     })?;

@@ -187,7 +187,6 @@ impl ExecutionPlan for ScanOperator {
         Some(self.metrics.clone_inner())
     }
 
-    #[expect(deprecated, reason = "what the newer question falls back on")]
     fn partition_statistics(&self, partition: Option<usize>) -> DataFusionResult<Arc<Statistics>> {
         let exact = partition.is_none() && matches!(self.access, Access::Everything | Access::Nothing);
         let rows = self.limit.map_or(self.rows, |limit| self.rows.min(limit as u64)) as usize;

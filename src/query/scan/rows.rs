@@ -47,11 +47,6 @@ impl Projection {
             .collect();
         Self { schema, slots, vectors }
     }
-
-    /// Whether a vector column is among them.
-    pub(crate) fn has_vectors(&self) -> bool {
-        self.vectors.iter().any(Option::is_some)
-    }
 }
 
 enum Builder {

@@ -1,0 +1,54 @@
+//! Rates: how often something is done in a second by several threads at once, and medians of that.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::wire::Result;
+
+/// How many times everything is measured; the median counts.
+pub(crate) const ROUNDS: usize = 5;
+
+/// Each thread does `work` on its own `T` for about this long; gives how often it was done in a second, all together. Every call gets a
+/// number of its own.
+pub(crate) fn rate<T: Send>(
+    each: &mut [T],
+    seconds: f64,
+    work: impl Fn(&mut T, usize) -> Result<()> + Sync,
+) -> Result<f64> {
+    let (threads, barrier) = (each.len(), Barrier::new(each.len()));
+    let span = Duration::from_secs_f64(seconds);
+    let run = |at: usize, own: &mut T| {
+        barrier.wait();
+        let from = Instant::now();
+        let mut done = 0;
+        while from.elapsed() < span {
+            work(own, done * threads + at)?;
+            done += 1;
+        }
+        Ok::<f64, String>(done as f64 / from.elapsed().as_secs_f64())
+    };
+    thread::scope(|scope| {
+        let all: Vec<_> = each.iter_mut().enumerate().map(|(at, own)| scope.spawn(move || run(at, own))).collect();
+        all.into_iter().map(|one| one.join().map_err(|_| "a client panicked".to_owned())?).sum()
+    })
+}
+
+/// The middle one.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        len if len.is_multiple_of(2) => (sorted[half - 1] + sorted[half]) / 2.0,
+        _ => sorted[half],
+    }
+}
+
+/// How long it took, in seconds.
+pub(crate) fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let from = Instant::now();
+    work()?;
+    Ok(from.elapsed().as_secs_f64())
+}

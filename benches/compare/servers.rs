@@ -1,0 +1,213 @@
+//! The two servers: how each is started, stopped and connected to.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::wire::{Client, Result};
+
+/// What is set for PostgreSQL beyond its defaults.
+pub(crate) const POSTGRES_SETTINGS: [&str; 8] = [
+    "fsync=on",
+    "synchronous_commit=on",
+    "shared_buffers=1GB",
+    "maintenance_work_mem=1GB",
+    "max_parallel_maintenance_workers=2",
+    "max_wal_size=8GB",
+    "unix_socket_directories=",
+    "logging_collector=off",
+];
+
+/// A server of this run.
+pub(crate) enum Server {
+    /// `lodedb serve`.
+    Lodedb { program: PathBuf, data: PathBuf, address: SocketAddr, process: Option<Child> },
+    /// PostgreSQL with pgvector, as an unprivileged user when we are root.
+    Postgres { programs: PathBuf, data: PathBuf, address: SocketAddr, user: Option<String> },
+}
+
+impl Server {
+    /// Its name in the results.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Lodedb { .. } => "lodedb",
+            Self::Postgres { .. } => "postgres",
+        }
+    }
+
+    fn data(&self) -> &Path {
+        match self {
+            Self::Lodedb { data, .. } | Self::Postgres { data, .. } => data,
+        }
+    }
+
+    /// Whether a step of preparation was done on this directory, now or by an earlier run on the same one.
+    pub(crate) fn is_done(&self, step: &str) -> bool {
+        self.data().with_extension(step).exists()
+    }
+
+    /// Notes that it was, or is no more.
+    pub(crate) fn set_done(&self, step: &str, done: bool) -> Result<()> {
+        let mark = self.data().with_extension(step);
+        let written = if done { std::fs::write(&mark, b"") } else { std::fs::remove_file(&mark) };
+        written.map_err(|error| error.to_string())
+    }
+
+    fn postgres_command(&self, program: &str) -> Result<Command> {
+        let Self::Postgres { programs, user, .. } = self else { return Err("not PostgreSQL".into()) };
+        let program = programs.join(program);
+        // Its user may not enter the folder we are in.
+        let mut command = match user {
+            Some(user) => {
+                let mut command = Command::new("runuser");
+                command.args(["-u", user, "--"]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.current_dir("/");
+        Ok(command)
+    }
+
+    /// Starts it, making its directory when there is none, and gives a session once it answers.
+    pub(crate) fn start(&mut self) -> Result<Client> {
+        if let Self::Postgres { data, address, .. } = self {
+            let (data, port) = (data.clone(), address.port());
+            if !data.join("PG_VERSION").exists() {
+                let mut initdb = self.postgres_command("initdb")?;
+                run(initdb.arg("-D").arg(&data).args(["-U", "bench", "-A", "trust", "-E", "UTF8", "--no-locale"]))?;
+            }
+            let mut options = format!("-p {port} -h 127.0.0.1");
+            POSTGRES_SETTINGS.iter().for_each(|setting| options.push_str(&format!(" -c {setting}")));
+            let log = data.with_extension("log");
+            let mut start = self.postgres_command("pg_ctl")?;
+            run(start.arg("-D").arg(&data).arg("-l").arg(log).args(["-w", "-o", &options, "start"]))?;
+        }
+        if let Self::Lodedb { program, data, address, process } = self {
+            let child = Command::new(&*program)
+                .args(["serve", "--listen", &address.to_string(), "--data"])
+                .arg(&*data)
+                .stdout(Stdio::null())
+                .stderr(log_file(&data.with_extension("log"))?)
+                .spawn();
+            *process = Some(child.map_err(|error| format!("{}: {error}", program.display()))?);
+        }
+        let from = Instant::now();
+        loop {
+            match self.connect() {
+                Ok(client) => return Ok(client),
+                Err(error) if from.elapsed() > Duration::from_secs(60) => return Err(error),
+                Err(_) => thread::sleep(Duration::from_millis(1)),
+            }
+            if let Self::Lodedb { process: Some(child), .. } = self
+                && let Ok(Some(status)) = child.try_wait()
+            {
+                return Err(format!("lodedb serve ended: {status}"));
+            }
+        }
+    }
+
+    /// Another session.
+    pub(crate) fn connect(&self) -> Result<Client> {
+        match self {
+            Self::Lodedb { address, .. } => Client::connect(*address, "lodedb"),
+            Self::Postgres { address, .. } => Client::connect(*address, "postgres"),
+        }
+    }
+
+    /// Several.
+    pub(crate) fn connect_some(&self, sessions: usize) -> Result<Vec<Client>> {
+        (0..sessions).map(|_| self.connect()).collect()
+    }
+
+    /// The process that serves.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Lodedb { process, .. } => process.as_ref().map(Child::id),
+            Self::Postgres { .. } => None,
+        }
+    }
+
+    /// Processor time that its living processes have used, in ticks; what they have waited for counts as theirs.
+    pub(crate) fn ticks(&self) -> u64 {
+        match self {
+            Self::Lodedb { .. } => self.pid().map_or(0, ticks),
+            Self::Postgres { data, .. } => {
+                let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+                let pid = text.lines().next().unwrap_or_default().trim();
+                let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
+                let stats = processes.flatten().filter_map(|process| stat_of(&process.path().join("stat")));
+                stats.filter(|stat| stat.pid == pid || stat.parent == pid).map(|stat| stat.ticks).sum()
+            }
+        }
+    }
+
+    /// Stops it cleanly and waits.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        match self {
+            Self::Lodedb { process, .. } => {
+                let Some(mut child) = process.take() else { return Ok(()) };
+                run(Command::new("kill").arg("-TERM").arg(child.id().to_string()))?;
+                let status = child.wait().map_err(|error| error.to_string())?;
+                if status.success() { Ok(()) } else { Err(format!("lodedb serve ended: {status}")) }
+            }
+            Self::Postgres { data, .. } => {
+                let data = data.clone();
+                if !data.join("postmaster.pid").exists() {
+                    return Ok(());
+                }
+                run(self.postgres_command("pg_ctl")?.arg("-D").arg(&data).args(["-m", "fast", "-w", "stop"]))
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("stopping {}: {error}", self.name());
+        }
+    }
+}
+
+struct Stat {
+    pid: String,
+    parent: String,
+    ticks: u64,
+}
+
+fn stat_of(path: &Path) -> Option<Stat> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (pid, _) = text.split_once(' ')?;
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Some(Stat { pid: pid.into(), parent: (*fields.get(1)?).into(), ticks })
+}
+
+/// Processor time of a process and of the children it has waited for, in ticks.
+pub(crate) fn ticks(pid: u32) -> u64 {
+    stat_of(Path::new(&format!("/proc/{pid}/stat"))).map_or(0, |stat| stat.ticks)
+}
+
+/// Ticks of the machine: those that were used, and all.
+pub(crate) fn machine_ticks() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).filter_map(|ticks| ticks.parse().ok()).collect();
+    let all: u64 = ticks.iter().sum();
+    (all - ticks.iter().skip(3).take(2).sum::<u64>(), all)
+}
+
+fn log_file(path: &Path) -> Result<std::fs::File> {
+    std::fs::File::options().create(true).append(true).open(path).map_err(|error| error.to_string())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let done = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    match done.map_err(|error| format!("{command:?}: {error}"))? {
+        status if status.success() => Ok(()),
+        status => Err(format!("{command:?}: {status}")),
+    }
+}
