@@ -87,7 +87,9 @@ pub(crate) struct Answer {
 }
 
 fn open(dir: &Path) -> Result<(Db, Session, Session), String> {
-    let db = Db::open(dir, Options::for_test()).map_err(|error| format!("opening: {error}"))?;
+    // A file of the log holds at least one record of the greatest size.
+    let options = Options { log_segment_bytes: 17 << 20, checkpoint_log_bytes: 34 << 20, ..Options::for_test() };
+    let db = Db::open(dir, options).map_err(|error| format!("opening: {error}"))?;
     let session = || db.session(SessionOptions::default()).map_err(|error| error.to_string());
     let (writer, reader) = (session()?, session()?);
     Ok((db, writer, reader))

@@ -16,7 +16,9 @@ use super::wire::shown;
 
 /// Opens a database for tests.
 pub(crate) fn open(dir: &Path) -> Db {
-    Db::open(dir.join("data"), Options::for_test()).expect("the database opens")
+    // A file of the log holds at least one record of the greatest size.
+    let options = Options { log_segment_bytes: 17 << 20, checkpoint_log_bytes: 34 << 20, ..Options::for_test() };
+    Db::open(dir.join("data"), options).expect("the database opens")
 }
 
 /// A failed statement: `SQLSTATE sentence`.
