@@ -8,7 +8,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 type Problem = Box<dyn std::error::Error + Sync + Send>;
 
 /// An error in words: code, sentence, detail, position.
-pub fn told(error: &tokio_postgres::Error) -> String {
+pub(crate) fn told(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(error) => format!(
             "{} {} [detail {:?}, hint {:?}, position {:?}, where {:?}]",
@@ -25,17 +25,17 @@ pub fn told(error: &tokio_postgres::Error) -> String {
 
 /// The value, or a panic that names the statement.
 #[track_caller]
-pub fn ok<T>(result: Result<T, tokio_postgres::Error>, sql: &str) -> T {
+pub(crate) fn ok<T>(result: Result<T, tokio_postgres::Error>, sql: &str) -> T {
     result.unwrap_or_else(|error| panic!("{sql}\n  failed: {}", told(&error)))
 }
 
 /// Runs statements without parameters.
-pub async fn run(client: &Client, sql: &str) {
+pub(crate) async fn run(client: &Client, sql: &str) {
     ok(client.batch_execute(sql).await, sql);
 }
 
 /// The rows of a simple query in text; NULL is `NULL`.
-pub async fn rows(client: &Client, sql: &str) -> Vec<Vec<String>> {
+pub(crate) async fn rows(client: &Client, sql: &str) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for message in ok(client.simple_query(sql).await, sql) {
         if let SimpleQueryMessage::Row(row) = message {
@@ -46,7 +46,7 @@ pub async fn rows(client: &Client, sql: &str) -> Vec<Vec<String>> {
 }
 
 /// The only value of the only row.
-pub async fn one(client: &Client, sql: &str) -> String {
+pub(crate) async fn one(client: &Client, sql: &str) -> String {
     let rows = rows(client, sql).await;
     match &rows[..] {
         [row] if row.len() == 1 => row[0].clone(),
@@ -55,7 +55,7 @@ pub async fn one(client: &Client, sql: &str) -> String {
 }
 
 /// The error a statement ends with.
-pub async fn error(client: &Client, sql: &str) -> DbError {
+pub(crate) async fn error(client: &Client, sql: &str) -> DbError {
     match client.simple_query(sql).await {
         Ok(_) => panic!("{sql}\n  succeeded, and should not"),
         Err(error) => match error.as_db_error() {
@@ -66,7 +66,7 @@ pub async fn error(client: &Client, sql: &str) -> DbError {
 }
 
 /// Where in the statement an error points: characters, counted from 1.
-pub fn position(error: &DbError) -> Option<u32> {
+pub(crate) fn position(error: &DbError) -> Option<u32> {
     match error.position() {
         Some(ErrorPosition::Original(position)) => Some(*position),
         _ => None,
@@ -75,7 +75,7 @@ pub fn position(error: &DbError) -> Option<u32> {
 
 /// A parameter sent in text.
 #[derive(Clone, Debug)]
-pub struct AsText(pub String);
+pub(crate) struct AsText(pub String);
 
 impl ToSql for AsText {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Problem> {
@@ -93,7 +93,7 @@ impl ToSql for AsText {
 
 /// Bytes of the binary format, whatever the type: sent as they are, received as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binary(pub Vec<u8>);
+pub(crate) struct Binary(pub(crate) Vec<u8>);
 
 impl ToSql for Binary {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Problem> {
@@ -117,7 +117,7 @@ impl<'a> FromSql<'a> for Binary {
 
 /// A vector in pgvector's binary form.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Vector(pub Vec<f32>);
+pub(crate) struct Vector(pub(crate) Vec<f32>);
 
 impl ToSql for Vector {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Problem> {

@@ -2,10 +2,10 @@
 #![allow(dead_code, reason = "each integration binary uses its part of this")]
 #![allow(unused_imports, reason = "each integration binary uses its part of this")]
 
-pub mod client;
-pub mod raw;
-pub mod server;
-pub mod vectors;
+pub(crate) mod client;
+pub(crate) mod raw;
+pub(crate) mod server;
+pub(crate) mod vectors;
 
-pub use client::{error, ok, one, rows, run};
-pub use server::Server;
+pub(crate) use client::{error, ok, one, rows, run};
+pub(crate) use server::Server;

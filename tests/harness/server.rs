@@ -11,13 +11,13 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// Nothing waited for takes this long, unless it never comes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The `lodedb` program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_lodedb");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_lodedb");
 
 /// A running server; it is killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Option<Child>,
     address: SocketAddr,
     dir: PathBuf,
@@ -27,7 +27,7 @@ pub struct Server {
 
 impl Server {
     /// A server on a new directory, which goes with it.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let mut server = Self::start_in(&temporary.path().join("data"));
         server._temporary = Some(temporary);
@@ -35,14 +35,14 @@ impl Server {
     }
 
     /// A server on a directory that stays.
-    pub fn start_in(dir: &Path) -> Self {
+    pub(crate) fn start_in(dir: &Path) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (child, address) = launch(dir, &lines).unwrap_or_else(|problem| panic!("{problem}"));
         Self { child: Some(child), address, dir: dir.to_owned(), lines, _temporary: None }
     }
 
     /// One server for all tests that run at this moment and do not stop it.
-    pub fn shared() -> Arc<Self> {
+    pub(crate) fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(server) = shared.upgrade() {
@@ -54,32 +54,32 @@ impl Server {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Its directory.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Its process id.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.child.as_ref().expect("the server runs").id() as i32
     }
 
     /// Whether the process lives.
-    pub fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// What it wrote to its standard error.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.lines.lock().expect("the log").join("\n")
     }
 
     /// SIGKILL. The process is gone when this returns.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("SIGKILL is sent");
             child.wait().expect("the server is gone");
@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// A way to kill it from another thread; [`Server::kill`] must still be called.
-    pub fn killer(&self) -> impl FnOnce() + Send + 'static {
+    pub(crate) fn killer(&self) -> impl FnOnce() + Send + 'static {
         let pid = self.pid();
         move || {
             Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
@@ -95,7 +95,7 @@ impl Server {
     }
 
     /// SIGTERM. Gives how the process ended.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the server runs");
         Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
         let deadline = Instant::now() + PATIENCE;
@@ -113,7 +113,7 @@ impl Server {
     }
 
     /// Starts again on the same directory.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "the server still runs");
         let (child, address) = launch(&self.dir, &self.lines).unwrap_or_else(|problem| panic!("{problem}"));
         self.child = Some(child);
@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// How to connect.
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let mut config = Config::new();
         config
             .host(self.address.ip().to_string())
@@ -133,26 +133,26 @@ impl Server {
     }
 
     /// A connected client.
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         self.try_connect()
             .await
             .unwrap_or_else(|error| panic!("no connection: {error}; the server said:\n{}", self.log()))
     }
 
     /// A connected client, unless the server is not there.
-    pub async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
+    pub(crate) async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
         let (client, connection) = self.config().connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
     }
 
     /// The same as the words a libpq program takes.
-    pub fn conninfo(&self) -> String {
+    pub(crate) fn conninfo(&self) -> String {
         format!("host={} port={} user=lodedb dbname=lodedb", self.address.ip(), self.address.port())
     }
 
     /// A command whose environment leads libpq programs here, and nowhere else.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .env("PGHOST", self.address.ip().to_string())

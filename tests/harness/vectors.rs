@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 
 /// The distance operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
+pub(crate) enum Metric {
     /// `<->`
     L2,
     /// `<#>`
@@ -18,10 +18,10 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::L2, Self::InnerProduct, Self::Cosine, Self::L1];
+    pub(crate) const ALL: [Self; 4] = [Self::L2, Self::InnerProduct, Self::Cosine, Self::L1];
 
     /// The operator.
-    pub fn operator(self) -> &'static str {
+    pub(crate) fn operator(self) -> &'static str {
         match self {
             Self::L2 => "<->",
             Self::InnerProduct => "<#>",
@@ -31,7 +31,7 @@ impl Metric {
     }
 
     /// The operator class of an index that serves it.
-    pub fn opclass(self) -> &'static str {
+    pub(crate) fn opclass(self) -> &'static str {
         match self {
             Self::L2 => "vector_l2_ops",
             Self::InnerProduct => "vector_ip_ops",
@@ -41,7 +41,7 @@ impl Metric {
     }
 
     /// The distance, in double precision.
-    pub fn distance(self, a: &[f32], b: &[f32]) -> f64 {
+    pub(crate) fn distance(self, a: &[f32], b: &[f32]) -> f64 {
         assert_eq!(a.len(), b.len(), "vectors of different dimensions");
         let pairs = || a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));
         match self {
@@ -59,26 +59,26 @@ impl Metric {
 }
 
 /// Whether two distances are the same but for the rounding of single precision.
-pub fn close(a: f64, b: f64) -> bool {
+pub(crate) fn close(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= 2e-5 * a.abs().max(b.abs()).max(1.0)
 }
 
 /// Vectors in clusters, as real ones are.
-pub struct Source {
+pub(crate) struct Source {
     random: StdRng,
     centres: Vec<Vec<f32>>,
 }
 
 impl Source {
     /// A source of vectors of `dims` components.
-    pub fn new(seed: u64, dims: usize) -> Self {
+    pub(crate) fn new(seed: u64, dims: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let centres = (0..16).map(|_| (0..dims).map(|_| random.random_range(-1.0..1.0)).collect()).collect();
         Self { random, centres }
     }
 
     /// The next vector.
-    pub fn next(&mut self) -> Vec<f32> {
+    pub(crate) fn next(&mut self) -> Vec<f32> {
         let centre = self.random.random_range(0..self.centres.len());
         let mut vector = self.centres[centre].clone();
         for component in &mut vector {
@@ -88,19 +88,19 @@ impl Source {
     }
 
     /// The next `count` vectors.
-    pub fn take(&mut self, count: usize) -> Vec<Vec<f32>> {
+    pub(crate) fn take(&mut self, count: usize) -> Vec<Vec<f32>> {
         (0..count).map(|_| self.next()).collect()
     }
 }
 
 /// The text form of a vector; it reads back to the same bits.
-pub fn text(vector: &[f32]) -> String {
+pub(crate) fn text(vector: &[f32]) -> String {
     let parts: Vec<String> = vector.iter().map(f32::to_string).collect();
     format!("[{}]", parts.join(","))
 }
 
 /// The nearest `k` by plain arithmetic: ids and distances, ties by id.
-pub fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     metric: Metric,
     query: &[f32],
     rows: impl IntoIterator<Item = (i64, &'a [f32])>,
@@ -115,7 +115,12 @@ pub fn nearest<'a>(
 /// Fails unless an answer is a true list of nearest neighbours: distances equal one by one, each the row's own, no row
 /// twice. Rows of equal distance may stand in any order.
 #[track_caller]
-pub fn check_exact(answer: &[(i64, f64)], expected: &[(i64, f64)], own: impl Fn(i64) -> Option<f64>, what: &str) {
+pub(crate) fn check_exact(
+    answer: &[(i64, f64)],
+    expected: &[(i64, f64)],
+    own: impl Fn(i64) -> Option<f64>,
+    what: &str,
+) {
     assert_eq!(answer.len(), expected.len(), "{what}: {} rows instead of {}", answer.len(), expected.len());
     let mut seen = std::collections::BTreeSet::new();
     for (at, (&(id, distance), &(_, wanted))) in answer.iter().zip(expected).enumerate() {
@@ -127,7 +132,7 @@ pub fn check_exact(answer: &[(i64, f64)], expected: &[(i64, f64)], own: impl Fn(
 }
 
 /// The share of the expected ids that the answer holds.
-pub fn recall(answer: &[(i64, f64)], expected: &[(i64, f64)]) -> f64 {
+pub(crate) fn recall(answer: &[(i64, f64)], expected: &[(i64, f64)]) -> f64 {
     if expected.is_empty() {
         return 1.0;
     }

@@ -12,7 +12,7 @@ use lodedb_sql::text::to_text;
 
 /// What goes wrong on purpose. Each is done to the engine behind the model's back, as a bug of that kind would do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing.
     None,
     /// A DELETE is acknowledged and not done.
@@ -47,7 +47,7 @@ pub enum Fault {
 
 impl Fault {
     /// All that must be noticed.
-    pub const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::LostDelete,
         Self::StaleColumn,
         Self::StaleVector,
@@ -66,28 +66,30 @@ impl Fault {
 }
 
 /// An open database and two sessions: one writes, one only reads.
-pub struct Engine {
+pub(crate) struct Engine {
     /// The sessions' database.
-    pub db: Db,
+    pub(crate) db: Db,
     /// The session that writes.
-    pub writer: Session,
+    pub(crate) writer: Session,
     /// A session that sees what is committed.
-    pub reader: Session,
+    pub(crate) reader: Session,
     folder: tempfile::TempDir,
     generation: u32,
 }
 
 /// Rows, or the number of rows a change touched.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The rows, each value in text.
-    pub rows: Vec<Vec<String>>,
+    pub(crate) rows: Vec<Vec<String>>,
     /// The number in the command tag.
-    pub count: u64,
+    pub(crate) count: u64,
 }
 
 fn open(dir: &Path) -> Result<(Db, Session, Session), String> {
-    let db = Db::open(dir, Options::for_test()).map_err(|error| format!("opening: {error}"))?;
+    // A file of the log holds at least one record of the greatest size.
+    let options = Options { log_segment_bytes: 17 << 20, checkpoint_log_bytes: 34 << 20, ..Options::for_test() };
+    let db = Db::open(dir, options).map_err(|error| format!("opening: {error}"))?;
     let session = || db.session(SessionOptions::default()).map_err(|error| error.to_string());
     let (writer, reader) = (session()?, session()?);
     Ok((db, writer, reader))
@@ -109,7 +111,7 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 
 impl Engine {
     /// A new database.
-    pub fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let (db, writer, reader) = open(&folder.path().join("0"))?;
         Ok(Self { db, writer, reader, folder, generation: 0 })
@@ -120,7 +122,7 @@ impl Engine {
     }
 
     /// Closes cleanly and opens again.
-    pub fn reopen(self) -> Result<Self, String> {
+    pub(crate) fn reopen(self) -> Result<Self, String> {
         let Self { db, writer, reader, folder, generation } = self;
         drop((writer, reader));
         db.close().map_err(|error| format!("closing: {error}"))?;
@@ -130,7 +132,7 @@ impl Engine {
     }
 
     /// Opens a copy of the files as they are now, as after a power cut that lost nothing that was synced.
-    pub fn crash(self) -> Result<Self, String> {
+    pub(crate) fn crash(self) -> Result<Self, String> {
         // Nothing may change while the files are copied; nothing is flushed by this either.
         self.db.settle();
         let (from, next) = (self.dir(), self.generation + 1);
@@ -147,7 +149,7 @@ impl Engine {
 }
 
 /// Runs statements and gives what the last one answered.
-pub async fn ask(session: &mut Session, sql: &str) -> Result<Answer, SqlError> {
+pub(crate) async fn ask(session: &mut Session, sql: &str) -> Result<Answer, SqlError> {
     let result = ask_all(session, sql).await;
     if result.is_err() {
         session.statement_failed();

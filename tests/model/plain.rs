@@ -5,27 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::harness::vectors::text;
 
 /// Components of a vector.
-pub const DIMS: usize = 8;
+pub(crate) const DIMS: usize = 8;
 
 /// A row without its key.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub(crate) struct Row {
     /// A small number, so that filters and indexes find many.
-    pub grp: i32,
+    pub(crate) grp: i32,
     /// Any text, or NULL.
-    pub note: Option<String>,
+    pub(crate) note: Option<String>,
     /// Unique, or NULL.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// A vector, or NULL.
-    pub v: Option<Vec<f32>>,
+    pub(crate) v: Option<Vec<f32>>,
 }
 
 /// A table.
-pub type Table = BTreeMap<i64, Row>;
+pub(crate) type Table = BTreeMap<i64, Row>;
 
 /// How a statement ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// This many rows.
     Rows(u64),
     /// An error with this SQLSTATE.
@@ -34,7 +34,7 @@ pub enum End {
 
 /// What ON CONFLICT (id) does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conflict {
+pub(crate) enum Conflict {
     /// Fails.
     Error,
     /// Leaves the row that is there.
@@ -45,23 +45,23 @@ pub enum Conflict {
 
 /// The database as it should be.
 #[derive(Clone, Debug, Default)]
-pub struct Model {
+pub(crate) struct Model {
     /// What is committed.
-    pub committed: Table,
+    pub(crate) committed: Table,
     /// What the open transaction sees.
-    pub open: Option<Table>,
+    pub(crate) open: Option<Table>,
     /// Whether that transaction failed.
-    pub failed: bool,
+    pub(crate) failed: bool,
 }
 
 impl Model {
     /// What the session sees.
-    pub fn table(&self) -> &Table {
+    pub(crate) fn table(&self) -> &Table {
         self.open.as_ref().unwrap_or(&self.committed)
     }
 
     /// Runs a change: on success it is kept, on an error nothing of it.
-    pub fn change(&mut self, change: impl FnOnce(&mut Table) -> End) -> End {
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Table) -> End) -> End {
         if self.failed {
             return End::Error("25P02");
         }
@@ -76,7 +76,7 @@ impl Model {
     }
 
     /// COMMIT; a failed transaction is rolled back by it.
-    pub fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         if let Some(table) = self.open.take()
             && !self.failed
         {
@@ -86,14 +86,14 @@ impl Model {
     }
 
     /// ROLLBACK.
-    pub fn rollback(&mut self) {
+    pub(crate) fn rollback(&mut self) {
         self.open = None;
         self.failed = false;
     }
 }
 
 /// INSERT of several rows.
-pub fn insert(table: &mut Table, rows: &[(i64, Row)], conflict: Conflict) -> End {
+pub(crate) fn insert(table: &mut Table, rows: &[(i64, Row)], conflict: Conflict) -> End {
     let mut written = 0;
     let mut touched = BTreeSet::new();
     for (id, row) in rows {
@@ -121,12 +121,12 @@ pub fn insert(table: &mut Table, rows: &[(i64, Row)], conflict: Conflict) -> End
 }
 
 /// Whether another row has the code.
-pub fn taken(table: &Table, id: i64, code: Option<i32>) -> bool {
+pub(crate) fn taken(table: &Table, id: i64, code: Option<i32>) -> bool {
     code.is_some() && table.iter().any(|(of, row)| *of != id && row.code == code)
 }
 
 /// UPDATE of the rows that pass, checked when all are changed.
-pub fn update(table: &mut Table, keep: impl Fn(i64, &Row) -> bool, set: impl Fn(&mut Row)) -> End {
+pub(crate) fn update(table: &mut Table, keep: impl Fn(i64, &Row) -> bool, set: impl Fn(&mut Row)) -> End {
     let mut changed = 0;
     for (id, row) in table.iter_mut() {
         if keep(*id, row) {
@@ -142,14 +142,14 @@ pub fn update(table: &mut Table, keep: impl Fn(i64, &Row) -> bool, set: impl Fn(
 }
 
 /// DELETE of the rows that pass.
-pub fn delete(table: &mut Table, keep: impl Fn(i64, &Row) -> bool) -> End {
+pub(crate) fn delete(table: &mut Table, keep: impl Fn(i64, &Row) -> bool) -> End {
     let before = table.len();
     table.retain(|id, row| !keep(*id, row));
     End::Rows((before - table.len()) as u64)
 }
 
 /// The row as a query shows it.
-pub fn shown(id: i64, row: &Row) -> Vec<String> {
+pub(crate) fn shown(id: i64, row: &Row) -> Vec<String> {
     let null = || "NULL".to_owned();
     vec![
         id.to_string(),
@@ -161,7 +161,7 @@ pub fn shown(id: i64, row: &Row) -> Vec<String> {
 }
 
 /// The row as VALUES takes it.
-pub fn literal(id: i64, row: &Row) -> String {
+pub(crate) fn literal(id: i64, row: &Row) -> String {
     let note = row.note.as_deref().map_or_else(|| "NULL".to_owned(), |note| format!("'{}'", note.replace('\'', "''")));
     let code = row.code.map_or_else(|| "NULL".to_owned(), |code| code.to_string());
     let vector = row.v.as_deref().map_or_else(|| "NULL".to_owned(), |vector| format!("'{}'", text(vector)));

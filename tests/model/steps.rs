@@ -12,7 +12,7 @@ use crate::plain::{Conflict, DIMS, End, Model, Row, Table, delete, insert, liter
 
 /// How often each kind of step was done.
 #[derive(Debug, Default)]
-pub struct Counts(std::collections::BTreeMap<&'static str, u64>);
+pub(crate) struct Counts(std::collections::BTreeMap<&'static str, u64>);
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +38,7 @@ struct Play {
 }
 
 /// Plays `steps` random steps. An error tells the first difference.
-pub async fn play(seed: u64, steps: u64, fault: Fault) -> Result<Counts, String> {
+pub(crate) async fn play(seed: u64, steps: u64, fault: Fault) -> Result<Counts, String> {
     let mut play = Play {
         engine: Some(Engine::new()?),
         model: Model::default(),

@@ -15,13 +15,15 @@ use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use super::wire::shown;
 
 /// Opens a database for tests.
-pub fn open(dir: &Path) -> Db {
-    Db::open(dir.join("data"), Options::for_test()).expect("the database opens")
+pub(crate) fn open(dir: &Path) -> Db {
+    // A file of the log holds at least one record of the greatest size.
+    let options = Options { log_segment_bytes: 17 << 20, checkpoint_log_bytes: 34 << 20, ..Options::for_test() };
+    Db::open(dir.join("data"), options).expect("the database opens")
 }
 
 /// A failed statement: `SQLSTATE sentence`.
 #[derive(Debug)]
-pub struct Failure(SqlError);
+pub(crate) struct Failure(SqlError);
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,11 +34,11 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// A session.
-pub struct Connection(Session);
+pub(crate) struct Connection(Session);
 
 impl Connection {
     /// Opens a session.
-    pub async fn open(db: Db) -> Result<Self, Failure> {
+    pub(crate) async fn open(db: Db) -> Result<Self, Failure> {
         db.session(SessionOptions::default()).map(Self).map_err(Failure)
     }
 

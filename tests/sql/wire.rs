@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 /// A failed statement: `SQLSTATE sentence`.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     state: Option<String>,
     text: String,
 }
@@ -32,11 +32,11 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 /// A client.
-pub struct Connection(Option<Client>);
+pub(crate) struct Connection(Option<Client>);
 
 impl Connection {
     /// Connects.
-    pub async fn open(config: Config) -> Result<Self, Failure> {
+    pub(crate) async fn open(config: Config) -> Result<Self, Failure> {
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(Self(Some(client)))
@@ -44,7 +44,7 @@ impl Connection {
 }
 
 /// What an empty value reads like in a file.
-pub fn shown(value: Option<&str>) -> String {
+pub(crate) fn shown(value: Option<&str>) -> String {
     match value {
         None => "NULL".to_owned(),
         Some("") => "(empty)".to_owned(),

@@ -80,7 +80,8 @@ async fn an_insert_waits_for_the_key_and_then_fails_or_succeeds() {
     run(&first, "CREATE TABLE keys_waited (id int PRIMARY KEY, who text)").await;
     for (end, expected) in [("COMMIT", Some("23505")), ("ROLLBACK", None)] {
         let second = server.connect().await;
-        run(&first, "TRUNCATE keys_waited; BEGIN; INSERT INTO keys_waited VALUES (1, 'first')").await;
+        run(&first, "TRUNCATE keys_waited").await;
+        run(&first, "BEGIN; INSERT INTO keys_waited VALUES (1, 'first')").await;
         let waiting = tokio::spawn(async move {
             second
                 .execute("INSERT INTO keys_waited VALUES (1, 'second')", &[])
@@ -212,11 +213,8 @@ async fn an_index_is_built_while_others_read() {
 async fn lock_timeout_ends_the_waiting() {
     let server = Server::shared();
     let (first, second) = (server.connect().await, server.connect().await);
-    run(
-        &first,
-        "CREATE TABLE timed (id int PRIMARY KEY); INSERT INTO timed VALUES (1); BEGIN; DELETE FROM timed WHERE id = 1",
-    )
-    .await;
+    run(&first, "CREATE TABLE timed (id int PRIMARY KEY); INSERT INTO timed VALUES (1)").await;
+    run(&first, "BEGIN; DELETE FROM timed WHERE id = 1").await;
     run(&second, "SET lock_timeout = '100ms'").await;
     let failed = error(&second, "DELETE FROM timed WHERE id = 1").await;
     assert_eq!((failed.code().code(), failed.message()), ("55P03", "canceling statement due to lock timeout"));

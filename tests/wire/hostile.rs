@@ -20,7 +20,7 @@ async fn lives(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_ends_the_statement_and_nothing_else() {
-    let server = Server::shared();
+    let server = Server::start();
     let client = server.connect().await;
     let token = client.cancel_token();
     let canceller = tokio::spawn(async move {
@@ -48,7 +48,7 @@ async fn cancel_ends_the_statement_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_cancel_key_cancels_nothing() {
-    let server = Server::shared();
+    let server = Server::start();
     let mut raw = RawClient::bare(server.address());
     let answers = raw.ask(&startup(&[("user", "lodedb"), ("database", "lodedb")]));
     let (_, key) = answers.iter().find(|(tag, _)| *tag == 'K').expect("BackendKeyData").clone();
@@ -66,7 +66,7 @@ async fn a_wrong_cancel_key_cancels_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statement_timeout_ends_a_statement() {
-    let server = Server::shared();
+    let server = Server::start();
     let client = server.connect().await;
     run(&client, "SET statement_timeout = '200ms'").await;
     let started = Instant::now();
@@ -77,11 +77,8 @@ async fn statement_timeout_ends_a_statement() {
     run(&client, "SET statement_timeout = 0").await;
     // It also ends waiting for a lock.
     let other = server.connect().await;
-    run(
-        &client,
-        "CREATE TABLE waited (id int PRIMARY KEY); INSERT INTO waited VALUES (1); BEGIN; UPDATE waited SET id = 1",
-    )
-    .await;
+    run(&client, "CREATE TABLE waited (id int PRIMARY KEY); INSERT INTO waited VALUES (1)").await;
+    run(&client, "BEGIN; UPDATE waited SET id = 1").await;
     run(&other, "SET statement_timeout = '200ms'").await;
     assert_eq!(error(&other, "DELETE FROM waited").await.code().code(), "57014");
     run(&client, "COMMIT").await;
@@ -90,7 +87,7 @@ async fn statement_timeout_ends_a_statement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_leaves_the_server_alive() {
-    let server = Server::shared();
+    let server = Server::start();
     let seed = 20_261_121;
     eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -131,7 +128,7 @@ async fn garbage_leaves_the_server_alive() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_a_gigabyte_is_refused_unread() {
-    let server = Server::shared();
+    let server = Server::start();
     let resident = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default().to_owned();
@@ -157,7 +154,7 @@ async fn a_message_of_a_gigabyte_is_refused_unread() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lengths_below_their_minimum_close_the_session() {
-    let server = Server::shared();
+    let server = Server::start();
     for length in [0u32, 1, 3, u32::MAX] {
         let mut raw = RawClient::connect(server.address());
         raw.send(&[&b"Q"[..], &length.to_be_bytes(), b"x"].concat());
@@ -169,7 +166,7 @@ async fn lengths_below_their_minimum_close_the_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hard_statements_are_refused_in_time() {
-    let server = Server::shared();
+    let server = Server::start();
     let client = server.connect().await;
     let nested = |depth: usize| format!("SELECT {}1{}", "(".repeat(depth), ")".repeat(depth));
     let cases = [
@@ -200,7 +197,7 @@ async fn hard_statements_are_refused_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_large_values_are_refused() {
-    let server = Server::shared();
+    let server = Server::start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE heavy (id int PRIMARY KEY, v vector, t text)").await;
     let wide = format!("[{}]", vec!["1"; 16_001].join(","));
@@ -243,7 +240,7 @@ async fn connections_beyond_the_limit_are_told_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stops_reading_stops_nobody_else() {
-    let server = Server::shared();
+    let server = Server::start();
     let mut stalled = RawClient::connect(server.address());
     let sql = "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)";
     stalled.send(&[parse("", sql), bind("", "", &[], 0), execute("", 0), sync()].concat());

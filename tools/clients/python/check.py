@@ -194,13 +194,13 @@ def searches(conn):
 
 
 def copies(conn):
-    conn.execute("CREATE TABLE py_copy (id int PRIMARY KEY, name text, v vector(2), n numeric)")
+    conn.execute("CREATE TABLE py_copy (id int PRIMARY KEY, name text, v vector(2), n numeric(8,2))")
     rows = [(1, "one", Vector([1.0, 2.0]), decimal.Decimal("1.50")), (2, None, None, None)]
     with conn.cursor() as cursor:
         with cursor.copy("COPY py_copy FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
-        info = TypeInfo.fetch(conn, "vector")
+        info = conn.adapters.types["vector"]
         with cursor.copy("COPY py_copy FROM STDIN (FORMAT BINARY)") as copy:
             copy.set_types(["int4", "text", info.oid, "numeric"])
             for row in rows:
