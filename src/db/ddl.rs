@@ -190,6 +190,9 @@ impl TableBuilder<'_> {
                     format!("column \"{name}\" appears twice in key constraint"),
                 ));
             }
+            if self.table.columns[position].ty.is_vector() {
+                return Err(SqlError::unsupported("a key with a vector column"));
+            }
             if let PgType::Scalar(ScalarType::Json) = self.table.columns[position].ty.ty {
                 return Err(SqlError::new(
                     SqlState::UndefinedObject,
@@ -405,6 +408,10 @@ impl Session {
                     SqlState::InvalidParameterValue,
                     format!("unrecognized parameter \"{key}\""),
                 ));
+            }
+            if columns.iter().any(|&at| table.columns[at].ty.is_vector()) {
+                return Err(SqlError::unsupported("a btree index on a vector column")
+                    .with_hint("USING ivfpq, ivfflat or hnsw indexes vectors."));
             }
             for column in &create.columns {
                 if column.descending || column.nulls_first {

@@ -49,7 +49,7 @@ impl Options {
         Self {
             row_cache_bytes: 8 << 20,
             query_memory_bytes: 256 << 20,
-            log_segment_bytes: 1 << 20,
+            log_segment_bytes: 4 << 20,
             checkpoint_log_bytes: 4 << 20,
             seal_bytes: 4096,
             merge_segments: 4,
@@ -64,7 +64,7 @@ impl Options {
         let checks = [
             (self.row_cache_bytes < 1 << 20, "row_cache_bytes must be at least 1 MiB"),
             (self.query_memory_bytes < 16 << 20, "query_memory_bytes must be at least 16 MiB"),
-            (self.log_segment_bytes < 1 << 20, "log_segment_bytes must be at least 1 MiB"),
+            (self.log_segment_bytes < 4 << 20, "log_segment_bytes must be at least 4 MiB"),
             (
                 self.checkpoint_log_bytes < self.log_segment_bytes,
                 "checkpoint_log_bytes must be at least log_segment_bytes",

@@ -79,7 +79,12 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let store_options = StoreOptions { block_cache_bytes: options.row_cache_bytes, ..StoreOptions::default() };
     let store = Store::open(&dir.join("meta"), &store_options)?;
     let stored = store.applied_lsn()?;
-    let log_options = LogOptions { segment_bytes: options.log_segment_bytes, ..LogOptions::default() };
+    let log_options = LogOptions {
+        segment_bytes: options.log_segment_bytes,
+        // A commit is cut into records of about a mebibyte.
+        max_record_bytes: 2 << 20,
+        ..LogOptions::default()
+    };
     let floor = stored.max(manifest.lsn);
     let log = Log::open(fs.clone(), &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
     let files = SegmentStore::new(fs, &dir);

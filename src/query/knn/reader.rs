@@ -11,8 +11,11 @@ use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
-use lodedb_sql::Datum;
+use lodedb_sql::cast::{CastContext, CastEnvironment, cast};
+use lodedb_sql::error::Result;
+use lodedb_sql::text::parse_text;
 use lodedb_sql::vector::Metric;
+use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::operator::{NeighborOperator, Query};
 use super::search::Ask;
@@ -58,25 +61,34 @@ impl NeighborReader {
     async fn query(&self, state: &dyn Session) -> DataFusionResult<Query> {
         if let Expr::Literal(value, _) = &self.query {
             let field = datafusion::arrow::datatypes::Field::new("query", value.data_type(), true);
-            return Ok(Query::Constant(vector_of(carry(scalar_datum(value, pg_type(&field)))?)));
+            return Ok(Query::Constant(carry(scalar_datum(value, pg_type(&field)).and_then(vector_of))?));
         }
         if crate::query::scan::is_plain(&self.query) {
             let none = DFSchema::empty();
             let physical = state.create_physical_expr(self.query.clone(), &none)?;
             let row = crate::query::dml::evaluate::one_row();
             let datum = carry(crate::query::dml::evaluate::value_of(physical.as_ref(), &row))?;
-            return Ok(Query::Constant(vector_of(datum)));
+            return Ok(Query::Constant(carry(vector_of(datum))?));
         }
         let plan = LogicalPlanBuilder::empty(true).project([self.query.clone().alias("query")])?.build()?;
         state.create_physical_plan(&plan).await.map(Query::Plan)
     }
 }
 
-/// The vector a datum is; `None` for NULL.
-pub(crate) fn vector_of(datum: Datum) -> Option<Arc<[f32]>> {
+/// The vector a datum is; `None` for NULL. A literal without a type is read as a vector.
+pub(crate) fn vector_of(datum: Datum) -> Result<Option<Arc<[f32]>>> {
     match datum {
-        Datum::Vector(vector) => Some(vector),
-        _ => None,
+        Datum::Null => Ok(None),
+        Datum::Vector(vector) => Ok(Some(vector)),
+        Datum::Text(text) => {
+            let vector = TypeWithModifier::plain(ScalarType::Vector);
+            parse_text(&text, vector).and_then(vector_of)
+        }
+        Datum::Array(array) => {
+            let (from, to) = (PgType::Array(array.element), TypeWithModifier::plain(ScalarType::Vector));
+            cast(Datum::Array(array), from, to, CastContext::Assignment, &CastEnvironment::utc()).and_then(vector_of)
+        }
+        _ => Err(SqlError::new(SqlState::DatatypeMismatch, "neighbours are looked for by a vector")),
     }
 }
 

@@ -174,6 +174,10 @@ pub(crate) fn metric_of(function: &str) -> Option<Metric> {
 
 /// The metric, the place of the vector column and the query, if a sort key is a distance from a constant.
 fn distance(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Expr)> {
+    let mut key = key;
+    while let Expr::Alias(alias) = key {
+        key = &alias.expr;
+    }
     let Expr::ScalarFunction(call) = key else { return None };
     let metric = metric_of(call.name())?;
     let [left, right] = call.args.as_slice() else { return None };
