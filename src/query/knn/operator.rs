@@ -132,7 +132,7 @@ async fn evaluate(plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Da
     }
     let Some(batch) = batches.iter().find(|batch| batch.num_rows() == 1) else { return Ok(None) };
     let datum = carry(datum_at(batch.column(0), 0, pg_type(schema.field(0))))?;
-    Ok(vector_of(datum))
+    carry(vector_of(datum))
 }
 
 impl DisplayAs for NeighborOperator {

@@ -11,8 +11,10 @@ use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
-use lodedb_sql::Datum;
+use lodedb_sql::error::Result;
+use lodedb_sql::text::parse_text;
 use lodedb_sql::vector::Metric;
+use lodedb_sql::{Datum, ScalarType, SqlError, TypeWithModifier};
 
 use super::operator::{NeighborOperator, Query};
 use super::search::Ask;
@@ -58,14 +60,14 @@ impl NeighborReader {
     async fn query(&self, state: &dyn Session) -> DataFusionResult<Query> {
         if let Expr::Literal(value, _) = &self.query {
             let field = datafusion::arrow::datatypes::Field::new("query", value.data_type(), true);
-            return Ok(Query::Constant(vector_of(carry(scalar_datum(value, pg_type(&field)))?)));
+            return carry(scalar_datum(value, pg_type(&field)).and_then(vector_of)).map(Query::Constant);
         }
         if crate::query::scan::is_plain(&self.query) {
             let none = DFSchema::empty();
             let physical = state.create_physical_expr(self.query.clone(), &none)?;
             let row = crate::query::dml::evaluate::one_row();
             let datum = carry(crate::query::dml::evaluate::value_of(physical.as_ref(), &row))?;
-            return Ok(Query::Constant(vector_of(datum)));
+            return carry(vector_of(datum)).map(Query::Constant);
         }
         let plan = LogicalPlanBuilder::empty(true).project([self.query.clone().alias("query")])?.build()?;
         state.create_physical_plan(&plan).await.map(Query::Plan)
@@ -73,10 +75,12 @@ impl NeighborReader {
 }
 
 /// The vector a datum is; `None` for NULL.
-pub(crate) fn vector_of(datum: Datum) -> Option<Arc<[f32]>> {
+pub(crate) fn vector_of(datum: Datum) -> Result<Option<Arc<[f32]>>> {
     match datum {
-        Datum::Vector(vector) => Some(vector),
-        _ => None,
+        Datum::Null => Ok(None),
+        Datum::Vector(vector) => Ok(Some(vector)),
+        Datum::Text(text) => vector_of(parse_text(&text, TypeWithModifier::plain(ScalarType::Vector))?),
+        _ => Err(SqlError::internal("what neighbours are sought of is not a vector")),
     }
 }
 
