@@ -124,7 +124,7 @@ fn scalar_batches(view: &ReadView, table: &Arc<Table>, rows: &[RowId]) -> Result
     let schema = Arc::new(Schema::new(
         positions
             .iter()
-            .map(|&at| arrow_field(&table.columns[at].name, table.columns[at].ty, true))
+            .map(|&at| arrow_field(&table.columns[at].id.to_string(), table.columns[at].ty, true))
             .collect::<Vec<_>>(),
     ));
     let mut batches = Vec::with_capacity(rows.len() / BATCH_ROWS + 1);

@@ -4,10 +4,11 @@
 //! [`QueryEngine::write`] for each run. In between a statement passes, in this order:
 //! 1. [`plan`]: its syntax tree is named and typed as PostgreSQL does it and becomes a plan of DataFusion's, which is
 //!    kept with the statement. It holds no view, so it may be kept as long as the client likes.
-//! 2. Its parameters are bound; [`knn`] replaces an ordered scan by a search for neighbours, [`apply`] takes the
+//! 2. [`hot`]: what looks up, searches or writes by key or by distance is recognised here and skips the rest.
+//! 3. Its parameters are bound; [`knn`] replaces an ordered scan by a search for neighbours, [`apply`] takes the
 //!    subqueries that must be run for each row.
-//! 3. DataFusion's optimizer and planner; [`scan`] reads tables, with [`filter`] at the bottom of both.
-//! 4. [`dml`] turns the rows of a plan into changes of a [`Transaction`].
+//! 4. DataFusion's optimizer and planner; [`scan`] reads tables, with [`filter`] at the bottom of both.
+//! 5. [`dml`] turns the rows of a plan into changes of a [`Transaction`].
 //!
 //! INVARIANT 1: only this folder names DataFusion beyond its Arrow types.
 //! INVARIANT 2: a plan finds what it reads in the [`Reader`] of the run, never in itself.
@@ -19,11 +20,15 @@ pub mod dml;
 pub mod explain;
 pub mod filter;
 pub mod functions;
+pub mod hot;
 pub mod knn;
 pub mod pg_catalog;
 pub mod plan;
 pub mod scan;
 mod statement_state;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -43,7 +48,7 @@ pub use cancel::CancelToken;
 pub use dml::RowInserter;
 
 use plan::Body;
-use statement_state::{Registry, Run};
+use statement_state::{Reading, Registry, Run};
 
 /// How the query room works.
 #[derive(Clone, Copy, Debug)]
@@ -126,8 +131,13 @@ impl QueryEngine {
         params: &[Datum],
         cancel: CancelToken,
     ) -> Result<BatchStream> {
-        let Body::Query(query) = &plan.0.body else {
-            return Err(SqlError::internal("a statement that writes was run as a query"));
+        let query = match &plan.0.body {
+            Body::Query(query) => query,
+            Body::Hot(hot) => {
+                let reading = Reading { reader, environment, cancel, registry: self.registry.clone() };
+                return hot.query(&plan.0.parameters, &reading, params);
+            }
+            _ => return Err(SqlError::internal("a statement that writes was run as a query")),
         };
         let run = Run::new(&self.registry, reader, environment, cancel);
         plan::query::run(&run, query, &plan.0, params).await
@@ -142,6 +152,9 @@ impl QueryEngine {
         params: &[Datum],
         cancel: CancelToken,
     ) -> Result<WriteOutcome> {
+        if let Body::Hot(hot) = &plan.0.body {
+            return hot.write(&plan.0.parameters, tx, &environment, params, &cancel).await;
+        }
         dml::write(&self.registry, &plan.0, tx, environment, params, cancel).await
     }
 

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use datafusion::common::DFSchema;
 use datafusion::physical_plan::PhysicalExpr;
-use datafusion::sql::sqlparser::ast::{Expr, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArguments, SelectItem, SetExpr};
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::parse;
 use lodedb_sql::statement::Statement;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState};
 
 use super::evaluate::{column_in_default, one_row, value_of};
+use super::insert::{Cell, plain_value};
+use super::inserter::is_immutable;
 use crate::catalog::{Column, SequenceId, Table};
 use crate::db::settings::Environment;
 use crate::query::arrow::pg_type;
@@ -21,8 +23,14 @@ use crate::query::statement_state::{cast_environment, sql};
 /// Where the value of a column comes from that a statement leaves out.
 #[derive(Clone, Debug)]
 pub(crate) enum DefaultValue {
-    /// The same for every row of the statement.
+    /// Always the same.
     Constant(Datum),
+    /// The same for every row of one statement.
+    Momentary(Datum),
+    /// The start of the transaction.
+    Now { column: usize },
+    /// A random UUID.
+    RandomUuid,
     /// The next of a sequence.
     Next { sequence: SequenceId, column: usize },
     /// An expression that may give each row another value.
@@ -62,6 +70,12 @@ impl DefaultValue {
             return Ok(Self::Next { sequence: sequence.id, column: at });
         }
         let mut ast = parse_expr(text)?;
+        if let Some(known) = Self::of_call(&ast, at, column) {
+            return Ok(known);
+        }
+        if let Some(Cell::Value(datum)) = plain_value(planner, &ast, &column.name, column.ty).map_err(of_default)? {
+            return Ok(Self::Constant(datum));
+        }
         planner.preparation().expr(&mut ast)?;
         let none = DFSchema::empty();
         let expr = planner.expr(&ast, &none).map_err(|error| planner.placed(error))?;
@@ -69,15 +83,41 @@ impl DefaultValue {
             return Err(column_in_default());
         }
         let from = sql(operand_type(&expr, &none))?.map(|ty| ty.ty);
-        let expr = planner.typing().assign(expr, from, &column.name, column.ty.ty).map_err(|error| {
-            SqlError::new(error.state(), error.message().replace("expression is", "default expression is"))
-        })?;
-        let volatile = expr.is_volatile();
+        let expr = planner.typing().assign(expr, from, &column.name, column.ty.ty).map_err(of_default)?;
+        let (volatile, lasting) = (expr.is_volatile(), is_immutable(&expr));
         let physical = sql(planner.state.create_physical_expr(expr, &none))?;
         if volatile {
             return Ok(Self::Volatile { expr: physical, column: at });
         }
-        evaluate(&planner.environment, physical.as_ref(), column).map(Self::Constant)
+        let datum = evaluate(&planner.environment, physical.as_ref(), column)?;
+        Ok(if lasting { Self::Constant(datum) } else { Self::Momentary(datum) })
+    }
+
+    /// Calls so common as defaults that they are known by name.
+    fn of_call(ast: &Expr, at: usize, column: &Column) -> Option<Self> {
+        let Expr::Function(function) = ast else { return None };
+        let given = match &function.args {
+            FunctionArguments::None => 0,
+            FunctionArguments::List(list) => list.args.len(),
+            FunctionArguments::Subquery(_) => 1,
+        };
+        let name = function.name.to_string().to_ascii_lowercase();
+        let PgType::Scalar(ty) = column.ty.ty else { return None };
+        match name.as_str() {
+            _ if given > 0 => None,
+            "now" | "current_timestamp" | "transaction_timestamp"
+                if matches!(ty, ScalarType::Timestamptz | ScalarType::Timestamp | ScalarType::Date) =>
+            {
+                Some(Self::Now { column: at })
+            }
+            "gen_random_uuid" | "uuid_generate_v4" if ty == ScalarType::Uuid => Some(Self::RandomUuid),
+            _ => None,
+        }
+    }
+
+    /// Whether it may be kept from one run of a statement to the next.
+    pub(crate) fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Momentary(_) | Self::Volatile { .. })
     }
 
     fn of_identity(planner: &Planner, table: &Table, at: usize) -> Result<Self> {
@@ -95,7 +135,13 @@ impl DefaultValue {
     /// The value for one row.
     pub(crate) fn value(&self, table: &Table, environment: &Environment) -> Result<Datum> {
         match self {
-            Self::Constant(datum) => Ok(datum.clone()),
+            Self::Constant(datum) | Self::Momentary(datum) => Ok(datum.clone()),
+            Self::Now { column } => {
+                let now = Datum::Timestamptz(environment.transaction_time_us);
+                let from = PgType::Scalar(ScalarType::Timestamptz);
+                assign_datum(now, from, table.columns[*column].ty, &cast_environment(environment))
+            }
+            Self::RandomUuid => Ok(Datum::Uuid(uuid::Uuid::new_v4().into_bytes())),
             Self::Next { sequence, column } => {
                 let Some(sequences) = &environment.hooks.sequences else {
                     return Err(SqlError::internal("no sequences are at hand"));
@@ -107,6 +153,15 @@ impl DefaultValue {
             Self::Volatile { expr, column } => evaluate(environment, expr.as_ref(), &table.columns[*column]),
         }
     }
+}
+
+/// The error of a default that its column does not take, in PostgreSQL's words.
+fn of_default(error: SqlError) -> SqlError {
+    if error.state() != SqlState::DatatypeMismatch {
+        return error;
+    }
+    let message = error.message().replace("but expression is", "but default expression is");
+    SqlError::new(error.state(), message).with_hint("You will need to rewrite or cast the expression.")
 }
 
 fn evaluate(environment: &Environment, expr: &dyn PhysicalExpr, column: &Column) -> Result<Datum> {

@@ -288,7 +288,7 @@ pub(crate) async fn run(writing: &Writing<'_>, insert: &InsertPlan, tx: &mut Tra
     let mut kept: Vec<Row> = Vec::new();
     let mut count = 0u64;
     let mut conflict_run = match &insert.conflict {
-        Some(conflict) => conflict.start(writing, &insert.table, &planner, &inserter.checks)?,
+        Some(conflict) => conflict.start(writing, &insert.table, &planner, inserter.checks())?,
         None => None,
     };
     let keep = insert.returning.is_some();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, Volatility};
 use lodedb_sql::error::Result;
 use lodedb_sql::vector::check_expected_dimensions;
 use lodedb_sql::{Datum, SqlError, SqlState};
@@ -30,17 +30,25 @@ pub(crate) struct RowChecks {
     not_null: Vec<usize>,
     vectors: Vec<(usize, usize)>,
     checks: Vec<(String, RowPredicate)>,
+    /// Whether they are the same at any time, for anyone.
+    is_lasting: bool,
+}
+
+/// How rows of a table are completed and checked, whoever inserts them.
+#[derive(Debug)]
+pub(crate) struct InserterShape {
+    table: Arc<Table>,
+    positions: Vec<usize>,
+    /// The columns that are not given, with their defaults.
+    missing: Vec<(usize, DefaultValue)>,
+    checks: Arc<RowChecks>,
 }
 
 /// Completes and checks rows.
 #[derive(Debug)]
 pub struct RowInserter {
-    table: Arc<Table>,
+    shape: Arc<InserterShape>,
     environment: Arc<Environment>,
-    positions: Vec<usize>,
-    /// The columns that are not given, with their defaults.
-    missing: Vec<(usize, DefaultValue)>,
-    pub(crate) checks: Arc<RowChecks>,
 }
 
 /// The schema in which the CHECKs of a table are read.
@@ -54,6 +62,7 @@ impl RowChecks {
     pub(crate) fn new(planner: &Planner, table: &Arc<Table>) -> Result<Self> {
         let visible = || table.visible_columns();
         let mut checks = Vec::with_capacity(table.checks.len());
+        let mut is_lasting = true;
         for check in &table.checks {
             let schema = table_schema(table, &planner.catalog)?;
             let mut ast = parse_expr(&check.condition)?;
@@ -66,6 +75,7 @@ impl RowChecks {
                 })
             }))?
             .data;
+            is_lasting &= is_immutable(&expr);
             if let Some(predicate) = RowPredicate::compile(&planner.state, table, &[expr])? {
                 checks.push((check.name.clone(), predicate));
             }
@@ -74,6 +84,7 @@ impl RowChecks {
             not_null: visible().filter(|(_, column)| column.not_null).map(|(at, _)| at).collect(),
             vectors: visible().filter_map(|(at, column)| Some((at, column.ty.vector_dims()?))).collect(),
             checks,
+            is_lasting,
             table: table.clone(),
         })
     }
@@ -149,6 +160,50 @@ impl RowInserter {
     }
 
     pub(crate) fn with_planner(planner: &Planner, table: &Arc<Table>, positions: &[usize]) -> Result<Self> {
+        let shape = Arc::new(InserterShape::new(planner, table, positions)?);
+        Ok(Self::of(shape, planner.environment.clone()))
+    }
+
+    /// An inserter of a shape that was made before.
+    pub(crate) fn of(shape: Arc<InserterShape>, environment: Arc<Environment>) -> Self {
+        Self { shape, environment }
+    }
+
+    /// What its rows must satisfy.
+    pub(crate) fn checks(&self) -> &Arc<RowChecks> {
+        &self.shape.checks
+    }
+
+    /// Completes rows that have a value for each given column, and checks them.
+    pub fn complete(&mut self, rows: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
+        let InserterShape { table, positions, missing, checks } = self.shape.as_ref();
+        let width = table.columns.len();
+        let in_order = positions.len() == width && positions.iter().copied().eq(0..width);
+        let mut complete = Vec::with_capacity(rows.len());
+        for row in rows {
+            if row.len() != positions.len() {
+                return Err(SqlError::internal("a row has another number of values than columns were named"));
+            }
+            if in_order {
+                complete.push(Row::from(row));
+                continue;
+            }
+            let mut values = vec![Datum::Null; width];
+            for (&at, value) in positions.iter().zip(row) {
+                values[at] = value;
+            }
+            for (at, default) in missing {
+                values[*at] = default.value(table, &self.environment)?;
+            }
+            complete.push(Row::from(values));
+        }
+        checks.check(&complete)?;
+        Ok(complete)
+    }
+}
+
+impl InserterShape {
+    pub(crate) fn new(planner: &Planner, table: &Arc<Table>, positions: &[usize]) -> Result<Self> {
         let missing = table
             .visible_columns()
             .filter(|(at, _)| !positions.contains(at))
@@ -157,36 +212,32 @@ impl RowInserter {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             table: table.clone(),
-            environment: planner.environment.clone(),
             positions: positions.to_vec(),
             missing,
             checks: Arc::new(RowChecks::new(planner, table)?),
         })
     }
 
-    /// Completes rows that have a value for each given column, and checks them.
-    pub fn complete(&mut self, rows: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
-        let width = self.table.columns.len();
-        let in_order = self.positions.len() == width && self.positions.iter().copied().eq(0..width);
-        let mut complete = Vec::with_capacity(rows.len());
-        for row in rows {
-            if row.len() != self.positions.len() {
-                return Err(SqlError::internal("a row has another number of values than columns were named"));
-            }
-            if in_order {
-                complete.push(Row::from(row));
-                continue;
-            }
-            let mut values = vec![Datum::Null; width];
-            for (&at, value) in self.positions.iter().zip(row) {
-                values[at] = value;
-            }
-            for (at, default) in &self.missing {
-                values[*at] = default.value(&self.table, &self.environment)?;
-            }
-            complete.push(Row::from(values));
-        }
-        self.checks.check(&complete)?;
-        Ok(complete)
+    /// Whether it may be kept from one run of a statement to the next.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.checks.is_lasting && self.missing.iter().all(|(_, default)| default.is_lasting())
     }
+
+    /// What its rows must satisfy.
+    pub(crate) fn checks(&self) -> &RowChecks {
+        &self.checks
+    }
+}
+
+/// Whether an expression gives the same at any time, for anyone.
+pub(crate) fn is_immutable(expr: &Expr) -> bool {
+    !expr
+        .exists(|expr| {
+            Ok(match expr {
+                Expr::ScalarFunction(call) => call.func.signature().volatility != Volatility::Immutable,
+                Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => true,
+                _ => false,
+            })
+        })
+        .unwrap_or(true)
 }

@@ -37,8 +37,8 @@ use crate::db::settings::Environment;
 
 pub(crate) use delete::DeletePlan;
 pub(crate) use insert::InsertPlan;
-pub(crate) use inserter::RowChecks;
 pub use inserter::RowInserter;
+pub(crate) use inserter::{InserterShape, RowChecks};
 pub(crate) use update::UpdatePlan;
 
 /// A statement that writes, on its way.
@@ -77,7 +77,7 @@ pub(crate) async fn write(
         Body::Insert(insert) => insert::run(&writing, insert, tx).await,
         Body::Update(update) => update::run(&writing, update, tx).await,
         Body::Delete(delete) => delete::run(&writing, delete, tx).await,
-        Body::Query(_) => Err(SqlError::internal("a query was run as a statement that writes")),
+        Body::Query(_) | Body::Hot(_) => Err(SqlError::internal("a query was run as a statement that writes")),
     }
 }
 

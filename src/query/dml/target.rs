@@ -56,7 +56,8 @@ pub(crate) fn query(
     let SetExpr::Select(select) = query.body.as_mut() else { return Err(broken("a target is not a SELECT")) };
     let hidden = |column: &str| SelectItem::ExprWithAlias {
         expr: Expr::CompoundIdentifier(vec![Ident::with_quote('"', alias), Ident::with_quote('"', column)]),
-        alias: Ident::with_quote('"', column),
+        // Not its own name: `*` may bring the column itself along.
+        alias: Ident::with_quote('"', format!("{column}.target")),
     };
     select.projection = vec![hidden(ROW_ID), hidden(VERSION)];
     select.projection.extend(values.into_iter().enumerate().map(|(at, expr)| SelectItem::ExprWithAlias {

@@ -36,6 +36,8 @@ pub(crate) async fn explain(
         Body::Insert(insert) => (Some(format!("Insert on {}", insert.table.name)), insert.query()),
         Body::Update(update) => (Some(format!("Update on {}", update.table.name)), Some(&update.plan)),
         Body::Delete(delete) => (Some(format!("Delete on {}", delete.table.name)), Some(&delete.plan)),
+        // EXPLAIN of such a statement is planned like any other.
+        Body::Hot(_) => (None, None),
     };
     let run = Run::new(registry, reader, environment.clone(), cancel.clone());
     let params: Vec<Datum> = if params.len() == planned.parameters.len() {

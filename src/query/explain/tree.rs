@@ -251,7 +251,8 @@ fn node_name(plan: &dyn ExecutionPlan) -> String {
             _ => kind.to_owned(),
         };
     }
-    match plan.name() {
+    // Some names carry a remark.
+    match plan.name().split('(').next().unwrap_or_default() {
         "SortExec" => "Sort",
         "SortPreservingMergeExec" => "Gather Merge",
         "CoalescePartitionsExec" => "Gather",

@@ -11,4 +11,4 @@ mod recognise;
 pub(crate) mod search;
 
 pub(crate) use operator::NeighborOperator;
-pub(crate) use recognise::recognise;
+pub(crate) use recognise::{metric_of, recognise};

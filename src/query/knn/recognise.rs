@@ -66,7 +66,7 @@ fn below_limit(plan: &LogicalPlan, k: usize) -> DataFusionResult<Option<LogicalP
 
 fn below_sort(sort: &Sort, k: usize) -> DataFusionResult<Option<LogicalPlan>> {
     let Some(key) = sort.expr.first().filter(|key| key.asc && !key.nulls_first) else { return Ok(None) };
-    let found = descend(&sort.input, key.expr.clone(), Vec::new(), k)?;
+    let found = descend(&sort.input, key.expr.clone().unalias(), Vec::new(), k)?;
     Ok(found.map(|input| LogicalPlan::Sort(Sort { input: Arc::new(input), ..sort.clone() })))
 }
 
@@ -193,6 +193,9 @@ fn distance(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Expr)> {
         (None, Some(position)) => (position, left),
         _ => return None,
     };
-    let constant = !query.any_column_refs() && !query.contains_outer() && !query.is_volatile();
+    let correlated = query
+        .exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(within) if !within.outer_ref_columns.is_empty())))
+        .unwrap_or(true);
+    let constant = !correlated && !query.any_column_refs() && !query.contains_outer() && !query.is_volatile();
     constant.then(|| (metric, position, query.clone()))
 }

@@ -182,8 +182,8 @@ impl ContextProvider for Names {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        // Asked only for suggestions, which are not PostgreSQL's way.
-        Vec::new()
+        // Asked only for a suggestion when there is no such function, and not to be empty then.
+        self.state.scalar_functions().keys().cloned().collect()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
@@ -191,10 +191,10 @@ impl ContextProvider for Names {
     }
 
     fn udaf_names(&self) -> Vec<String> {
-        Vec::new()
+        self.state.aggregate_functions().keys().cloned().collect()
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        Vec::new()
+        self.state.window_functions().keys().cloned().collect()
     }
 }

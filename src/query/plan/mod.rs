@@ -31,8 +31,9 @@ use crate::catalog::{Catalog, Index, Table};
 use crate::commit::Reader;
 use crate::db::outcome::Field;
 use crate::db::settings::Environment;
+use crate::query::hot::HotPlan;
 use crate::query::statement_state::{Registry, cast_environment};
-use crate::query::{dml, planned_statement};
+use crate::query::{dml, hot, planned_statement};
 
 use context::Names;
 use operators::Typing;
@@ -56,6 +57,8 @@ pub(crate) enum Body {
     Insert(Box<dml::InsertPlan>),
     Update(Box<dml::UpdatePlan>),
     Delete(Box<dml::DeletePlan>),
+    /// Every run takes the hot road.
+    Hot(HotPlan),
 }
 
 impl Planned {
@@ -121,6 +124,17 @@ impl Planner {
         }
     }
 
+    /// As [`Self::settle`], leaving parameters without a type as they are; for a part of a statement.
+    pub(crate) fn settle_partly<T>(&self, build: impl Fn(&Self) -> DataFusionResult<T>) -> Result<T> {
+        loop {
+            let before = self.parameters.known();
+            let built = build(self).map_err(|error| self.placed(error))?;
+            if self.parameters.known() == before {
+                return Ok(built);
+            }
+        }
+    }
+
     fn planner_context(&self) -> PlannerContext {
         PlannerContext::new().with_prepare_param_data_types(self.parameters.fields())
     }
@@ -147,7 +161,10 @@ impl Planner {
     }
 
     fn finish(&self, fields: Option<Arc<[Field]>>, body: Body) -> Planned {
-        let tables = self.names.found();
+        let mut tables = self.names.found();
+        if let Body::Hot(hot) = &body {
+            tables.push(hot.table().clone());
+        }
         let indexes = |table: &Arc<Table>| self.catalog.indexes_of(table.id).cloned().collect();
         Planned {
             parameters: self.parameters.types(),
@@ -169,11 +186,15 @@ pub(crate) async fn prepare(
 ) -> Result<Planned> {
     let parameters = Parameters::new(types, statement.parameter_count as usize);
     let planner = Planner::new(registry, reader, environment, parameters, &statement.text);
-    plan_statement(&planner, planned_statement(&statement.statement))
-        .map_err(|error| position::placed_sql(error, &statement.text))
+    let explained = matches!(statement.statement, Statement::Explain { .. });
+    let planned = plan_statement(&planner, planned_statement(&statement.statement), !explained);
+    planned.map_err(|error| position::placed_sql(error, &statement.text))
 }
 
-fn plan_statement(planner: &Planner, statement: &Statement) -> Result<Planned> {
+fn plan_statement(planner: &Planner, statement: &Statement, may_be_hot: bool) -> Result<Planned> {
+    if may_be_hot && let Some((hot, fields)) = hot::recognise(planner, statement)? {
+        return Ok(planner.finish(fields, Body::Hot(hot)));
+    }
     match statement {
         Statement::Query(query) => plan_query(planner, query),
         Statement::Copy(copy) => match &copy.relation {

@@ -46,6 +46,21 @@ impl Parameters {
         }
     }
 
+    /// The type of `$number`, if it is known.
+    pub(crate) fn get(&self, number: usize) -> Option<PgType> {
+        self.known.lock().get(number.checked_sub(1)?).copied().flatten()
+    }
+
+    /// The types as they are known now.
+    pub(crate) fn save(&self) -> Vec<Option<PgType>> {
+        self.known.lock().clone()
+    }
+
+    /// Forgets what was noted since the types were saved.
+    pub(crate) fn restore(&self, saved: &[Option<PgType>]) {
+        *self.known.lock() = saved.to_vec();
+    }
+
     /// How many have a type.
     pub(crate) fn known(&self) -> usize {
         self.known.lock().iter().flatten().count()

@@ -48,18 +48,20 @@ pub(crate) async fn collect(run: &Run, plan: LogicalPlan) -> Result<Vec<RecordBa
     Ok(batches)
 }
 
+/// `08P01` if there are more or fewer values than parameters.
+pub(crate) fn check_count(types: &[PgType], params: &[Datum]) -> Result<()> {
+    if types.len() == params.len() {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        SqlState::ProtocolViolation,
+        format!("bind message supplies {} parameters, but prepared statement requires {}", params.len(), types.len()),
+    ))
+}
+
 /// The values of parameters as DataFusion takes them.
 pub(crate) fn param_values(types: &[PgType], params: &[Datum]) -> Result<ParamValues> {
-    if types.len() != params.len() {
-        return Err(SqlError::new(
-            SqlState::ProtocolViolation,
-            format!(
-                "bind message supplies {} parameters, but prepared statement requires {}",
-                params.len(),
-                types.len()
-            ),
-        ));
-    }
+    check_count(types, params)?;
     let values = types
         .iter()
         .zip(params)

@@ -259,7 +259,9 @@ impl VisitorMut for Preparation<'_> {
                 if digits.parse::<i32>().is_ok() {
                     let within = std::mem::replace(expr, null());
                     *expr = integer(within);
-                } else if digits.parse::<i64>().is_err() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                } else if digits.contains(['e', 'E'])
+                    || (digits.parse::<i64>().is_err() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+                {
                     let value = Value::SingleQuotedString(std::mem::take(digits)).with_empty_span();
                     let numeric = TypeWithModifier::plain(ScalarType::Numeric);
                     let empty = datafusion::sql::sqlparser::tokenizer::Span::empty();

@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::expr::{BinaryExpr, InList, InSubquery, Like, Placeholder};
+use datafusion::logical_expr::expr::{BinaryExpr, Cast, InList, InSubquery, Like, Placeholder, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
-use lodedb_sql::resolve::{common_type, resolve_operator};
+use lodedb_sql::resolve::{common_type, function_parameter_types, resolve_operator};
 use lodedb_sql::{PgType, ScalarType};
 
 use super::operators::{Typing, operand_type};
+use crate::query::functions::CAST_FUNCTION;
 use crate::query::statement_state::carry;
 
 /// Types what is left untyped in a plan.
 pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<LogicalPlan> {
+    let mut any = false;
     plan.transform_up_with_subqueries(|plan| {
         if plan.expressions().is_empty() {
-            return Ok(Transformed::no(plan));
+            // What is below may have other types now.
+            return if any { plan.recompute_schema().map(Transformed::yes) } else { Ok(Transformed::no(plan)) };
         }
         let schema = match plan.inputs().as_slice() {
             [] => plan.schema().clone(),
@@ -34,7 +38,8 @@ pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionRes
             changed |= typed.transformed;
             Ok(if typed.transformed { typed.update_data(|expr| name.restore(expr)) } else { typed })
         })?;
-        if changed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
+        any |= changed;
+        if any { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
     })
     .map(|typed| typed.data)
 }
@@ -154,6 +159,58 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             }
             Ok(Transformed::no(Expr::ScalarFunction(call)))
         }
+        Expr::ScalarFunction(mut call) if call.args.iter().any(is_untyped) => {
+            if let Some(literal) = carry(literal_cast(&call, typing))? {
+                return Ok(Transformed::yes(literal));
+            }
+            let vector = PgType::Scalar(ScalarType::Vector);
+            let types = function_parameter_types(call.name(), call.args.len()).unwrap_or_default();
+            let mut changed = false;
+            for (arg, ty) in call.args.iter_mut().zip(types) {
+                if ty == Some(vector) && is_untyped(arg) {
+                    *arg = carry(typing.convert(std::mem::take(arg), None, vector))?;
+                    changed = true;
+                }
+            }
+            let expr = Expr::ScalarFunction(call);
+            Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+        }
+        Expr::Cast(cast) => Ok(match integer_literal(&cast) {
+            Some(literal) => Transformed::yes(literal),
+            None => Transformed::no(Expr::Cast(cast)),
+        }),
         other => Ok(Transformed::no(other)),
+    }
+}
+
+/// The literal that an integer in the text of a statement is, once its type is known.
+fn integer_literal(cast: &Cast) -> Option<Expr> {
+    match (cast.expr.as_ref(), cast.field.data_type()) {
+        (Expr::Literal(ScalarValue::Int64(Some(value)), None), DataType::Int32) => {
+            let value = i32::try_from(*value).ok()?;
+            Some(Expr::Literal(ScalarValue::Int32(Some(value)), None))
+        }
+        _ => None,
+    }
+}
+
+/// The literal that the cast of an untyped one is, for types whose text says all.
+fn literal_cast(call: &ScalarFunction, typing: &Typing<'_>) -> lodedb_sql::error::Result<Option<Expr>> {
+    use ScalarType::{Bool, Date, Float4, Float8, Int2, Int4, Int8, Uuid, Vector};
+    let number = |expr: &Expr| match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(*value),
+        _ => None,
+    };
+    let [value @ Expr::Literal(ScalarValue::Utf8(Some(_)), None), oid, modifier] = call.args.as_slice() else {
+        return Ok(None);
+    };
+    let ty = number(oid).and_then(|oid| u32::try_from(oid).ok()).and_then(PgType::from_oid);
+    match ty {
+        Some(ty @ PgType::Scalar(Bool | Date | Float4 | Float8 | Int2 | Int4 | Int8 | Uuid | Vector))
+            if call.name() == CAST_FUNCTION && number(modifier) == Some(-1) =>
+        {
+            typing.convert(value.clone(), None, ty).map(Some)
+        }
+        _ => Ok(None),
     }
 }

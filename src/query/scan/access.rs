@@ -248,7 +248,7 @@ fn column(table: &Table, expr: &Expr) -> Option<usize> {
 }
 
 /// Whether the order of keys is that of comparisons.
-fn is_searchable(ty: PgType) -> bool {
+pub(crate) fn is_searchable(ty: PgType) -> bool {
     use ScalarType::{
         Bool, Bytea, Char, Date, Int2, Int4, Int8, Name, Numeric, Oid, Text, Time, Timestamp, Timestamptz, Uuid,
         Varchar,
