@@ -81,6 +81,7 @@ impl HotPlan {
 }
 
 /// Recognises a statement of the hot road, with the columns of its result.
+#[expect(clippy::type_complexity, reason = "one caller, which takes it apart at once")]
 pub(crate) fn recognise(planner: &Planner, statement: &Statement) -> Result<Option<(HotPlan, Option<Arc<[Field]>>)>> {
     // What is noted of parameters on the way is what planning would note; a statement that is refused is planned with
     // the types the client gave.
