@@ -37,7 +37,7 @@ bench: build-deps
 check: build-deps
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --no-deps --workspace
 	tools/check-documents.py
 
 clean-demo:

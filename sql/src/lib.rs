@@ -4,7 +4,7 @@
 //! - [`datum`]: one value of any type; [`text`] and [`binary`] are its two forms on the wire.
 //! - [`vector`]: the arithmetic of vectors: distances and what pgvector calls operators.
 //! - [`copy`]: the three formats of COPY.
-//! - [`parse`]: a bounded parser; [`statement`]: what it yields.
+//! - [`mod@parse`]: a bounded parser; [`statement`]: what it yields.
 //! - [`resolve`]: parameter types and operators chosen as PostgreSQL chooses them.
 #![forbid(unsafe_code)]
 

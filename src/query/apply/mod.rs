@@ -1,7 +1,7 @@
 //! Subqueries that are run once for each row beside them.
 //!
 //! DataFusion turns correlated subqueries into joins, and refuses those it cannot: with a LIMIT, without an aggregate,
-//! as a function of the row. [`take_out`] replaces them by an [`ApplyNode`], whose operator runs the subquery's plan for
+//! as a function of the row. `take_out` replaces them by an `ApplyNode`, whose operator runs the subquery's plan for
 //! each distinct combination of the values it refers to. A search for neighbours of each row is such a subquery: within
 //! it the reference becomes a literal, and [`knn`](super::knn) recognises it.
 

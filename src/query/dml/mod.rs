@@ -5,7 +5,7 @@
 //! checks keys. If a row was changed by somebody else in between, the statement is run again on a fresh view, keeping
 //! its locks.
 //!
-//! INVARIANT: what is stored went through [`assign_datum`](super::plan::operators::assign_datum) and [`RowChecks`].
+//! INVARIANT: what is stored went through `assign_datum` and [`RowChecks`].
 
 pub(crate) mod conflict;
 pub(crate) mod defaults;

@@ -1,6 +1,6 @@
 //! Nearest neighbours: recognised in a plan, and searched.
 //!
-//! [`recognise`] looks for `ORDER BY distance LIMIT k` over one table and puts a [`NeighborReader`] in the place of the
+//! `recognise` looks for `ORDER BY distance LIMIT k` over one table and puts a `NeighborReader` in the place of the
 //! table and its condition; it gives just the k nearest rows. The sort above stays: it orders k rows by distances it
 //! computes itself, so that what a client sees never depends on what was recognised. [`search`] is the search itself,
 //! which the hot road shares.
