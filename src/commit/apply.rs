@@ -191,6 +191,8 @@ impl State {
             }
             Op::Seal { table, inputs, output, codes } => self.seal(*table, inputs, output, codes, files)?,
             Op::BuildIndex { table, index, quantizer, codes } => {
+                // Generations come from the same counter as segments; replay must not hand one out twice.
+                self.next_segment = self.next_segment.max(quantizer.generation + 1);
                 let view = self.table_mut(*table);
                 let Some(old) = view.indexes.get(index) else { return Ok(()) };
                 let mut built = IndexView::empty(old.spec.clone());
