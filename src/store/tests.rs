@@ -1,9 +1,11 @@
 //! The store as its callers see it.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::ops::Bound;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use lodedb_sql::Datum;
 
@@ -30,14 +32,34 @@ fn ids(snapshot: &Snapshot, table: u32, range: impl std::ops::RangeBounds<u64>) 
 
 fn is_send<T: Send + 'static>(_: &T) {}
 
-/// What is on disk while the store runs is what a crash leaves.
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("a listing") {
-        let entry = entry.expect("an entry");
-        if entry.file_name() != "LOCK" {
-            fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+/// The names, lengths and modification times of the files of `dir`.
+fn listing(dir: &Path) -> std::io::Result<BTreeMap<OsString, (u64, SystemTime)>> {
+    fs::read_dir(dir)?
+        .map(|entry| {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            Ok((entry.file_name(), (metadata.len(), metadata.modified()?)))
+        })
+        .collect()
+}
+
+/// What is on disk while the store runs is what a crash leaves. A background flush may change the files while they are
+/// copied, which no crash does: such a copy is thrown away and taken again.
+fn crash_image(from: &Path, to: &Path) {
+    loop {
+        fs::create_dir_all(to).expect("a directory");
+        let copied = listing(from).and_then(|before| {
+            for name in before.keys().filter(|name| *name != "LOCK") {
+                fs::copy(from.join(name), to.join(name))?;
+            }
+            Ok(before == listing(from)?)
+        });
+        match copied {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
         }
+        fs::remove_dir_all(to).expect("removed");
     }
 }
 
@@ -242,11 +264,8 @@ fn a_crash_leaves_an_earlier_state_and_its_lsn() {
         }
         let promised = store.persisted_lsn().expect("read");
         let copy = dir.path().join(format!("crash-{crash}"));
-        copy_dir(&live, &copy);
-        let Ok(found) = Store::open(&copy, &StoreOptions::for_test()) else {
-            // A background flush changed the files under the copying, which no crash does.
-            continue;
-        };
+        crash_image(&live, &copy);
+        let found = Store::open(&copy, &StoreOptions::for_test()).expect("a crash image opens");
         let applied = found.applied_lsn().expect("read");
         assert!(promised <= applied && applied <= lsn, "{promised} <= {applied} <= {lsn}");
         let snapshot = found.snapshot();
