@@ -6,13 +6,19 @@ use std::sync::Arc;
 use lodedb_sql::{Datum, SqlError};
 
 use super::record::Op;
+use super::staging::{vector_of, without_vectors};
 use super::view::{ReadView, TableView};
 use super::{Row, RowId};
 use crate::catalog::{Catalog, Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
-use crate::segment::{Bits, FileEntry, IndexView, Mutable, Sealed, Segment, SegmentFiles, SegmentId, SegmentView};
+use crate::segment::{
+    Bits, FileEntry, IndexView, Mutable, Sealed, Segment, SegmentFiles, SegmentId, SegmentView, StagedRows,
+};
 use crate::snapshot::files::SegmentStore;
 use crate::snapshot::manifest::IndexManifest;
-use crate::store::{Batch, Store, StoreError, StoredRow, key};
+use crate::store::{Batch, Store, StoreError, key, row};
+
+/// How large a batch of staged rows for the store may grow.
+const PART_BYTES: usize = 4 << 20;
 
 /// Why a record could not be applied. Every one of them stops the database: its order would be broken.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +196,55 @@ impl State {
                     .push(SegmentView::new(Segment::Mutable { segment: Mutable::new(*segment, columns), len: 0 }));
             }
             Op::Seal { table, inputs, output, codes } => self.seal(*table, inputs, output, codes, files)?,
+            Op::InsertStaged { table, files: staged, replaced } => {
+                self.next_segment = self.next_segment.max(staged.id + 1);
+                let catalog = self.catalog.clone();
+                let definition = known(&catalog, lsn, *table)?;
+                let first = next.get(table).copied().unwrap_or_else(|| self.next_row(*table));
+                let view = self.table_mut(*table);
+                if let Some(segment_files) = staged.segment_from(first) {
+                    let mut segment = SegmentView::new(Segment::Sealed(files.sealed(*table, &segment_files)?));
+                    replaced.iter().for_each(|(at, _)| {
+                        segment.dead.insert(*at);
+                    });
+                    // The last one is the mutable segment.
+                    let place = view.segments.len().saturating_sub(1);
+                    view.segments.insert(place, segment);
+                    view.sealed_files.insert(staged.id, segment_files);
+                }
+                for (at, values) in replaced {
+                    if let Some(values) = values {
+                        append(view, definition, first + RowId::from(*at), values)?;
+                    }
+                }
+                let end = first + RowId::from(staged.count);
+                let gone = replaced.iter().filter(|(_, values)| values.is_none()).count() as u64;
+                view.next_row = view.next_row.max(end);
+                view.live_rows += u64::from(staged.count) - gone;
+                next.insert(*table, end);
+                if let Some(writer) = writer {
+                    let rows = files.staged_rows(*table, staged)?;
+                    let indexes = RowWriter::indexes(&catalog, *table);
+                    writer.insert_staged(definition, &indexes, first, staged.count, &rows, replaced)?;
+                }
+            }
+            Op::Encode { table, segment, codes } => {
+                let view = self.table_mut(*table);
+                let TableView { segments, indexes, index_files, .. } = view;
+                // Merged away or truncated meanwhile: the codes are of no use.
+                let Some(sealed) = segments.iter().filter_map(sealed_of).find(|sealed| sealed.id() == *segment) else {
+                    return Ok(());
+                };
+                for (index, entry) in codes {
+                    let (Some(index_view), Some(manifest)) = (indexes.get_mut(index), index_files.get_mut(index))
+                    else {
+                        continue;
+                    };
+                    attach(files, Arc::make_mut(index_view), *table, *index, sealed, entry);
+                    manifest.codes.retain(|(of, _)| of != segment);
+                    manifest.codes.push((*segment, entry.clone()));
+                }
+            }
             Op::BuildIndex { table, index, quantizer, codes } => {
                 // Generations come from the same counter as segments; replay must not hand one out twice.
                 self.next_segment = self.next_segment.max(quantizer.generation + 1);
@@ -390,14 +445,8 @@ fn append(view: &mut TableView, table: &Table, row: RowId, values: &Row) -> Resu
     let Some(SegmentView { segment: Segment::Mutable { segment, len }, .. }) = view.segments.last_mut() else {
         return Ok(());
     };
-    let vectors: smallvec::SmallVec<[Option<&[f32]>; 4]> = segment
-        .columns()
-        .iter()
-        .map(|column| match values.get(column.id as usize - 1) {
-            Some(Datum::Vector(vector)) => Some(&vector[..]),
-            _ => None,
-        })
-        .collect();
+    let vectors: smallvec::SmallVec<[Option<&[f32]>; 4]> =
+        segment.columns().iter().map(|column| vector_of(values, column.id)).collect();
     debug_assert!(table.has_vectors());
     segment.append(row, &vectors)?;
     *len += 1;
@@ -423,6 +472,15 @@ enum Addition {
     Entry(IndexId, Vec<u8>, RowId),
 }
 
+impl Addition {
+    fn put(self, batch: &mut Batch) {
+        match self {
+            Self::Unique(index, key, row) => batch.put_unique(index, &key, row),
+            Self::Entry(index, key, row) => batch.put_entry(index, &key, row),
+        }
+    }
+}
+
 impl<'a> RowWriter<'a> {
     fn new(lsn: u64, store: &'a Store) -> Self {
         Self {
@@ -441,17 +499,59 @@ impl<'a> RowWriter<'a> {
     }
 
     fn put(&mut self, table: &Table, row: RowId, values: &Row) {
-        let stored = values
-            .iter()
-            .zip(&table.columns)
-            .map(|(value, column)| if column.ty.is_vector() { Datum::Null } else { value.clone() })
-            .collect();
-        self.batch.put_row(table.id, row, &StoredRow { version: self.lsn, values: stored });
+        self.batch.put_row_values(table.id, row, self.lsn, without_vectors(values));
     }
 
     fn insert(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId, values: &Row) {
         self.put(table, row, values);
         self.add_keys(indexes, row, values);
+    }
+
+    /// Feeds staged rows to the store, in batches: the LSN goes with the last one.
+    ///
+    /// CRASH: after a part of them the commit is applied again as a whole; it puts the same rows and keys once more.
+    fn insert_staged(
+        &mut self,
+        table: &Table,
+        indexes: &[Arc<Index>],
+        first: RowId,
+        count: u32,
+        rows: &StagedRows,
+        replaced: &[(u32, Option<Row>)],
+    ) -> Result<(), ApplyError> {
+        // ORDER: what the commit did before, a TRUNCATE above all.
+        self.write_part()?;
+        let mut replaced = replaced.iter().peekable();
+        let mut next = 0;
+        for at in 0..count {
+            let (encoded, after) = rows.at(next)?;
+            next = after;
+            let id = first + RowId::from(at);
+            match replaced.next_if(|(of, _)| *of == at) {
+                Some((_, None)) => {}
+                Some((_, Some(values))) => self.insert(table, indexes, id, values),
+                None => {
+                    self.batch.put_encoded_row(table.id, id, self.lsn, encoded);
+                    if !indexes.is_empty() {
+                        self.add_keys(indexes, id, &row::decode(encoded)?.values);
+                    }
+                }
+            }
+            if self.batch.size_bytes() > PART_BYTES {
+                self.write_part()?;
+            }
+        }
+        self.write_part()
+    }
+
+    /// Writes what was gathered so far. The store stays at the commit before.
+    fn write_part(&mut self) -> Result<(), ApplyError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        for addition in self.additions.drain(..) {
+            addition.put(&mut batch);
+        }
+        self.store.write(batch, self.store.applied_lsn()?)?;
+        Ok(())
     }
 
     fn update(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId, values: &Row) -> Result<(), ApplyError> {
@@ -490,7 +590,7 @@ impl<'a> RowWriter<'a> {
         }))
     }
 
-    fn add_keys(&mut self, indexes: &[Arc<Index>], row: RowId, values: &Row) {
+    fn add_keys(&mut self, indexes: &[Arc<Index>], row: RowId, values: &[Datum]) {
         for index in indexes {
             let Some(encoded) = index_key(index, values) else { continue };
             self.additions.push(match encoded {
@@ -553,10 +653,7 @@ impl<'a> RowWriter<'a> {
             }
         }
         for addition in self.additions {
-            match addition {
-                Addition::Unique(index, key, row) => self.batch.put_unique(index, &key, row),
-                Addition::Entry(index, key, row) => self.batch.put_entry(index, &key, row),
-            }
+            addition.put(&mut self.batch);
         }
         self.batch
     }

@@ -157,12 +157,12 @@ fn log_group(parts: &CommitParts, group: &[Request]) -> Result<Vec<Logged>, lode
     for request in group {
         let mut bases: Vec<(TableId, u64)> = Vec::new();
         for op in &request.ops {
-            if let Op::Insert { table, rows } = op {
-                let next = next_rows.entry(*table).or_insert_with(|| parts.state.next_row(*table));
-                if !bases.iter().any(|(of, _)| of == table) {
-                    bases.push((*table, *next));
+            if let Some((table, count)) = op.new_rows() {
+                let next = next_rows.entry(table).or_insert_with(|| parts.state.next_row(table));
+                if !bases.iter().any(|(of, _)| *of == table) {
+                    bases.push((table, *next));
                 }
-                *next += rows.len() as u64;
+                *next += count;
             }
         }
         // The LSN of its first record names a commit: no other one ever has it.

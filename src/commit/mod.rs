@@ -2,7 +2,7 @@
 //!
 //! The write path, in the order the code runs:
 //! 1. [`transaction`] plans nothing: it takes row ids and new rows from the query room, takes locks
-//!    ([`locks`]), checks keys, and puts the rows into its [`overlay`].
+//!    ([`locks`]), checks keys, and puts the rows into its [`overlay`]; many rows go to files at once ([`staging`]).
 //! 2. COMMIT turns the overlay into [`record`] operations (resolved effects only).
 //! 3. [`committer`], one thread, appends them to the log, makes one fsync for all that wait, and then
 //! 4. [`apply`]s them in order to the store and the segments, and publishes the next [`ReadView`].
@@ -19,10 +19,11 @@ pub mod committer;
 pub mod locks;
 pub mod overlay;
 pub mod record;
+pub mod staging;
 pub mod transaction;
 pub mod view;
 
-pub use overlay::{Overlay, RowChange};
+pub use overlay::{Overlay, OwnRows, RowChange};
 pub use transaction::Transaction;
 pub use view::{ReadView, Reader, TableView};
 

@@ -6,11 +6,16 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use lodedb_sql::error::Result;
 use parking_lot::Mutex;
 
 use super::record::Op;
+use super::staging::Staged;
 use super::{FIRST_PROVISIONAL_ROW, Row, RowId};
 use crate::catalog::{Catalog, Change, IndexId, SequenceId, TableId};
+
+mod inserted;
+pub use inserted::{Inserted, OwnRows, Run};
 
 /// What a transaction did to a row that was committed before it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,15 +51,17 @@ pub struct Overlay {
 struct TableOverlay {
     truncated: bool,
     changed: BTreeMap<RowId, RowChange>,
-    /// Row `FIRST_PROVISIONAL_ROW + i`; `None` if deleted again.
-    inserted: Vec<Option<Row>>,
+    /// Row `FIRST_PROVISIONAL_ROW + i` is at place `i`.
+    inserted: Inserted,
 }
 
 #[derive(Clone, Debug)]
 enum Undo {
     Changed(TableId, RowId, Option<RowChange>),
     Inserted(TableId),
-    InsertedPut(TableId, usize, Option<Row>),
+    InsertedPut(TableId, usize, Option<Option<Row>>),
+    /// So many rows, inserted before, were staged, and perhaps others with them.
+    Staged(TableId, usize),
     Key(IndexId, Vec<u8>, Option<Option<RowId>>),
     Entry(IndexId, Vec<u8>, RowId, Option<bool>),
     Catalog(usize),
@@ -112,7 +119,14 @@ impl Overlay {
                 Undo::Inserted(table) => {
                     self.tables.entry(table).or_default().inserted.pop();
                 }
-                Undo::InsertedPut(table, at, before) => self.tables.entry(table).or_default().inserted[at] = before,
+                Undo::InsertedPut(table, at, before) => {
+                    self.tables.entry(table).or_default().inserted.put_back(at, before);
+                }
+                Undo::Staged(table, moved) => {
+                    let inserted = &mut self.tables.entry(table).or_default().inserted;
+                    inserted.detach();
+                    inserted.push_gone(moved);
+                }
                 Undo::Key(index, key, before) => {
                     match before {
                         Some(state) => self.keys.insert((index, key), state),
@@ -142,9 +156,31 @@ impl Overlay {
     /// Adds a row and gives its provisional id.
     pub fn insert(&mut self, table: TableId, values: Row) -> RowId {
         let inserted = &mut self.tables.entry(table).or_default().inserted;
-        inserted.push(Some(values));
+        inserted.push(values);
         self.undo.push(Undo::Inserted(table));
-        FIRST_PROVISIONAL_ROW + inserted.len() as RowId - 1
+        FIRST_PROVISIONAL_ROW + inserted.places() as RowId - 1
+    }
+
+    /// The provisional id that the next row of a table gets.
+    pub fn next_inserted(&self, table: TableId) -> RowId {
+        FIRST_PROVISIONAL_ROW + self.tables.get(&table).map_or(0, |overlay| overlay.inserted.places() as RowId)
+    }
+
+    /// Takes the last `count` rows inserted into a table away, to be staged. [`Self::attach_staged`] or
+    /// [`Self::give_up_staging`] must follow before anything else is done to that table.
+    pub fn split_off(&mut self, table: TableId, count: usize) -> Vec<Row> {
+        self.tables.entry(table).or_default().inserted.split_off(count)
+    }
+
+    /// Adds staged rows, the first `moved` of which [`Self::split_off`] gave.
+    pub fn attach_staged(&mut self, table: TableId, staged: Arc<Staged>, moved: usize) {
+        self.tables.entry(table).or_default().inserted.attach(staged);
+        self.undo.push(Undo::Staged(table, moved));
+    }
+
+    /// The rows that [`Self::split_off`] gave are gone; what inserted them must be undone.
+    pub fn give_up_staging(&mut self, table: TableId, moved: usize) {
+        self.tables.entry(table).or_default().inserted.push_gone(moved);
     }
 
     /// Replaces a row.
@@ -169,8 +205,7 @@ impl Overlay {
 
     fn put_inserted(&mut self, table: TableId, row: RowId, values: Option<Row>) {
         let at = (row - FIRST_PROVISIONAL_ROW) as usize;
-        let slot = &mut self.tables.entry(table).or_default().inserted[at];
-        let before = std::mem::replace(slot, values);
+        let before = self.tables.entry(table).or_default().inserted.replace(at, values);
         self.undo.push(Undo::InsertedPut(table, at, before));
     }
 
@@ -178,8 +213,11 @@ impl Overlay {
     pub fn truncate(&mut self, table: TableId) {
         let overlay = self.tables.entry(table).or_default();
         // The places of rows inserted so far stay taken, so that later ids differ from theirs.
-        let emptied =
-            TableOverlay { truncated: true, changed: BTreeMap::new(), inserted: vec![None; overlay.inserted.len()] };
+        let emptied = TableOverlay {
+            truncated: true,
+            changed: BTreeMap::new(),
+            inserted: Inserted::gone(overlay.inserted.places()),
+        };
         let before = std::mem::replace(overlay, emptied);
         self.undo.push(Undo::Truncate(table, Box::new(before)));
     }
@@ -276,15 +314,20 @@ impl Overlay {
     }
 
     /// What this transaction did to a row; rows it inserted are `Put`.
-    pub fn change(&self, table: TableId, row: RowId) -> Option<RowChange> {
-        let overlay = self.tables.get(&table)?;
+    pub fn change(&self, table: TableId, row: RowId) -> Result<Option<RowChange>> {
+        let Some(overlay) = self.tables.get(&table) else { return Ok(None) };
         if row >= FIRST_PROVISIONAL_ROW {
-            return Some(match overlay.inserted.get((row - FIRST_PROVISIONAL_ROW) as usize) {
-                Some(Some(values)) => RowChange::Put { values: values.clone(), moved: true },
-                _ => RowChange::Deleted,
-            });
+            return Ok(Some(match overlay.inserted.get((row - FIRST_PROVISIONAL_ROW) as usize)? {
+                Some(values) => RowChange::Put { values, moved: true },
+                None => RowChange::Deleted,
+            }));
         }
-        overlay.changed.get(&row).cloned()
+        Ok(overlay.changed.get(&row).cloned())
+    }
+
+    /// Whether this transaction changed or deleted a row that was committed before it.
+    pub fn is_changed(&self, table: TableId, row: RowId) -> bool {
+        self.tables.get(&table).is_some_and(|overlay| overlay.changed.contains_key(&row))
     }
 
     /// Changes to committed rows of a table, by id.
@@ -296,14 +339,18 @@ impl Overlay {
     }
 
     /// Rows inserted into a table and still there, by provisional id.
-    pub fn inserted(&self, table: TableId) -> impl Iterator<Item = (RowId, &Row)> {
-        self.tables.get(&table).into_iter().flat_map(|overlay| {
-            overlay
-                .inserted
-                .iter()
-                .enumerate()
-                .filter_map(|(at, row)| row.as_ref().map(|row| (FIRST_PROVISIONAL_ROW + at as RowId, row)))
-        })
+    pub fn inserted(&self, table: TableId) -> OwnRows<&Self> {
+        OwnRows::new(self, table)
+    }
+
+    /// How many rows inserted into a table are still there.
+    pub fn inserted_count(&self, table: TableId) -> usize {
+        self.tables.get(&table).map_or(0, |overlay| overlay.inserted.count())
+    }
+
+    /// The rows inserted into a table as they lie.
+    pub fn inserted_runs(&self, table: TableId) -> &[Run] {
+        self.tables.get(&table).map_or(&[], |overlay| overlay.inserted.runs())
     }
 
     /// What this transaction knows of a unique key: the row it gave it to, or that nobody has it.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Row, RowId};
 use crate::catalog::{Change, IndexId, SequenceId, TableId};
-use crate::segment::{FileEntry, SegmentFiles, SegmentId};
+use crate::segment::{FileEntry, SegmentFiles, SegmentId, StagedFiles};
 use crate::snapshot::manifest::QuantizerFiles;
 
 const FORMAT: u8 = 1;
@@ -92,6 +92,35 @@ pub enum Op {
         /// Its codes for the sealed segments.
         codes: Vec<(SegmentId, FileEntry)>,
     },
+    /// New rows, written out before; their ids follow on from the base the commit names for the table.
+    InsertStaged {
+        /// The table.
+        table: TableId,
+        /// The files.
+        files: StagedFiles,
+        /// Rows, by their place, that have other values by now, or (`None`) are gone.
+        replaced: Vec<(u32, Option<Row>)>,
+    },
+    /// A sealed segment has codes for indexes.
+    Encode {
+        /// The table.
+        table: TableId,
+        /// The segment.
+        segment: SegmentId,
+        /// Its codes.
+        codes: Vec<(IndexId, FileEntry)>,
+    },
+}
+
+impl Op {
+    /// How many row ids it takes, and of which table.
+    pub fn new_rows(&self) -> Option<(TableId, u64)> {
+        match self {
+            Self::Insert { table, rows } => Some((*table, rows.len() as u64)),
+            Self::InsertStaged { table, files, .. } => Some((*table, u64::from(files.count))),
+            _ => None,
+        }
+    }
 }
 
 /// What a commit adds to its effects when its turn comes.
@@ -246,12 +275,16 @@ fn decode_ops(lsn: u64, mut bytes: &[u8]) -> Result<Vec<Op>, RecordError> {
 }
 
 fn estimated_bytes(op: &Op) -> usize {
-    let row = |values: &Row| 16 + values.iter().map(estimated_datum_bytes).sum::<usize>();
     match op {
-        Op::Insert { rows, .. } => 16 + rows.iter().map(row).sum::<usize>(),
-        Op::Update { values, .. } => 32 + row(values),
+        Op::Insert { rows, .. } => 16 + rows.iter().map(|row| estimated_row_bytes(row)).sum::<usize>(),
+        Op::Update { values, .. } => 32 + estimated_row_bytes(values),
         _ => 64,
     }
+}
+
+/// About the bytes that a row takes.
+pub fn estimated_row_bytes(values: &[Datum]) -> usize {
+    16 + values.iter().map(estimated_datum_bytes).sum::<usize>()
 }
 
 fn estimated_datum_bytes(datum: &Datum) -> usize {

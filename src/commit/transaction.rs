@@ -12,8 +12,9 @@ use lodedb_sql::{Datum, SqlError, SqlState};
 
 use super::apply::{IndexKey, index_key};
 use super::locks::{Acquired, LockMode, LockTarget, TxId, Wait};
-use super::overlay::{Mark, Overlay};
-use super::record::Op;
+use super::overlay::{Mark, Overlay, Run};
+use super::record::{Op, estimated_row_bytes};
+use super::staging::Staging;
 use super::view::{Reader, ScannedRow};
 use super::{FIRST_PROVISIONAL_ROW, ReadView, Row, RowId};
 use crate::catalog::{Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
@@ -60,6 +61,17 @@ impl Default for LockTimeouts {
     }
 }
 
+/// The rows of one statement on their way into one table.
+#[derive(Debug)]
+struct Inserting {
+    table: TableId,
+    /// Those that went through memory, and the bytes they take.
+    rows: usize,
+    bytes: usize,
+    /// Where all of them are once they are too many.
+    staging: Option<Staging>,
+}
+
 /// An open transaction.
 #[derive(Debug)]
 pub struct Transaction {
@@ -68,6 +80,8 @@ pub struct Transaction {
     view: Arc<ReadView>,
     overlay: Arc<Overlay>,
     mark: Mark,
+    /// What the statement inserts, while it is inserting many rows.
+    inserting: Option<Inserting>,
     locks_taken: std::collections::BTreeMap<TableId, usize>,
     /// Tables this transaction holds alone, so that it needs no locks within them.
     escalated: HashSet<TableId>,
@@ -86,6 +100,7 @@ impl Transaction {
             view,
             overlay,
             mark,
+            inserting: None,
             locks_taken: Default::default(),
             escalated: HashSet::new(),
             timeouts: LockTimeouts::default(),
@@ -104,15 +119,37 @@ impl Transaction {
 
     /// A statement begins: it reads the newest view, and what it changes can be undone by itself.
     pub fn start_statement(&mut self) {
+        self.rollback_inserting();
         self.view = self.engine.view();
         self.mark = self.overlay.mark();
     }
 
     /// Undoes what the statement changed; its locks stay.
     pub fn rollback_statement(&mut self) {
+        self.rollback_inserting();
         let mark = self.mark;
         if self.overlay.mark() != mark {
             Arc::make_mut(&mut self.overlay).rollback_to(mark);
+        }
+    }
+
+    /// The statement inserted all it will: its rows can be read from now on.
+    pub async fn finish_statement(&mut self) -> Result<()> {
+        let Some(Inserting { table, rows, staging: Some(staging), .. }) = self.inserting.take() else { return Ok(()) };
+        let finished = tokio::task::spawn_blocking(move || staging.finish()).await.map_err(SqlError::internal);
+        match finished.and_then(|finished| finished) {
+            Ok(staged) => self.overlay_mut().attach_staged(table, Arc::new(staged), rows),
+            Err(error) => {
+                self.overlay_mut().give_up_staging(table, rows);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn rollback_inserting(&mut self) {
+        if let Some(Inserting { table, rows, staging: Some(_), .. }) = self.inserting.take() {
+            self.overlay_mut().give_up_staging(table, rows);
         }
     }
 
@@ -238,10 +275,17 @@ impl Transaction {
     /// Inserts a row, unless another one has one of its keys.
     pub async fn insert(&mut self, table: &Arc<Table>, row: Row) -> Result<Inserted> {
         let indexes = self.btree_indexes(table.id);
-        self.insert_with(table, &indexes, row).await
+        self.insert_with(table, &indexes, row, false).await
     }
 
-    async fn insert_with(&mut self, table: &Arc<Table>, indexes: &[Arc<Index>], row: Row) -> Result<Inserted> {
+    /// `many`: the statement only inserts, so its rows may be staged.
+    async fn insert_with(
+        &mut self,
+        table: &Arc<Table>,
+        indexes: &[Arc<Index>],
+        row: Row,
+        many: bool,
+    ) -> Result<Inserted> {
         let keys: smallvec::SmallVec<[(IndexId, IndexKey); 4]> =
             indexes.iter().filter_map(|index| Some((index.id, index_key(index, &row)?))).collect();
         for (index, key) in &keys {
@@ -251,8 +295,11 @@ impl Transaction {
                 return Ok(Inserted::Conflict { index: *index, row });
             }
         }
+        let id = if many { self.add_row(table, row)? } else { self.overlay_mut().insert(table.id, row) };
+        if keys.is_empty() {
+            return Ok(Inserted::Row(id));
+        }
         let overlay = self.overlay_mut();
-        let id = overlay.insert(table.id, row);
         for (index, key) in keys {
             match key {
                 IndexKey::Unique(key) => overlay.set_key(index, key, Some(id)),
@@ -262,11 +309,38 @@ impl Transaction {
         Ok(Inserted::Row(id))
     }
 
-    /// Inserts rows; the first key that another row has is an error.
+    /// Adds a checked row; all of the statement's rows go to files once they are more than a mutable segment holds.
+    fn add_row(&mut self, table: &Arc<Table>, row: Row) -> Result<RowId> {
+        let limit = self.engine.options.seal_bytes;
+        let inserting = self.inserting.get_or_insert(Inserting { table: table.id, rows: 0, bytes: 0, staging: None });
+        debug_assert_eq!(inserting.table, table.id, "a statement inserts many rows into one table");
+        if let Some(staging) = &mut inserting.staging {
+            let id = self.overlay.next_inserted(table.id) + RowId::from(staging.count());
+            staging.push(&row)?;
+            return Ok(id);
+        }
+        inserting.rows += 1;
+        inserting.bytes += estimated_row_bytes(&row);
+        let (rows, bytes) = (inserting.rows, inserting.bytes);
+        let id = self.overlay_mut().insert(table.id, row);
+        if bytes > limit {
+            let mut staging = Staging::begin(&self.engine, table)?;
+            let moved = self.overlay_mut().split_off(table.id, rows);
+            let pushed = moved.iter().try_for_each(|row| staging.push(row));
+            if let Some(inserting) = &mut self.inserting {
+                inserting.staging = Some(staging);
+            }
+            pushed?;
+        }
+        Ok(id)
+    }
+
+    /// Inserts rows; the first key that another row has is an error. [`Self::finish_statement`] must follow before they
+    /// are read.
     pub async fn insert_many(&mut self, table: &Arc<Table>, rows: Vec<Row>) -> Result<()> {
         let indexes = self.btree_indexes(table.id);
         for row in rows {
-            if let Inserted::Conflict { index, .. } = self.insert_with(table, &indexes, row.clone()).await? {
+            if let Inserted::Conflict { index, .. } = self.insert_with(table, &indexes, row.clone(), true).await? {
                 return Err(self.unique_violation(table, index, &row));
             }
         }
@@ -380,6 +454,7 @@ impl Transaction {
 
     /// Commits: durable, applied and published when it returns; then the locks are free.
     pub async fn commit(mut self) -> Result<()> {
+        self.finish_statement().await?;
         let overlay = std::mem::take(&mut self.overlay);
         if overlay.is_empty() {
             return Ok(());
@@ -435,10 +510,21 @@ impl Transaction {
                     super::RowChange::Deleted => Op::Delete { table: id, row },
                 });
             }
-            let rows: Vec<Row> = overlay.inserted(id).map(|(_, row)| row.clone()).collect();
-            // One operation is decoded as one piece: keep the pieces small.
-            for rows in rows.chunks(4096) {
-                ops.push(Op::Insert { table: id, rows: rows.to_vec() });
+            for run in overlay.inserted_runs(id) {
+                match run {
+                    Run::Memory(rows) => {
+                        let rows: Vec<Row> = rows.iter().flatten().cloned().collect();
+                        // One operation is decoded as one piece: keep the pieces small.
+                        for rows in rows.chunks(4096) {
+                            ops.push(Op::Insert { table: id, rows: rows.to_vec() });
+                        }
+                    }
+                    Run::Staged(staged, replaced) => ops.push(Op::InsertStaged {
+                        table: id,
+                        files: staged.keep(),
+                        replaced: replaced.iter().map(|(&at, values)| (at, values.clone())).collect(),
+                    }),
+                }
             }
         }
         ops.extend(overlay.sequences().map(|(id, value)| Op::Sequence { id, value: Some(value) }));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lodedb_sql::Datum;
 use lodedb_sql::error::Result;
 
-use super::overlay::{Overlay, RowChange};
+use super::overlay::{Overlay, OwnRows, RowChange};
 use super::{Row, RowId};
 use crate::catalog::{Catalog, IndexId, SequenceId, Table, TableId};
 use crate::segment::{IndexView, SegmentFiles, SegmentId, SegmentView};
@@ -88,10 +88,10 @@ impl Reader {
 
     /// One row, its vectors included; its version is 0 if this transaction wrote it.
     pub fn row(&self, table: &Table, id: RowId) -> Result<Option<ScannedRow>> {
-        match self.overlay.change(table.id, id) {
+        match self.overlay.change(table.id, id)? {
             Some(RowChange::Deleted) => return Ok(None),
             Some(RowChange::Put { values, .. }) => {
-                return Ok(Some(ScannedRow { id, version: 0, values: values.clone() }));
+                return Ok(Some(ScannedRow { id, version: 0, values }));
             }
             None if self.overlay.is_truncated(table.id) => return Ok(None),
             None => {}
@@ -141,18 +141,19 @@ impl Reader {
                 Err(error) => return Some(Err(error.into())),
             };
             match reader.overlay.change(table.id, id) {
-                Some(RowChange::Deleted) => None,
-                Some(RowChange::Put { values, .. }) => Some(Ok(ScannedRow { id, version: 0, values: values.clone() })),
-                None => Some(reader.fill(&table, id, stored.values, with_vectors).map(|values| ScannedRow {
+                Err(error) => Some(Err(error)),
+                Ok(Some(RowChange::Deleted)) => None,
+                Ok(Some(RowChange::Put { values, .. })) => Some(Ok(ScannedRow { id, version: 0, values })),
+                Ok(None) => Some(reader.fill(&table, id, stored.values, with_vectors).map(|values| ScannedRow {
                     id,
                     version: stored.version,
                     values,
                 })),
             }
         });
-        let inserted: Vec<ScannedRow> =
-            own.inserted(table_id).map(|(id, values)| ScannedRow { id, version: 0, values: values.clone() }).collect();
-        Ok(committed.chain(inserted.into_iter().map(Ok)))
+        let inserted =
+            OwnRows::new(own, table_id).map(|item| item.map(|(id, values)| ScannedRow { id, version: 0, values }));
+        Ok(committed.chain(inserted))
     }
 
     /// The row that has this key in a unique index.

@@ -3,7 +3,7 @@
 use crate::catalog::{IndexId, TableId};
 use crate::commit::{ReadView, TableView};
 use crate::db::options::Options;
-use crate::segment::{IndexKind, Segment, SegmentId};
+use crate::segment::{IndexKind, Segment, SegmentId, SegmentView};
 
 /// A job of the background thread.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub enum Job {
     Seal(TableId, SegmentId),
     /// Train an index on what there is now, and encode every sealed segment.
     BuildIndex(TableId, IndexId),
+    /// Give a sealed segment the codes it lacks.
+    Encode(TableId, SegmentId),
     /// Make one sealed segment of several.
     Merge(TableId, Vec<SegmentId>),
 }
@@ -25,6 +27,7 @@ pub fn choose_job(view: &ReadView, options: &Options) -> Option<Job> {
         .find_map(|(&id, table)| choose_seal(id, table))
         .or_else(|| tables().find_map(|(&id, table)| choose_freeze(id, table, options)))
         .or_else(|| tables().find_map(|(&id, table)| choose_build(id, table, options)))
+        .or_else(|| tables().find_map(|(&id, table)| choose_encode(id, table)))
         .or_else(|| tables().find_map(|(&id, table)| choose_merge(id, table, options)))
 }
 
@@ -44,8 +47,7 @@ fn choose_freeze(id: TableId, table: &TableView, options: &Options) -> Option<Jo
     }
 }
 
-/// An index is trained when there are rows enough, again when there are four times as many, and encoded anew
-/// when a sealed segment lacks its codes.
+/// An index is trained when there are rows enough, and again when there are four times as many.
 fn choose_build(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
     let sealed_rows: u64 = sealed(table).map(|view| u64::from(view.segment.len())).sum();
     table.indexes.iter().filter(|(_, view)| view.spec.kind != IndexKind::Flat).find_map(|(&index, view)| {
@@ -53,11 +55,20 @@ fn choose_build(id: TableId, table: &TableView, options: &Options) -> Option<Job
         let wanted = match trained {
             Some(trained) if !view.quantizers.is_empty() => {
                 sealed_rows >= trained.rows.saturating_mul(4).max(options.train_rows)
-                    || sealed(table).any(|segment| !view.segments.contains_key(&segment.segment.id()))
             }
             _ => sealed_rows >= options.train_rows,
         };
         wanted.then_some(Job::BuildIndex(id, index))
+    })
+}
+
+/// A segment has no codes when it was staged, or when they could not be read.
+fn choose_encode(id: TableId, table: &TableView) -> Option<Job> {
+    table.indexes.values().filter(|view| !view.quantizers.is_empty()).find_map(|view| {
+        let lacking = |segment: &&SegmentView| {
+            !view.segments.contains_key(&segment.segment.id()) && segment.segment.position(view.spec.column).is_some()
+        };
+        sealed(table).find(lacking).map(|segment| Job::Encode(id, segment.segment.id()))
     })
 }
 
@@ -78,6 +89,6 @@ fn choose_merge(id: TableId, table: &TableView, options: &Options) -> Option<Job
     Some(Job::Merge(id, sizes[..take].iter().map(|(_, id)| *id).collect()))
 }
 
-fn sealed(table: &TableView) -> impl Iterator<Item = &crate::segment::SegmentView> {
+fn sealed(table: &TableView) -> impl Iterator<Item = &SegmentView> {
     table.segments.iter().filter(|segment| matches!(segment.segment, Segment::Sealed(_)))
 }

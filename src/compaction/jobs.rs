@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::{Datum, SqlError};
 
@@ -12,7 +11,7 @@ use crate::catalog::{IndexId, Table, TableId};
 use crate::commit::record::Op;
 use crate::commit::{ReadView, RowId};
 use crate::db::engine::Engine;
-use crate::query::arrow::{BatchBuilder, arrow_field};
+use crate::query::arrow::BatchBuilder;
 use crate::segment::{
     FileEntry, IndexSpec, IndexView, MergedRows, Merging, Quantizer, Sealed, Segment, SegmentId, SegmentIndex,
     SegmentView, calibrate, merge_index, merge_sealed, sample_vectors,
@@ -28,6 +27,7 @@ pub fn run(engine: &Arc<Engine>, view: &Arc<ReadView>, job: &Job, stop: &AtomicB
         Job::Freeze(table) => freeze(engine, *table),
         Job::Seal(table, segment) => seal(engine, view, *table, &[*segment], stop),
         Job::Merge(table, segments) => seal(engine, view, *table, segments, stop),
+        Job::Encode(table, segment) => encode(engine, view, *table, *segment, stop),
         Job::BuildIndex(table, index) => {
             let Some(index_view) = view.tables.get(table).and_then(|table| table.indexes.get(index)) else {
                 return Ok(());
@@ -60,6 +60,7 @@ fn commit_files(engine: &Engine, op: Op) -> Result<(), SqlError> {
 pub fn file_ids(op: &Op) -> Vec<SegmentId> {
     match op {
         Op::Seal { output, .. } => output.iter().map(|files| files.id).collect(),
+        Op::InsertStaged { files, .. } => vec![files.id],
         Op::BuildIndex { quantizer, .. } => vec![quantizer.generation],
         _ => Vec::new(),
     }
@@ -104,6 +105,34 @@ fn seal(
     commit_files(engine, Op::Seal { table, inputs: inputs.to_vec(), output, codes })
 }
 
+/// Gives a sealed segment the codes it lacks.
+fn encode(
+    engine: &Arc<Engine>,
+    view: &Arc<ReadView>,
+    table: TableId,
+    segment: SegmentId,
+    stop: &AtomicBool,
+) -> Result<(), SqlError> {
+    let Some(table_view) = view.tables.get(&table) else { return Ok(()) };
+    let sealed = table_view.segments.iter().find_map(|view| match &view.segment {
+        Segment::Sealed(sealed) if sealed.id() == segment => Some(sealed),
+        _ => None,
+    });
+    let Some(sealed) = sealed else { return Ok(()) };
+    let mut codes = Vec::new();
+    for (&index, index_view) in &table_view.indexes {
+        let (Some(quantizer), false) = (index_view.quantizers.last(), index_view.segments.contains_key(&segment))
+        else {
+            continue;
+        };
+        let column = sealed.columns().iter().position(|column| column.id == index_view.spec.column);
+        let Some(column) = column else { continue };
+        let made = SegmentIndex::build(quantizer, sealed, column, &|_| {}, stop)?;
+        codes.push((index, save_codes(engine, table, index, made)?));
+    }
+    commit_files(engine, Op::Encode { table, segment, codes })
+}
+
 /// Writes codes and leaves them ready for the commit that names them.
 fn save_codes(
     engine: &Engine,
@@ -119,17 +148,9 @@ fn save_codes(
 
 /// The columns of rows that are not vectors, in Arrow form.
 fn scalar_batches(view: &ReadView, table: &Arc<Table>, rows: &[RowId]) -> Result<Vec<RecordBatch>, SqlError> {
-    let positions: Vec<usize> =
-        table.visible_columns().filter(|(_, column)| !column.ty.is_vector()).map(|(at, _)| at).collect();
-    let schema = Arc::new(Schema::new(
-        positions
-            .iter()
-            .map(|&at| arrow_field(&table.columns[at].id.to_string(), table.columns[at].ty, true))
-            .collect::<Vec<_>>(),
-    ));
     let mut batches = Vec::with_capacity(rows.len() / BATCH_ROWS + 1);
     for chunk in rows.chunks(BATCH_ROWS) {
-        let mut builder = BatchBuilder::new(schema.clone(), positions.clone(), chunk.len())?;
+        let mut builder = BatchBuilder::of_scalars(table, chunk.len())?;
         let dense = chunk.last().is_some_and(|last| last - chunk[0] < 2 * chunk.len() as u64);
         if dense {
             let mut wanted = chunk.iter().peekable();

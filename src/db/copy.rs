@@ -65,6 +65,7 @@ impl CopyIn {
     pub async fn finish(mut self, session: &mut Session) -> Result<String> {
         self.decoder.finish(&mut self.pending)?;
         self.insert(session).await?;
+        session.transaction()?.finish_statement().await?;
         Ok(format!("COPY {}", self.rows))
     }
 

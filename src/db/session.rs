@@ -365,6 +365,10 @@ impl Session {
         tx.start_statement();
         let outcome = engine.query.write(&plan, tx, environment, params, cancel).await;
         let outcome = match outcome {
+            Ok(outcome) => tx.finish_statement().await.map(|()| outcome),
+            Err(error) => Err(error),
+        };
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
                 tx.rollback_statement();

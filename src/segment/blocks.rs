@@ -11,7 +11,7 @@
 //! The CRC of the block table with the length is the file's fingerprint; whoever names the file keeps both.
 
 use std::io::{self, Write};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,6 +38,7 @@ pub(super) enum Kind {
     Quantizer = 4,
     Index = 5,
     Calibration = 6,
+    StagedRows = 7,
 }
 
 /// One file as its owner names it: what must be found when it is opened.
@@ -66,8 +67,10 @@ pub(super) fn failed(path: &Path, error: &io::Error) -> SqlError {
 }
 
 /// Writes one framed file as `name.tmp`; [`FrameWriter::publish`] gives it its name. Dropped before that, it removes what it wrote.
-pub(super) struct FrameWriter<'a> {
-    fs: &'a dyn FileSystem,
+///
+/// `F` is a pointer to the file system: borrowed, or shared by a writer that outlives its maker.
+pub(super) struct FrameWriter<F: Deref<Target: FileSystem>> {
+    fs: F,
     path: PathBuf,
     tmp: PathBuf,
     file: Arc<dyn File>,
@@ -81,8 +84,8 @@ pub(super) struct FrameWriter<'a> {
     published: bool,
 }
 
-impl<'a> FrameWriter<'a> {
-    pub(super) fn create(fs: &'a dyn FileSystem, path: &Path, kind: Kind, owner: u64) -> Result<Self> {
+impl<F: Deref<Target: FileSystem>> FrameWriter<F> {
+    pub(super) fn create(fs: F, path: &Path, kind: Kind, owner: u64) -> Result<Self> {
         let mut tmp = path.as_os_str().to_owned();
         tmp.push(".tmp");
         let tmp = PathBuf::from(tmp);
@@ -132,13 +135,19 @@ impl<'a> FrameWriter<'a> {
     }
 
     /// Writes the rest, syncs the file and gives it its name. The caller syncs the directory.
-    pub(super) fn publish(mut self) -> Result<FileEntry> {
-        let entry = self.finish().map_err(|e| failed(&self.tmp, &e))?;
+    pub(super) fn publish(self) -> Result<FileEntry> {
+        self.publish_with_head(&[])
+    }
+
+    /// As [`FrameWriter::publish`], with the first bytes of the body replaced by `head`: what is known at the end only. It must fit in
+    /// the first block.
+    pub(super) fn publish_with_head(mut self, head: &[u8]) -> Result<FileEntry> {
+        let entry = self.finish(head).map_err(|e| failed(&self.tmp, &e))?;
         self.published = true;
         Ok(entry)
     }
 
-    fn finish(&mut self) -> io::Result<FileEntry> {
+    fn finish(&mut self, head: &[u8]) -> io::Result<FileEntry> {
         let body = self.position();
         self.flush_block()?;
         self.flush_block()?;
@@ -153,6 +162,7 @@ impl<'a> FrameWriter<'a> {
         let crc = crc32fast::hash(&header);
         header.extend_from_slice(&crc.to_le_bytes());
         first[..HEADER].copy_from_slice(&header);
+        first[HEADER..HEADER + head.len()].copy_from_slice(head);
         self.crcs[..4].copy_from_slice(&crc32fast::hash(&first).to_le_bytes());
         write_all_at(self.file.as_ref(), &first, 0)?;
 
@@ -174,7 +184,7 @@ impl<'a> FrameWriter<'a> {
     }
 }
 
-impl Write for FrameWriter<'_> {
+impl<F: Deref<Target: FileSystem>> Write for FrameWriter<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = BLOCK - self.block.len();
         let taken = bytes.len().min(room);
@@ -189,7 +199,7 @@ impl Write for FrameWriter<'_> {
     }
 }
 
-impl Drop for FrameWriter<'_> {
+impl<F: Deref<Target: FileSystem>> Drop for FrameWriter<F> {
     fn drop(&mut self) {
         if !self.published {
             // Best effort: an unnamed rest is removed by the next writer of the same name, or by the clean-up at open.

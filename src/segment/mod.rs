@@ -36,6 +36,7 @@ mod scalars;
 mod sealed;
 mod search;
 mod spec;
+mod staged;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -53,9 +54,10 @@ pub use index::SegmentIndex;
 pub use merge::{MergedRows, Merging, merge_index, merge_sealed};
 pub use mutable::Mutable;
 pub use quantizer::{Quantizer, sample_vectors};
-pub use sealed::{SealInput, Sealed, SegmentFiles, VectorSource, write_sealed};
+pub use sealed::{RowIds, SealInput, Sealed, SegmentFiles, VectorSource, write_sealed};
 pub use search::{Effort, KnnRequest, Neighbor, RowFilter, SearchStats, SegmentStats, search};
 pub use spec::{IndexKind, IndexSpec};
+pub use staged::{STAGED_ROWS, StagedFiles, StagedRows, StagedWriter};
 pub use strategy::Strategy;
 pub use view::{IndexView, Segment, SegmentView};
 

@@ -1,12 +1,14 @@
 //! The Arrow copy of a sealed segment's scalar columns: an Arrow IPC file in our frame, its arrays read in place from the mapped file.
 //! Derived: RocksDB holds the truth, and this file can be lost.
 
-use std::path::Path;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::reader::{FileDecoder, read_footer_length};
 use datafusion::arrow::ipc::writer::FileWriter;
@@ -16,6 +18,35 @@ use lodedb_wal::fs::FileSystem;
 
 use super::blocks::{Body, FileEntry, Frame, FrameWriter, Kind, damaged};
 
+/// Writes the file batch by batch.
+pub(super) struct ScalarsWriter<F: Deref<Target: FileSystem>> {
+    path: PathBuf,
+    writer: FileWriter<FrameWriter<F>>,
+}
+
+impl<F: Deref<Target: FileSystem>> ScalarsWriter<F> {
+    pub(super) fn create(fs: F, path: &Path, owner: u64, schema: &Schema) -> Result<Self> {
+        let frame = FrameWriter::create(fs, path, Kind::Scalars, owner)?;
+        let writer = FileWriter::try_new(frame, schema).map_err(|e| unwritten(path, &e))?;
+        Ok(Self { path: path.to_owned(), writer })
+    }
+
+    /// Adds a batch of the schema.
+    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.writer.write(batch).map_err(|e| unwritten(&self.path, &e))
+    }
+
+    /// The file is durable and named when this returns. The caller syncs the directory.
+    pub(super) fn finish(mut self) -> Result<FileEntry> {
+        self.writer.finish().map_err(|e| unwritten(&self.path, &e))?;
+        self.writer.into_inner().map_err(|e| unwritten(&self.path, &e))?.publish()
+    }
+}
+
+fn unwritten(path: &Path, error: &ArrowError) -> SqlError {
+    SqlError::internal(format!("could not write \"{}\": {error}", path.display()))
+}
+
 /// Writes the batches, which must share one schema; there must be at least one.
 pub(super) fn write_scalars(
     fs: &dyn FileSystem,
@@ -24,15 +55,9 @@ pub(super) fn write_scalars(
     batches: &[RecordBatch],
 ) -> Result<FileEntry> {
     let schema = batches.first().map(RecordBatch::schema).ok_or_else(|| SqlError::internal("no batch of scalars"))?;
-    let mut frame = FrameWriter::create(fs, path, Kind::Scalars, owner)?;
-    let internal = |e: ArrowError| SqlError::internal(format!("could not write \"{}\": {e}", path.display()));
-    let mut writer = FileWriter::try_new(&mut frame, &schema).map_err(internal)?;
-    for batch in batches {
-        writer.write(batch).map_err(internal)?;
-    }
-    writer.finish().map_err(internal)?;
-    drop(writer);
-    frame.publish()
+    let mut writer = ScalarsWriter::create(fs, path, owner, &schema)?;
+    batches.iter().try_for_each(|batch| writer.push(batch))?;
+    writer.finish()
 }
 
 /// Opens the file and checks all of it; the arrays point into it.

@@ -1,6 +1,6 @@
 //! The sealed segment: rows sorted by id and their vectors in immutable files, opened in place.
 //!
-//! A folder holds `rows` (row ids, or their base where they are dense), `vectors.<column>` (primary) and `scalars` (derived). Index files
+//! A folder holds `ids` (row ids, unless they are dense), `vectors.<column>` (primary) and `scalars` (derived). Index files
 //! beside them belong to [`super::SegmentIndex`]. [`SegmentFiles`], in the log's Seal record and the manifest, names them all with length
 //! and CRC; nothing is read that it does not name.
 
@@ -16,12 +16,21 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::mapped::{as_u64, u64_bytes};
-use super::raw::{RawVectors, write_raw};
+use super::raw::{RawVectors, RawWriter};
 use super::scalars::{open_scalars, write_scalars};
 use super::{RowId, SegmentId, VectorColumn};
 
-const ROWS: &str = "rows";
-const SCALARS: &str = "scalars";
+const IDS: &str = "ids";
+pub(super) const SCALARS: &str = "scalars";
+
+/// The ids of a segment's rows, ascending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RowIds {
+    /// One after another, from this one on.
+    From(RowId),
+    /// As the file says. Primary.
+    File(FileEntry),
+}
 
 /// The files of a sealed segment: what the log's Seal record and the manifest carry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +41,8 @@ pub struct SegmentFiles {
     pub rows: u32,
     /// Its vector columns, in order.
     pub columns: Vec<VectorColumn>,
-    /// The file of row ids. Primary.
-    pub row_ids: FileEntry,
+    /// The ids of the rows.
+    pub row_ids: RowIds,
     /// The raw vector files, one for each column, in order. Primary.
     pub vectors: Vec<FileEntry>,
     /// The Arrow copy of the scalar columns. Derived.
@@ -43,7 +52,11 @@ pub struct SegmentFiles {
 impl SegmentFiles {
     /// All files, primary ones first, each with whether it is primary.
     pub fn entries(&self) -> impl Iterator<Item = (&FileEntry, bool)> {
-        let primary = std::iter::once(&self.row_ids).chain(&self.vectors).map(|entry| (entry, true));
+        let ids = match &self.row_ids {
+            RowIds::From(_) => None,
+            RowIds::File(entry) => Some(entry),
+        };
+        let primary = ids.into_iter().chain(&self.vectors).map(|entry| (entry, true));
         primary.chain(self.scalars.iter().map(|entry| (entry, false)))
     }
     /// The bytes they take.
@@ -84,22 +97,17 @@ pub fn write_sealed(
     if !input.scalars.is_empty() && input.scalars.iter().map(RecordBatch::num_rows).sum::<usize>() != rows as usize {
         return Err(SqlError::internal("scalars of a sealed segment must have one value for each row"));
     }
-    match fs.create_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        created => {
-            created.map_err(|e| failed(dir, &e))?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                fs.sync_dir(parent).map_err(|e| failed(parent, &e))?;
-            }
-        }
-    }
+    create_folder(fs, dir)?;
     let steps = (columns.len() + 2) as f64;
-    let row_ids = write_rows(fs, &dir.join(ROWS), id, input.rows)?;
+    let row_ids = write_ids(fs, &dir.join(IDS), id, input.rows)?;
     progress(1.0 / steps);
     let mut vectors = Vec::with_capacity(columns.len());
     for (position, column) in columns.iter().enumerate() {
-        let path = dir.join(format!("vectors.{}", column.id));
-        vectors.push(write_raw(fs, &path, id, column.dims, rows, &|row| (input.vectors)(position, row))?);
+        let mut writer = RawWriter::create(fs, &dir.join(vectors_name(column)), id, column.dims)?;
+        for row in 0..rows {
+            writer.push((input.vectors)(position, row)?)?;
+        }
+        vectors.push(writer.finish()?);
         progress((position + 2) as f64 / steps);
     }
     let scalars =
@@ -110,20 +118,36 @@ pub fn write_sealed(
     Ok(SegmentFiles { id, rows, columns: columns.to_vec(), row_ids, vectors, scalars })
 }
 
-fn write_rows(fs: &dyn FileSystem, path: &Path, id: SegmentId, rows: &[RowId]) -> Result<FileEntry> {
-    let mut writer = FrameWriter::create(fs, path, Kind::Rows, id)?;
-    let dense = rows.first().zip(rows.last()).is_none_or(|(first, last)| last - first == rows.len() as u64 - 1);
-    if dense {
-        writer.put(&rows.first().copied().unwrap_or(0).to_le_bytes())?;
-    } else {
-        writer.put(u64_bytes(rows))?;
+/// The name of a column's raw file.
+pub(super) fn vectors_name(column: &VectorColumn) -> String {
+    format!("vectors.{}", column.id)
+}
+
+/// Makes the folder of a segment, its name durable, unless it is there.
+pub(super) fn create_folder(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+    match fs.create_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        created => created.map_err(|e| failed(dir, &e))?,
     }
-    writer.publish()
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => fs.sync_dir(parent).map_err(|e| failed(parent, &e)),
+        None => Ok(()),
+    }
+}
+
+fn write_ids(fs: &dyn FileSystem, path: &Path, id: SegmentId, rows: &[RowId]) -> Result<RowIds> {
+    let first = rows.first().copied().unwrap_or(0);
+    if rows.last().is_none_or(|last| last - first == rows.len() as u64 - 1) {
+        return Ok(RowIds::From(first));
+    }
+    let mut writer = FrameWriter::create(fs, path, Kind::Rows, id)?;
+    writer.put(u64_bytes(rows))?;
+    Ok(RowIds::File(writer.publish()?))
 }
 
 #[derive(Debug)]
 enum Rows {
-    Base(RowId),
+    From(RowId),
     Sorted(Frame),
 }
 
@@ -147,14 +171,19 @@ impl Sealed {
     /// Opens the files that `files` names in `dir`. Headers, block tables and row ids are checked here, vectors and scalars when first
     /// touched. A primary file that is missing or damaged is `XX001` with its name.
     pub fn open(fs: &Arc<dyn FileSystem>, dir: &Path, files: &SegmentFiles) -> Result<Arc<Self>> {
-        let path = dir.join(&files.row_ids.name);
-        let frame = Frame::open(fs.as_ref(), &path, Kind::Rows, files.id, Some(&files.row_ids))?;
-        frame.verify_all()?;
-        let ids = as_u64(frame.get(0..frame.body_len())?).ok_or_else(|| damaged(&path, "alignment"))?;
-        let rows = match (ids, files.rows) {
-            ([base], rows) if base.checked_add(u64::from(rows)).is_some() => Rows::Base(*base),
-            (ids, rows) if ids.len() == rows as usize && ids.is_sorted_by(|a, b| a < b) => Rows::Sorted(frame),
-            _ => return Err(damaged(&path, "row ids")),
+        let rows = match &files.row_ids {
+            RowIds::From(first) if first.checked_add(u64::from(files.rows)).is_some() => Rows::From(*first),
+            RowIds::From(_) => return Err(damaged(dir, "row ids")),
+            RowIds::File(entry) => {
+                let path = dir.join(&entry.name);
+                let frame = Frame::open(fs.as_ref(), &path, Kind::Rows, files.id, Some(entry))?;
+                frame.verify_all()?;
+                let ids = as_u64(frame.get(0..frame.body_len())?).ok_or_else(|| damaged(&path, "alignment"))?;
+                if ids.len() != files.rows as usize || !ids.is_sorted_by(|a, b| a < b) {
+                    return Err(damaged(&path, "row ids"));
+                }
+                Rows::Sorted(frame)
+            }
         };
         if files.vectors.len() != files.columns.len() {
             return Err(damaged(dir, "a column without a file"));
@@ -200,7 +229,7 @@ impl Sealed {
     #[inline]
     fn sorted(&self) -> &[RowId] {
         match &self.rows {
-            Rows::Base(_) => &[],
+            Rows::From(_) => &[],
             // Checked whole at open.
             Rows::Sorted(frame) => as_u64(frame.peek(0..frame.body_len())).unwrap_or(&[]),
         }
@@ -210,8 +239,8 @@ impl Sealed {
     #[inline]
     pub fn row_id(&self, ordinal: u32) -> RowId {
         match &self.rows {
-            Rows::Base(base) if ordinal < self.files.rows => base + u64::from(ordinal),
-            Rows::Base(_) => 0,
+            Rows::From(base) if ordinal < self.files.rows => base + u64::from(ordinal),
+            Rows::From(_) => 0,
             Rows::Sorted(_) => self.sorted().get(ordinal as usize).copied().unwrap_or(0),
         }
     }
@@ -219,7 +248,7 @@ impl Sealed {
     /// The ordinal of a row.
     pub fn find(&self, row: RowId) -> Option<u32> {
         match &self.rows {
-            Rows::Base(base) => {
+            Rows::From(base) => {
                 row.checked_sub(*base).filter(|&at| at < u64::from(self.files.rows)).map(|at| at as u32)
             }
             Rows::Sorted(_) => self.sorted().binary_search(&row).ok().map(|at| at as u32),

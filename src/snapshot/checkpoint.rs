@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::catalog::TableId;
 use crate::commit::ReadView;
 use crate::db::engine::Engine;
-use crate::segment::{Bits, SealInput, Segment, SegmentView, write_sealed};
+use crate::segment::{Bits, STAGED_ROWS, SealInput, Segment, SegmentView, write_sealed};
 
 use super::manifest::{Manifest, RETAINED, SegmentManifest, TableManifest};
 
@@ -35,6 +35,8 @@ pub enum CheckpointError {
 /// ORDER: rows, segments, manifest, then what they replace.
 pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
     let mut last = engine.checkpoint.lock();
+    // ORDER: before the view, so that every id below it that a commit ever names is named by a commit in the view.
+    let next_segment = engine.segment_ids.first_not_settled();
     let view = engine.view();
     if view.lsn == last.lsn && last.generation > 0 {
         return Ok(());
@@ -61,7 +63,7 @@ pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
         time_us: crate::db::clock::now_us(),
         catalog: view.catalog.as_ref().clone(),
         sequences: view.sequences.iter().map(|(&id, &value)| (id, value)).collect(),
-        next_segment: engine.segment_ids.first_not_settled(),
+        next_segment,
         tables,
     };
     let fs = engine.files.fs.clone();
@@ -159,8 +161,15 @@ pub fn remove_unnamed(engine: &Engine, kept: &[&Manifest]) -> Result<(), Checkpo
                 let Ok(number) = number.parse::<u64>() else { continue };
                 // A mutable segment's copy is named by its manifest alone, never by the log.
                 let may_be_in_log = written_at.is_none() && number >= since;
-                if !may_be_in_log && !named(&folder.name) {
-                    fs.remove_dir_all(&dir.join(&folder.name))?;
+                if may_be_in_log {
+                    continue;
+                }
+                let path = dir.join(&folder.name);
+                if !named(&folder.name) {
+                    fs.remove_dir_all(&path)?;
+                } else if fs.exists(&path.join(STAGED_ROWS))? {
+                    // The row store has them, at every generation that is kept.
+                    fs.remove_file(&path.join(STAGED_ROWS))?;
                 }
             }
         }

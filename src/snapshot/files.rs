@@ -9,7 +9,10 @@ use lodedb_wal::fs::FileSystem;
 use parking_lot::Mutex;
 
 use crate::catalog::{IndexId, TableId};
-use crate::segment::{Calibration, FileEntry, IndexSpec, Quantizer, Sealed, SegmentFiles, SegmentId, SegmentIndex};
+use crate::segment::{
+    Calibration, FileEntry, IndexSpec, Quantizer, Sealed, SegmentFiles, SegmentId, SegmentIndex, StagedFiles,
+    StagedRows,
+};
 use crate::snapshot::manifest::QuantizerFiles;
 
 /// The files below `DIR/segments` and `DIR/quantizers`.
@@ -87,6 +90,11 @@ impl SegmentStore {
             return Ok(segment);
         }
         Sealed::open(&self.fs, &self.segment_dir(table, files.id), files)
+    }
+
+    /// The file of staged rows.
+    pub fn staged_rows(&self, table: TableId, files: &StagedFiles) -> Result<StagedRows> {
+        StagedRows::open(&*self.fs, &self.segment_dir(table, files.id), files)
     }
 
     /// A quantizer with its calibration, opened unless it was handed over.

@@ -42,14 +42,29 @@ impl Batch {
 
     /// Writes a row, new or in place of the one with its id.
     pub fn put_row(&mut self, table: TableId, id: RowId, stored: &StoredRow) {
-        self.put_row_values(table, id, stored.version, &stored.values);
+        self.put_row_values(table, id, stored.version, stored.values.iter());
     }
 
     /// [`Batch::put_row`] for values that are not in a [`StoredRow`].
-    pub fn put_row_values(&mut self, table: TableId, id: RowId, version: u64, values: &[lodedb_sql::Datum]) {
+    pub fn put_row_values<'a>(
+        &mut self,
+        table: TableId,
+        id: RowId,
+        version: u64,
+        values: impl ExactSizeIterator<Item = &'a lodedb_sql::Datum> + Clone,
+    ) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&address::row_key(table, id));
         row::encode(version, values, &mut self.bytes);
+        self.close(Action::Put, Family::Rows, start, start + address::ROW_KEY_LEN);
+    }
+
+    /// [`Batch::put_row`] for a row that [`row::encode`] wrote; its version becomes this one.
+    pub fn put_encoded_row(&mut self, table: TableId, id: RowId, version: u64, encoded: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&address::row_key(table, id));
+        self.bytes.extend_from_slice(encoded);
+        row::set_version(&mut self.bytes[start + address::ROW_KEY_LEN..], version);
         self.close(Action::Put, Family::Rows, start, start + address::ROW_KEY_LEN);
     }
 

@@ -25,10 +25,10 @@ fn a_mark_takes_back_everything_after_it() {
     assert!(overlay.is_truncated(1));
     overlay.rollback_to(mark);
     assert!(!overlay.is_truncated(1));
-    assert_eq!(overlay.change(1, second), Some(RowChange::Deleted));
-    assert_eq!(overlay.change(1, first), Some(RowChange::Put { values: row(1), moved: true }));
-    assert_eq!(overlay.change(1, 5), None);
-    assert_eq!(overlay.change(1, 6), None);
+    assert_eq!(overlay.change(1, second).unwrap(), Some(RowChange::Deleted));
+    assert_eq!(overlay.change(1, first).unwrap(), Some(RowChange::Put { values: row(1), moved: true }));
+    assert_eq!(overlay.change(1, 5).unwrap(), None);
+    assert_eq!(overlay.change(1, 6).unwrap(), None);
     assert_eq!(overlay.unique(9, &[1]), Some(Some(first)));
     assert!(overlay.entries(8, Bound::Unbounded, Bound::Unbounded).is_empty());
     assert_eq!(overlay.inserted(1).count(), 1);
@@ -39,7 +39,7 @@ fn a_row_moved_once_stays_moved() {
     let mut overlay = Overlay::default();
     overlay.put(1, 5, row(1), true);
     overlay.put(1, 5, row(2), false);
-    assert_eq!(overlay.change(1, 5), Some(RowChange::Put { values: row(2), moved: true }));
+    assert_eq!(overlay.change(1, 5).unwrap(), Some(RowChange::Put { values: row(2), moved: true }));
 }
 
 #[test]
@@ -74,5 +74,5 @@ fn the_catalog_of_an_overlay_follows_its_changes() {
     assert!(overlay.catalog(&base).table("t").is_none());
     assert!(overlay.is_empty());
     let _ = overlay.insert(16400, row(1));
-    assert_eq!(overlay.inserted(16400).next().unwrap().0, FIRST_PROVISIONAL_ROW);
+    assert_eq!(overlay.inserted(16400).next().unwrap().unwrap().0, FIRST_PROVISIONAL_ROW);
 }

@@ -10,14 +10,15 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit, SchemaRef, TimeUnit,
+    DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit, Schema, SchemaRef, TimeUnit,
 };
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::ScalarValue;
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError, SqlState, TypeWithModifier};
 
-use super::{arrow_type, decimal};
+use super::{arrow_field, arrow_type, decimal};
+use crate::catalog::Table;
 
 /// An Arrow array in the making.
 pub struct ColumnBuilder {
@@ -320,6 +321,19 @@ impl BatchBuilder {
             .collect::<Result<Vec<_>>>()?;
         debug_assert_eq!(columns.len(), positions.len());
         Ok(Self { schema, positions, columns, rows: 0 })
+    }
+
+    /// A builder of batches of a table's columns that are not vectors, named by their numbers: what segments carry.
+    pub fn of_scalars(table: &Table, capacity: usize) -> Result<Self> {
+        let scalars = || table.visible_columns().filter(|(_, column)| !column.ty.is_vector());
+        let fields: Vec<_> =
+            scalars().map(|(_, column)| arrow_field(&column.id.to_string(), column.ty, true)).collect();
+        Self::new(Arc::new(Schema::new(fields)), scalars().map(|(at, _)| at).collect(), capacity)
+    }
+
+    /// What its batches look like.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Appends a row; a value it is too short for is NULL.

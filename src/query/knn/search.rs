@@ -125,7 +125,7 @@ impl Ask {
             found.extend(
                 neighbors
                     .iter()
-                    .filter(|neighbor| changed == 0 || self.reader.overlay.change(id, neighbor.row).is_none())
+                    .filter(|neighbor| changed == 0 || !self.reader.overlay.is_changed(id, neighbor.row))
                     .map(|neighbor| Found { row: neighbor.row, distance: Some(neighbor.distance) }),
             );
         }
@@ -190,7 +190,7 @@ impl Ask {
                             _ => false,
                         };
                         let row = segment.segment.row_id(ordinal);
-                        if !has_vector && self.reader.overlay.change(id, row).is_none() {
+                        if !has_vector && !self.reader.overlay.is_changed(id, row) {
                             rest.push(row);
                         }
                     }
@@ -223,11 +223,12 @@ impl Ask {
     fn for_own_rows(&self, each: &mut dyn FnMut(RowId, &[Datum]) -> Result<bool>) -> Result<()> {
         let id = self.table.id;
         let changed = self.reader.overlay.changed(id).filter_map(|(row, change)| match change {
-            RowChange::Put { values, .. } => Some((row, values)),
+            RowChange::Put { values, .. } => Some(Ok((row, values.clone()))),
             RowChange::Deleted => None,
         });
-        for (row, values) in changed.chain(self.reader.overlay.inserted(id)) {
-            if self.passes(values)? && !each(row, values)? {
+        for item in changed.chain(self.reader.overlay.inserted(id)) {
+            let (row, values) = item?;
+            if self.passes(&values)? && !each(row, &values)? {
                 break;
             }
         }

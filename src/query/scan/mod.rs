@@ -110,7 +110,7 @@ pub(crate) fn row_count(reader: &Reader, table: &Table) -> u64 {
         .changed(table.id)
         .filter(|(_, change)| matches!(change, crate::commit::RowChange::Deleted))
         .count() as u64;
-    committed.saturating_sub(deleted) + reader.overlay.inserted(table.id).count() as u64
+    committed.saturating_sub(deleted) + reader.overlay.inserted_count(table.id) as u64
 }
 
 /// Whether an expression can be judged row by row with nothing else at hand.

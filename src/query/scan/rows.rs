@@ -11,7 +11,7 @@ use lodedb_sql::error::Result;
 
 use crate::catalog::{ColumnId, Table};
 use crate::commit::view::TableView;
-use crate::commit::{FIRST_PROVISIONAL_ROW, Reader, Row, RowChange, RowId};
+use crate::commit::{FIRST_PROVISIONAL_ROW, Overlay, OwnRows, Reader, RowChange, RowId};
 use crate::query::arrow::ColumnBuilder;
 use crate::query::statement_state::{BATCH_ROWS, broken};
 use crate::store::{RowCursor, row};
@@ -184,7 +184,7 @@ pub(crate) struct RowBatches {
     limit: usize,
     cursor: Option<RowCursor>,
     /// Rows of the transaction still to come.
-    own: Option<std::vec::IntoIter<(RowId, Row)>>,
+    own: Option<OwnRows<Arc<Overlay>>>,
     next_id: usize,
     finished: bool,
 }
@@ -264,7 +264,7 @@ impl RowBatches {
                 continue;
             }
             for &id in part {
-                match reader.overlay.change(self.table.id, id) {
+                match reader.overlay.change(self.table.id, id)? {
                     Some(RowChange::Deleted) => {}
                     Some(RowChange::Put { values, .. }) => self.filler.push(id, 0, &values)?,
                     None if truncated || id >= FIRST_PROVISIONAL_ROW => {}
@@ -304,7 +304,7 @@ impl RowBatches {
                     self.cursor = None;
                     break;
                 };
-                let change = if touched { reader.overlay.change(table, id) } else { None };
+                let change = if touched { reader.overlay.change(table, id)? } else { None };
                 match change {
                     None => self.filler.push_stored(id, &view, segments)?,
                     Some(RowChange::Deleted) => {}
@@ -312,16 +312,13 @@ impl RowBatches {
                 }
             }
         }
-        let own_rows = self.own.get_or_insert_with(|| {
-            let rows: Vec<(RowId, Row)> = if own && touched {
-                reader.overlay.inserted(table).map(|(id, row)| (id, row.clone())).collect()
-            } else {
-                Vec::new()
-            };
-            rows.into_iter()
-        });
+        if !own || !touched {
+            return Ok(());
+        }
+        let own_rows = self.own.get_or_insert_with(|| OwnRows::new(reader.overlay.clone(), table));
         while self.filler.len() < room {
-            let Some((id, values)) = own_rows.next() else { return Ok(()) };
+            let Some(item) = own_rows.next() else { return Ok(()) };
+            let (id, values) = item?;
             self.filler.push(id, 0, &values)?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod hot;
 mod shell;
+mod staged;
 mod statements;
 
 use shell::Shell;

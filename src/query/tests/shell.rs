@@ -1,5 +1,7 @@
 //! A session whose answers are lines of text.
 
+use std::path::Path;
+
 use futures::StreamExt;
 use lodedb_sql::error::Result;
 use lodedb_sql::text::to_text;
@@ -13,20 +15,46 @@ use crate::query::arrow::batch_rows;
 pub(super) struct Shell {
     runtime: tokio::runtime::Runtime,
     session: Session,
-    _db: Db,
-    _directory: tempfile::TempDir,
+    db: Db,
+    directory: tempfile::TempDir,
 }
 
 impl Shell {
     pub(super) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::open(tempfile::tempdir().unwrap())
+    }
+
+    fn open(directory: tempfile::TempDir) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let _guard = runtime.enter();
         let options = Options { seal_bytes: 4096, train_rows: 512, ..Options::default() };
         let db = Db::open(directory.path(), options).unwrap();
         let session = db.session(SessionOptions::default()).unwrap();
         drop(_guard);
-        Self { runtime, session, _db: db, _directory: directory }
+        Self { runtime, session, db, directory }
+    }
+
+    /// The database's directory.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Waits until nothing is left to be done in the background.
+    pub(super) fn settle(&self) {
+        self.db.settle();
+    }
+
+    /// Takes a checkpoint.
+    pub(super) fn checkpoint(&self) {
+        self.db.checkpoint().unwrap();
+    }
+
+    /// The database as a crash would leave it now, opened. (Nothing is written between settling and the next statement.)
+    pub(super) fn crash(&self) -> Self {
+        self.settle();
+        let image = tempfile::tempdir().unwrap();
+        copy(self.directory(), image.path());
+        Self::open(image)
     }
 
     /// What a statement answers: rows as lines of fields between bars, a tag, or an error with its code.
@@ -62,6 +90,18 @@ impl Shell {
                 }
             }
         })
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, kind) = entry.map(|entry| (entry.file_name(), entry.file_type().unwrap())).unwrap();
+        if kind.is_dir() {
+            std::fs::create_dir(to.join(&entry)).unwrap();
+            copy(&from.join(&entry), &to.join(&entry));
+        } else if kind.is_file() {
+            std::fs::copy(from.join(&entry), to.join(&entry)).unwrap();
+        }
     }
 }
 

@@ -14,16 +14,16 @@ enum Decimal {
 
 /// Appends a row. Its long values must be less than 4 GiB together, and its columns fewer than 65,536: the statement
 /// that made it sees to both, since a log record holds far less.
-pub fn encode(version: u64, values: &[Datum], out: &mut Vec<u8>) {
+pub fn encode<'a>(version: u64, values: impl ExactSizeIterator<Item = &'a Datum> + Clone, out: &mut Vec<u8>) {
     let start = out.len();
     let count = values.len().min(usize::from(u16::MAX));
-    let values = &values[..count];
+    let values = values.take(count);
     out.reserve(HEADER_LEN + count * 12);
     out.push(FORMAT);
     out.extend_from_slice(&version.to_le_bytes());
     out.extend_from_slice(&(count as u16).to_le_bytes());
     let mut slots_len = 0;
-    for value in values {
+    for value in values.clone() {
         let tag = tag_of(value);
         slots_len += slot_len(tag);
         out.push(tag);
@@ -31,7 +31,7 @@ pub fn encode(version: u64, values: &[Datum], out: &mut Vec<u8>) {
     let mut slot = out.len();
     let long = slot + slots_len;
     out.resize(long, 0);
-    for (column, value) in values.iter().enumerate() {
+    for (column, value) in values.enumerate() {
         let tag = out[start + HEADER_LEN + column];
         match tag::form(tag) {
             Some(Form::Slot(len)) => {

@@ -36,6 +36,11 @@ pub fn decode(bytes: &[u8]) -> Result<StoredRow> {
     RowView::new(bytes, &mut Layout::default())?.to_row()
 }
 
+/// Gives the row in these bytes, which [`encode`] wrote, another version.
+pub fn set_version(bytes: &mut [u8], version: u64) {
+    bytes[1..9].copy_from_slice(&version.to_le_bytes());
+}
+
 /// The version of the row in these bytes.
 pub fn version(bytes: &[u8]) -> Result<u64> {
     match bytes.split_first_chunk::<HEADER_LEN>() {

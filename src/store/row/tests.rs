@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 fn encoded(version: u64, values: &[Datum]) -> Vec<u8> {
     let mut out = Vec::new();
-    encode(version, values, &mut out);
+    encode(version, values.iter(), &mut out);
     out
 }
 
