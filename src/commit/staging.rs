@@ -18,11 +18,9 @@ use super::Row;
 use crate::catalog::Table;
 use crate::db::engine::Engine;
 use crate::query::arrow::BatchBuilder;
-use crate::segment::{Sealed, SegmentId, StagedFiles, StagedRows, StagedWriter};
+use crate::segment::{SCALAR_BATCH_ROWS, Sealed, SegmentId, StagedFiles, StagedRows, StagedWriter};
 use crate::store::row;
 
-/// Rows in one batch of the segment's Arrow columns.
-const BATCH_ROWS: usize = 8192;
 /// Every this many rows their place in the file is remembered.
 const PLACE_ROWS: u32 = 64;
 
@@ -69,7 +67,7 @@ impl Staging {
         let folder = Folder { engine: engine.clone(), path, id, is_kept: AtomicBool::new(false) };
         let io = |error: std::io::Error| SqlError::new(SqlState::IoError, error.to_string());
         engine.files.create_dirs(&engine.files.table_dir(table.id)).map_err(io)?;
-        let scalars = BatchBuilder::of_scalars(table, BATCH_ROWS)?;
+        let scalars = BatchBuilder::of_scalars(table, 1024)?;
         let columns = table.vector_columns();
         let writer = StagedWriter::create(&engine.files.fs, &folder.path, id, columns, scalars.schema())?;
         Ok(Self { table: table.clone(), writer, scalars, places: Vec::new(), encoded: Vec::new(), folder })
@@ -97,7 +95,7 @@ impl Staging {
         }
         if !ids.is_empty() {
             self.scalars.push(values)?;
-            if self.scalars.len() == BATCH_ROWS {
+            if self.scalars.len() == SCALAR_BATCH_ROWS {
                 self.writer.push_scalars(&self.scalars.finish()?)?;
             }
         }

@@ -13,13 +13,10 @@ use crate::commit::{ReadView, RowId};
 use crate::db::engine::Engine;
 use crate::query::arrow::BatchBuilder;
 use crate::segment::{
-    FileEntry, IndexSpec, IndexView, MergedRows, Merging, Quantizer, Sealed, Segment, SegmentId, SegmentIndex,
-    SegmentView, calibrate, merge_index, merge_sealed, sample_vectors,
+    FileEntry, IndexSpec, IndexView, MergedRows, Merging, Quantizer, SCALAR_BATCH_ROWS, Sealed, Segment, SegmentId,
+    SegmentIndex, SegmentView, calibrate, merge_index, merge_sealed, sample_vectors,
 };
 use crate::snapshot::manifest::QuantizerFiles;
-
-/// Rows in one batch of a segment's Arrow columns.
-const BATCH_ROWS: usize = 8192;
 
 /// Runs a job to its commit.
 pub fn run(engine: &Arc<Engine>, view: &Arc<ReadView>, job: &Job, stop: &AtomicBool) -> Result<(), SqlError> {
@@ -148,8 +145,8 @@ fn save_codes(
 
 /// The columns of rows that are not vectors, in Arrow form.
 fn scalar_batches(view: &ReadView, table: &Arc<Table>, rows: &[RowId]) -> Result<Vec<RecordBatch>, SqlError> {
-    let mut batches = Vec::with_capacity(rows.len() / BATCH_ROWS + 1);
-    for chunk in rows.chunks(BATCH_ROWS) {
+    let mut batches = Vec::with_capacity(rows.len() / SCALAR_BATCH_ROWS + 1);
+    for chunk in rows.chunks(SCALAR_BATCH_ROWS) {
         let mut builder = BatchBuilder::of_scalars(table, chunk.len())?;
         let dense = chunk.last().is_some_and(|last| last - chunk[0] < 2 * chunk.len() as u64);
         if dense {

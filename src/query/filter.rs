@@ -243,23 +243,17 @@ impl RowFilter for SegmentFilter<'_> {
 impl SegmentFilter<'_> {
     /// The columns of the predicate out of a segment's batches; `None` if one is missing or of another type.
     fn kept_columns(&self, batches: &[RecordBatch]) -> Option<Vec<(Vec<ArrayRef>, usize)>> {
-        batches
-            .iter()
-            .map(|batch| {
-                let columns = self
-                    .predicate
-                    .positions
-                    .iter()
-                    .zip(self.predicate.schema.fields())
-                    .map(|(&at, wanted)| {
-                        let column = &self.predicate.table.columns[at];
-                        let (found, field) = batch.schema_ref().column_with_name(&kept_name(column.id))?;
-                        (field.data_type() == wanted.data_type()).then(|| batch.column(found).clone())
-                    })
-                    .collect::<Option<Vec<_>>>()?;
-                Some((columns, batch.num_rows()))
+        let schema = batches.first()?.schema_ref();
+        let wanted = self.predicate.positions.iter().zip(self.predicate.schema.fields());
+        let places: Vec<usize> = wanted
+            .map(|(&at, wanted)| {
+                let column = &self.predicate.table.columns[at];
+                let (found, field) = schema.column_with_name(&kept_name(column.id))?;
+                (field.data_type() == wanted.data_type()).then_some(found)
             })
-            .collect()
+            .collect::<Option<_>>()?;
+        let columns = |batch: &RecordBatch| places.iter().map(|&at| batch.column(at).clone()).collect();
+        Some(batches.iter().map(|batch| (columns(batch), batch.num_rows())).collect())
     }
 
     /// Judges by rows of the store; whether some of what it judged by may be out of date.
@@ -327,14 +321,38 @@ pub(crate) fn kept_name(column: u32) -> String {
     column.to_string()
 }
 
-/// Sets the bits of the rows that passed.
+/// Sets the bits of the rows that passed; the first of them is row `at`.
 fn set_bits(words: &mut [u64], at: usize, passed: &BooleanArray) {
     let bits: BooleanBuffer = match passed.nulls() {
         Some(nulls) => passed.values() & nulls.inner(),
         None => passed.values().clone(),
     };
-    for row in bits.set_indices() {
-        let place = at + row;
-        words[place / 64] |= 1 << (place % 64);
+    let (word, shift) = (at / 64, at % 64);
+    for (offset, chunk) in bits.bit_chunks().iter_padded().enumerate() {
+        if chunk == 0 {
+            continue;
+        }
+        words[word + offset] |= chunk << shift;
+        if shift > 0 && chunk >> (64 - shift) != 0 {
+            words[word + offset + 1] |= chunk >> (64 - shift);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_set_wherever_they_begin() {
+        for (at, rows) in [(0usize, 64usize), (0, 130), (64, 1), (3, 64), (63, 200), (120, 7)] {
+            let passed: Vec<Option<bool>> = (0..rows).map(|row| (row % 7 != 3).then_some(row % 3 == 0)).collect();
+            let mut words = vec![0u64; (at + rows).div_ceil(64)];
+            set_bits(&mut words, at, &BooleanArray::from(passed.clone()));
+            let expected = |place: usize| place >= at && place < at + rows && passed[place - at] == Some(true);
+            for place in 0..words.len() * 64 {
+                assert_eq!(words[place / 64] >> (place % 64) & 1 == 1, expected(place), "{place} of {rows} at {at}");
+            }
+        }
     }
 }

@@ -22,13 +22,12 @@ use lodedb_wal::fs::FileSystem;
 
 use super::faiss::Index;
 use super::quantizer::fourcc;
+use super::scalars::SCALAR_BATCH_ROWS;
 use super::{
     IndexKind, Quantizer, RowId, SealInput, Sealed, Segment, SegmentFiles, SegmentId, SegmentIndex, SegmentView,
     VectorColumn, cancelled_by, write_sealed,
 };
 
-/// Rows of a merged batch of scalars.
-const BATCH_ROWS: usize = 16_384;
 /// What stands for a row that was left out.
 const GONE: u32 = u32::MAX;
 
@@ -152,7 +151,7 @@ fn copy_scalars(inputs: &[SegmentView], rows: &MergedRows) -> Result<Vec<RecordB
         (first + at, (ordinal - begins[at]) as usize)
     };
     rows.sources
-        .chunks(BATCH_ROWS)
+        .chunks(SCALAR_BATCH_ROWS)
         .map(|chunk| {
             let indices: Vec<(usize, usize)> = chunk.iter().map(place).collect();
             interleave_record_batch(&batches, &indices).map_err(SqlError::internal)

@@ -18,6 +18,9 @@ use lodedb_wal::fs::FileSystem;
 
 use super::blocks::{Body, FileEntry, Frame, FrameWriter, Kind, damaged};
 
+/// Rows in one batch: few batches, so that judging a condition costs its comparisons and little else.
+pub const SCALAR_BATCH_ROWS: usize = 1 << 16;
+
 /// Writes the file batch by batch.
 pub(super) struct ScalarsWriter<F: Deref<Target: FileSystem>> {
     path: PathBuf,
