@@ -6,6 +6,8 @@ pub mod catalog;
 pub mod commit;
 pub mod compaction;
 pub mod db;
+#[doc(hidden)]
+pub mod fault;
 pub mod query;
 pub mod segment;
 pub mod server;

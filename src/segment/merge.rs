@@ -26,6 +26,7 @@ use super::{
     IndexKind, Quantizer, RowId, SealInput, Sealed, Segment, SegmentFiles, SegmentId, SegmentIndex, SegmentView,
     VectorColumn, cancelled_by, write_sealed,
 };
+use crate::fault::{Fault, planted};
 
 /// Rows of a merged batch of scalars.
 const BATCH_ROWS: usize = 16_384;
@@ -214,7 +215,10 @@ fn move_codes(
             let (old_labels, codes) = reader.next_list()?;
             for (at, label) in old_labels.as_chunks::<8>().0.iter().enumerate() {
                 let ordinal = inputs[input].ordinal(i64::from_le_bytes(*label)).ok_or_else(unknown_form)?;
-                if let Some(place) = rows.place(input, ordinal) {
+                if let Some(mut place) = rows.place(input, ordinal) {
+                    if planted(Fault::MergedCodesMisplaced) && input > 0 {
+                        place = place.saturating_sub(1);
+                    }
                     let to = labels.len() / 8;
                     if to % BLOCK == 0 {
                         blocks.resize(blocks.len() + form, 0);
