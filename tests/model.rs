@@ -8,6 +8,9 @@
 
 mod harness;
 
+#[allow(dead_code, reason = "an example is a program too")]
+#[path = "../examples/embedded.rs"]
+mod embedded;
 #[path = "model/engine.rs"]
 mod engine;
 #[path = "model/plain.rs"]
@@ -78,4 +81,15 @@ async fn every_planted_fault_is_noticed() {
         }
     }
     assert!(missed.is_empty(), "not noticed: {missed:?}");
+}
+
+/// What the README shows is what was run.
+#[test]
+fn the_readme_shows_the_example() {
+    let (readme, example) = (include_str!("../README.md"), include_str!("../examples/embedded.rs"));
+    let (_, code) = example.split_once("\n\n").expect("a first line and the code");
+    assert!(readme.contains(&format!("```rust\n{code}```")), "README.md and examples/embedded.rs differ");
+    let dir = tempfile::tempdir().expect("a directory");
+    let ran = lodedb::runtime().expect("a runtime").block_on(embedded::example(dir.path()));
+    ran.expect("the example runs");
 }
