@@ -93,7 +93,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let mut state = restore(&manifest, &files)?;
     let last_checkpoint = LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, log_bytes: 0 };
     replay(&mut state, &store, stored, &log, &files)?;
-    cleanup::remove_left_over(&files, &manifests, state.next_segment).map_err(io(&dir))?;
+    cleanup::remove_left_over(&files, &manifests, &state).map_err(io(&dir))?;
     Ok(Opened { dir, state, store, log, files, last_checkpoint, lock })
 }
 

@@ -140,8 +140,8 @@ async fn what_a_crash_left_goes_when_the_database_is_opened() {
     drop(db);
     let before = derived(dir.path());
     let left = [
-        format!("segments/{table}/{next}/rows"),
-        format!("segments/{table}/{}-5/rows", next + 1),
+        format!("segments/{table}/{next}/ids"),
+        format!("segments/{table}/{}-5/ids", next + 1),
         format!("segments/77/{}/rows.tmp", next + 2),
         format!("quantizers/78/{}", next + 3),
         format!("quantizers/78/{}.calibration.tmp", next + 3),

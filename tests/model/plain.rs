@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lodedb_sql::text::to_text;
+use lodedb_sql::{Datum, ScalarType};
+
 use crate::harness::vectors::text;
 
 /// Components of a vector.
@@ -218,7 +221,10 @@ pub(crate) fn shown(id: i64, row: &Row) -> Vec<String> {
         row.grp.to_string(),
         row.note.clone().unwrap_or_else(null),
         row.code.map_or_else(null, |code| code.to_string()),
-        row.v.as_deref().map_or_else(null, text),
+        // As it is printed is for others to test.
+        row.v.as_ref().map_or_else(null, |vector| {
+            to_text(&Datum::Vector(vector.as_slice().into()), ScalarType::Vector.into(), chrono_tz::Tz::UTC)
+        }),
     ]
 }
 

@@ -113,6 +113,7 @@ impl Session {
             let cancel = self.cancel.clone();
             or_cancelled(&cancel, self.transaction()?.insert_many(&writing.table, complete)).await?;
         }
+        self.transaction()?.finish_statement().await?;
         Ok(rows as u64)
     }
 }
