@@ -6,13 +6,18 @@ pub mod catalog;
 pub mod commit;
 pub mod compaction;
 pub mod db;
+#[doc(hidden)]
+pub mod fault;
 pub mod query;
 pub mod segment;
 pub mod server;
 pub mod snapshot;
 pub mod store;
 
-pub use db::{Db, Options, Session};
+pub use datafusion::arrow;
+pub use db::{Db, FromSql, Options, Row, Rows, Session, SessionOptions, Table, ToSql, runtime};
+pub use lodedb_sql::vector::Metric;
+pub use lodedb_sql::{SqlError, SqlState};
 
 /// The version of PostgreSQL whose behaviour LodeDB follows, as `server_version` says it.
 pub const SERVER_VERSION: &str = "15.18";

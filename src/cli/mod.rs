@@ -69,9 +69,7 @@ pub(crate) fn run() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    // Parsing and planning recurse; their bounds are made for stacks of this size.
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(8 << 20).enable_all().build();
-    let result = match runtime {
+    let result = match lodedb::runtime() {
         Ok(runtime) => match arguments.command {
             Command::Serve { data, listen, max_connections, row_cache, query_memory } => {
                 let options = lodedb::Options {

@@ -10,6 +10,7 @@ use super::staging::{vector_of, without_vectors};
 use super::view::{ReadView, TableView};
 use super::{Row, RowId};
 use crate::catalog::{Catalog, Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
+use crate::fault::{Fault, planted};
 use crate::segment::{
     Bits, FileEntry, IndexView, Mutable, Sealed, Segment, SegmentFiles, SegmentId, SegmentView, StagedRows,
 };
@@ -142,9 +143,11 @@ impl State {
                 if let Some((place, ordinal)) = view.locate(*row) {
                     let segment = &mut view.segments[place];
                     if *moved {
-                        segment.dead.insert(ordinal);
+                        if !planted(Fault::MovedRowNotDead) {
+                            segment.dead.insert(ordinal);
+                        }
                         append(view, definition, *row, values)?;
-                    } else {
+                    } else if !planted(Fault::ColumnNotOverridden) {
                         segment.overridden.insert(ordinal);
                     }
                 } else if *moved {
@@ -158,7 +161,9 @@ impl State {
                 let catalog = self.catalog.clone();
                 let definition = known(&catalog, lsn, *table)?;
                 let view = self.table_mut(*table);
-                if let Some((place, ordinal)) = view.locate(*row) {
+                if let Some((place, ordinal)) = view.locate(*row)
+                    && !planted(Fault::DeadBitLost)
+                {
                     view.segments[place].dead.insert(ordinal);
                 }
                 view.live_rows = view.live_rows.saturating_sub(1);
@@ -247,7 +252,9 @@ impl State {
             }
             Op::BuildIndex { table, index, quantizer, codes } => {
                 // Generations come from the same counter as segments; replay must not hand one out twice.
-                self.next_segment = self.next_segment.max(quantizer.generation + 1);
+                if !planted(Fault::GenerationNotRestored) {
+                    self.next_segment = self.next_segment.max(quantizer.generation + 1);
+                }
                 let view = self.table_mut(*table);
                 let Some(old) = view.indexes.get(index) else { return Ok(()) };
                 let mut built = IndexView::empty(old.spec.clone());
@@ -353,7 +360,8 @@ impl State {
             let segment = files.sealed(table, output_files)?;
             let mut live: HashMap<RowId, bool> = HashMap::new();
             for input in view.segments.iter().filter(|view| inputs.contains(&view.segment.id())) {
-                for ordinal in (0..input.segment.len()).filter(|&ordinal| !input.dead.contains(ordinal)) {
+                let is_live = |ordinal: &u32| !input.dead.contains(*ordinal) || planted(Fault::MergeForgetsTheDead);
+                for ordinal in (0..input.segment.len()).filter(is_live) {
                     live.insert(input.segment.row_id(ordinal), input.overridden.contains(ordinal));
                 }
             }
@@ -604,6 +612,8 @@ impl<'a> RowWriter<'a> {
         for index in indexes {
             let Some(encoded) = index_key(index, values) else { continue };
             match &encoded {
+                IndexKey::Unique(_) if planted(Fault::KeyNotRemoved) => {}
+                IndexKey::Entry(_) if planted(Fault::EntryNotRemoved) => {}
                 IndexKey::Unique(key) => self.batch.delete_unique(index.id, key),
                 IndexKey::Entry(key) => self.batch.delete_entry(index.id, key, row),
             }
@@ -615,7 +625,7 @@ impl<'a> RowWriter<'a> {
 
     fn drop_rows(&mut self, table: &Table, indexes: &[Arc<Index>]) {
         self.batch.drop_table(table.id);
-        for index in indexes {
+        for index in indexes.iter().filter(|_| !planted(Fault::KeysSurviveTruncate)) {
             self.batch.drop_index(index.id);
         }
         self.dropped.insert(table.id);

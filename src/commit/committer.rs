@@ -15,6 +15,7 @@ use super::apply::State;
 use super::record::{EncodedOps, Header, Op};
 use super::view::ReadView;
 use crate::catalog::TableId;
+use crate::fault::{Fault, planted};
 use crate::snapshot::files::SegmentStore;
 use crate::store::Store;
 
@@ -182,6 +183,7 @@ fn log_group(parts: &CommitParts, group: &[Request]) -> Result<Vec<Logged>, lode
 fn apply_group(parts: &mut CommitParts, group: Vec<Request>, logged: Vec<Logged>, failed: &AtomicBool) {
     let mut answers = Vec::with_capacity(group.len());
     let mut broken: Option<String> = None;
+    let torn = (planted(Fault::TornView) && parts.state.lsn.is_multiple_of(8)).then(|| parts.store.snapshot());
     for (request, (lsn, bases)) in group.into_iter().zip(logged) {
         let result = match &broken {
             Some(why) => Err(outcome_unknown(why)),
@@ -199,7 +201,11 @@ fn apply_group(parts: &mut CommitParts, group: Vec<Request>, logged: Vec<Logged>
         answers.push((request.answer, result));
     }
     if broken.is_none() {
-        parts.view.store(Arc::new(parts.state.view(&parts.store)));
+        let view = parts.state.view(&parts.store);
+        parts.view.store(Arc::new(match torn {
+            Some(rows) => ReadView { rows, ..view },
+            None => view,
+        }));
     }
     for (answer, result) in answers {
         // A client that went away does not wait for its answer.

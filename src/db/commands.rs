@@ -195,7 +195,7 @@ impl Session {
                 }
                 let (engine, environment, reader) = (self.engine().clone(), self.environment(), self.reader());
                 let values = engine.query.evaluate(&reader, &environment, args, &ready.parameters).await?;
-                Box::pin(self.execute(&ready, values)).await
+                Box::pin(self.execute_prepared(&ready, values)).await
             }
             Statement::Deallocate(Named::All) => {
                 self.prepared_statements().clear();
@@ -344,7 +344,7 @@ impl Session {
             parameter_count: 0,
         };
         let ready = Box::pin(self.prepare(insert, &[])).await?;
-        match Box::pin(self.execute(&ready, Vec::new())).await? {
+        match Box::pin(self.execute_prepared(&ready, Vec::new())).await? {
             Outcome::Command(tag) => Ok(Outcome::Command(format!("SELECT {}", tag.rsplit(' ').next().unwrap_or("0")))),
             other => Ok(other),
         }

@@ -236,7 +236,29 @@ fn positions(table: &Table, names: &[String]) -> Result<Vec<usize>> {
     Ok(positions)
 }
 
+/// A table that rows are about to be put into.
+pub(super) struct Writing {
+    pub(super) table: Arc<Table>,
+    /// The places of the columns that are given.
+    pub(super) positions: Vec<usize>,
+    pub(super) inserter: RowInserter,
+}
+
 impl Session {
+    /// Starts a statement that puts rows into a table.
+    pub(super) async fn start_writing(&mut self, name: &str, columns: &[String]) -> Result<Writing> {
+        self.transaction()?.start_statement();
+        let table = self
+            .locked_table(name, LockMode::RowExclusive)
+            .await?
+            .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))?;
+        let positions = positions(&table, columns)?;
+        let (engine, environment) = (self.db.engine().clone(), self.environment());
+        let reader = self.transaction()?.reader();
+        let inserter = engine.query.row_inserter(&reader, &environment, &table, &positions)?;
+        Ok(Writing { table, positions, inserter })
+    }
+
     /// COPY.
     pub(super) async fn copy(&mut self, copy: &Copy) -> Result<Outcome> {
         match copy.direction {
@@ -252,13 +274,7 @@ impl Session {
         if copy.condition.is_some() {
             return Err(SqlError::unsupported("COPY ... WHERE"));
         }
-        self.transaction()?.start_statement();
-        let name = relation_name(name)?;
-        let table = self
-            .locked_table(name, LockMode::RowExclusive)
-            .await?
-            .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))?;
-        let positions = positions(&table, columns)?;
+        let Writing { table, positions, inserter } = self.start_writing(relation_name(name)?, columns).await?;
         let copied: Vec<CopyColumn> = positions
             .iter()
             .map(|&at| CopyColumn { name: table.columns[at].name.clone(), ty: table.columns[at].ty })
@@ -269,9 +285,6 @@ impl Session {
         let cast = CastEnvironment { zone: environment.zone, now_us: environment.transaction_time_us };
         let count = copied.len();
         let decoder = CopyDecoder::new(table.name.clone(), &options, copied, cast)?;
-        let engine = self.db.engine().clone();
-        let reader = self.transaction()?.reader();
-        let inserter = engine.query.row_inserter(&reader, &environment, &table, &positions)?;
         Ok(Outcome::CopyIn(Box::new(CopyIn {
             table,
             decoder,

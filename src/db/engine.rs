@@ -103,6 +103,10 @@ impl SegmentIds {
     pub fn settle(&self, id: SegmentId) {
         self.0.lock().1.remove(&id);
     }
+    /// The id that is given next.
+    pub fn next(&self) -> SegmentId {
+        self.0.lock().0
+    }
     /// Every id below this one is settled.
     pub fn first_not_settled(&self) -> SegmentId {
         let ids = self.0.lock();

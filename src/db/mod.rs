@@ -5,6 +5,7 @@ pub mod clock;
 mod commands;
 pub mod copy;
 mod ddl;
+pub mod embedded;
 pub mod engine;
 pub mod error;
 pub mod hooks;
@@ -14,7 +15,8 @@ pub mod processor;
 pub mod session;
 pub mod settings;
 
+pub use embedded::{FromSql, Row, Rows, Table, ToSql, runtime};
 pub use engine::Db;
 pub use options::Options;
 pub use outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};
-pub use session::Session;
+pub use session::{Session, SessionOptions};

@@ -81,6 +81,8 @@ pub struct Session {
     reported: Vec<(String, String)>,
     prepared: HashMap<String, Prepared>,
     hooks: Arc<SessionHooks>,
+    /// Whether a call of the embedded interface has begun and not ended.
+    pub(super) in_call: bool,
 }
 
 impl Session {
@@ -109,6 +111,7 @@ impl Session {
             reported: Vec::new(),
             prepared: HashMap::new(),
             hooks,
+            in_call: false,
         };
         session.reported = session.parameter_status();
         Ok(session)
@@ -234,8 +237,8 @@ impl Session {
 
     /// Makes a statement ready. `types`: those the client gave for `$1`, `$2`, ...
     pub async fn prepare(&mut self, statement: ParsedStatement, types: &[Option<PgType>]) -> Result<Prepared> {
-        if matches!(self.state, State::Failed) && !ends_transaction(&statement.statement) {
-            return Err(failed_transaction());
+        if !ends_transaction(&statement.statement) {
+            self.check_not_failed()?;
         }
         let result = self.prepare_inner(statement, types).await;
         if result.is_err() {
@@ -303,10 +306,10 @@ impl Session {
     }
 
     /// Runs a statement that was made ready.
-    pub async fn execute(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+    pub async fn execute_prepared(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
         let statement = prepared.statement.clone();
-        if matches!(self.state, State::Failed) && !ends_transaction(&statement.statement) {
-            return Err(failed_transaction());
+        if !ends_transaction(&statement.statement) {
+            self.check_not_failed()?;
         }
         if self.read_only && !statement.statement.is_read_only() {
             self.statement_failed();
@@ -331,7 +334,7 @@ impl Session {
             self.statement_failed();
             return Err(SqlError::new(SqlState::UndefinedParameter, "there is no parameter $1"));
         }
-        self.execute(&prepared, Vec::new()).await
+        self.execute_prepared(&prepared, Vec::new()).await
     }
 
     async fn dispatch(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
@@ -505,6 +508,17 @@ impl Session {
         self.settings = self.defaults.clone();
     }
 
+    /// Refuses everything in a block that failed.
+    pub(super) fn check_not_failed(&self) -> Result<()> {
+        if !matches!(self.state, State::Failed) {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::InFailedSqlTransaction,
+            "current transaction is aborted, commands ignored until end of transaction block",
+        ))
+    }
+
     /// Whether a block is open.
     pub(super) fn in_block(&self) -> bool {
         matches!(self.state, State::Block(_) | State::Failed)
@@ -566,7 +580,8 @@ impl Session {
         Ok(())
     }
 
-    /// Runs statements and gives the rows of the last one. For programs that embed the database.
+    /// Runs a text of any number of statements, in one transaction unless they say otherwise, and gives how many rows the
+    /// last one changed or returned.
     pub async fn execute_sql(&mut self, sql: &str) -> Result<u64> {
         use futures::StreamExt;
         let mut rows = 0;
@@ -590,7 +605,8 @@ impl Session {
                 Ok(Outcome::Command(tag)) => rows = rows_of(&tag),
                 Ok(Outcome::CopyIn(_) | Outcome::CopyOut(_)) => {
                     self.statement_failed();
-                    return Err(SqlError::unsupported("COPY through execute").with_hint("Use Db::insert or the wire."));
+                    return Err(SqlError::unsupported("COPY through execute")
+                        .with_hint("Session::table inserts many rows at once."));
                 }
                 Ok(Outcome::Empty) => {}
                 Err(error) => {
@@ -604,19 +620,13 @@ impl Session {
     }
 }
 
-fn rows_of(tag: &str) -> u64 {
+/// The number at the end of a command tag.
+pub(super) fn rows_of(tag: &str) -> u64 {
     tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 fn ends_transaction(statement: &Statement) -> bool {
     matches!(statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo { .. })
-}
-
-fn failed_transaction() -> SqlError {
-    SqlError::new(
-        SqlState::InFailedSqlTransaction,
-        "current transaction is aborted, commands ignored until end of transaction block",
-    )
 }
 
 /// The future's result, or `57014` as soon as the token is cancelled.

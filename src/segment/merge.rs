@@ -27,6 +27,7 @@ use super::{
     IndexKind, Quantizer, RowId, SealInput, Sealed, Segment, SegmentFiles, SegmentId, SegmentIndex, SegmentView,
     VectorColumn, cancelled_by, write_sealed,
 };
+use crate::fault::{Fault, planted};
 
 /// What stands for a row that was left out.
 const GONE: u32 = u32::MAX;
@@ -213,7 +214,10 @@ fn move_codes(
             let (old_labels, codes) = reader.next_list()?;
             for (at, label) in old_labels.as_chunks::<8>().0.iter().enumerate() {
                 let ordinal = inputs[input].ordinal(i64::from_le_bytes(*label)).ok_or_else(unknown_form)?;
-                if let Some(place) = rows.place(input, ordinal) {
+                if let Some(mut place) = rows.place(input, ordinal) {
+                    if planted(Fault::MergedCodesMisplaced) && input > 0 {
+                        place = place.saturating_sub(1);
+                    }
                     let to = labels.len() / 8;
                     if to % BLOCK == 0 {
                         blocks.resize(blocks.len() + form, 0);

@@ -17,6 +17,7 @@ use super::nearest::{Nearest, Target, ones, wrong_dimensions};
 use super::quantizer::code_metric;
 use super::strategy::{Facts, Strategy, choose};
 use super::{ColumnId, IndexKind, IndexView, RowId, Segment, SegmentId, SegmentIndex, SegmentView, cancelled_by};
+use crate::fault::{Fault, planted};
 
 /// The recall a search aims for when nobody says.
 pub(super) const DEFAULT_RECALL: f32 = 0.95;
@@ -188,6 +189,9 @@ pub fn search(
         let target = Target { view, number: number as u32, column };
         let codes = index.and_then(|index| index.segments.get(&view.segment.id()));
         let eligible = match request.filter {
+            Some(filter) if planted(Fault::FilterOfAnotherSegment) => {
+                Some(target.eligible(Some(filter.evaluate(&segments[0])?)))
+            }
             Some(filter) => Some(target.eligible(Some(filter.evaluate(view)?))),
             None => None,
         };
@@ -296,7 +300,7 @@ fn search_coded(
 ) -> Result<()> {
     nominate(coded, request.query, request.cancelled, scratch, stats)?;
     let wanted = coded.iter().map(|segment| segment.candidates as usize).max().unwrap_or(0);
-    keep_best(&mut scratch.nominees, wanted);
+    keep_best(&mut scratch.nominees, if planted(Fault::NotReranked) { request.k } else { wanted });
     compare_nominees(coded, &scratch.nominees, query, nearest)
 }
 

@@ -165,7 +165,7 @@ impl Connection<'_> {
         if let PortalState::Bound(values) = &mut portal.state {
             let values = std::mem::take(values);
             portal.state = PortalState::Exhausted(None);
-            let outcome = self.wire.watching(&self.cancel, self.session.execute(prepared, values)).await?;
+            let outcome = self.wire.watching(&self.cancel, self.session.execute_prepared(prepared, values)).await?;
             match outcome {
                 Outcome::Rows { fields, batches, tag } => {
                     let rows = Rows::new(fields, batches, tag, portal.formats.clone(), self.session.zone());

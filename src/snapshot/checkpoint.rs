@@ -6,8 +6,10 @@ use std::sync::Arc;
 use crate::catalog::TableId;
 use crate::commit::ReadView;
 use crate::db::engine::Engine;
-use crate::segment::{Bits, STAGED_ROWS, SealInput, Segment, SegmentView, write_sealed};
+use crate::fault::{Fault, planted};
+use crate::segment::{Bits, SealInput, Segment, SegmentId, SegmentView, write_sealed};
 
+use super::cleanup::remove_unnamed;
 use super::manifest::{Manifest, RETAINED, SegmentManifest, TableManifest};
 
 /// What a checkpoint may fail with.
@@ -36,7 +38,7 @@ pub enum CheckpointError {
 pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
     let mut last = engine.checkpoint.lock();
     // ORDER: before the view, so that every id below it that a commit ever names is named by a commit in the view.
-    let next_segment = engine.segment_ids.first_not_settled();
+    let unsettled_from = engine.segment_ids.first_not_settled();
     let view = engine.view();
     if view.lsn == last.lsn && last.generation > 0 {
         return Ok(());
@@ -63,7 +65,8 @@ pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
         time_us: crate::db::clock::now_us(),
         catalog: view.catalog.as_ref().clone(),
         sequences: view.sequences.iter().map(|(&id, &value)| (id, value)).collect(),
-        next_segment,
+        next_segment: engine.segment_ids.next(),
+        unsettled_from,
         tables,
     };
     let fs = engine.files.fs.clone();
@@ -82,7 +85,11 @@ pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
     let oldest = Manifest::read(&*fs, &dir, oldest)?;
     engine.log.truncate_before(oldest.lsn + 1)?;
     last.log_bytes = engine.log.size_bytes();
-    remove_unnamed(engine, &[&oldest, &manifest])?;
+    // While a job is under way, codes may be named that no view knows yet: they are left for the next checkpoint.
+    let idle = engine.maintenance.try_lock();
+    let newest = idle.is_some().then(|| engine.view());
+    let newest = newest.as_ref().map(|view| &*view.tables);
+    remove_unnamed(&engine.files, &[&oldest, &manifest], newest, SegmentId::MAX)?;
     Ok(())
 }
 
@@ -101,7 +108,8 @@ fn write_segment(
                 id,
                 sealed: true,
                 files: files.map(|files| (id.to_string(), files)),
-                dead: segment.dead.encode(),
+                dead: if planted(Fault::CheckpointForgetsTheDead) { Bits::new() } else { segment.dead.clone() }
+                    .encode(),
                 overridden: segment.overridden.encode(),
             })
         }
@@ -111,6 +119,9 @@ fn write_segment(
                 .map(|ordinal| (segment.segment.row_id(ordinal), ordinal))
                 .collect();
             live.sort_unstable();
+            if planted(Fault::CheckpointLosesARow) {
+                live.pop();
+            }
             let files = if live.is_empty() {
                 None
             } else {
@@ -131,50 +142,6 @@ fn write_segment(
             })
         }
     }
-}
-
-/// Removes folders of segments that no kept manifest names and that no kept log record can name.
-///
-/// A segment whose id is not below the oldest kept manifest's `next_segment` was made after it, so the log may
-/// name it.
-pub fn remove_unnamed(engine: &Engine, kept: &[&Manifest]) -> Result<(), CheckpointError> {
-    let fs = &*engine.files.fs;
-    let Some(since) = kept.iter().map(|manifest| manifest.next_segment).min() else { return Ok(()) };
-    let root = engine.dir.join("segments");
-    if fs.exists(&root)? {
-        for table in fs.read_dir(&root)?.iter().filter(|entry| entry.is_dir) {
-            let Ok(id) = table.name.parse::<TableId>() else { continue };
-            let named = |name: &str| {
-                kept.iter().flat_map(|manifest| &manifest.tables).filter(|table| table.table == id).any(|table| {
-                    table
-                        .segments
-                        .iter()
-                        .any(|segment| segment.files.as_ref().is_some_and(|(folder, _)| folder == name))
-                })
-            };
-            let dir = root.join(&table.name);
-            for folder in fs.read_dir(&dir)?.iter().filter(|entry| entry.is_dir) {
-                let (number, written_at) = match folder.name.split_once('-') {
-                    Some((number, lsn)) => (number, lsn.parse::<u64>().ok()),
-                    None => (folder.name.as_str(), None),
-                };
-                let Ok(number) = number.parse::<u64>() else { continue };
-                // A mutable segment's copy is named by its manifest alone, never by the log.
-                let may_be_in_log = written_at.is_none() && number >= since;
-                if may_be_in_log {
-                    continue;
-                }
-                let path = dir.join(&folder.name);
-                if !named(&folder.name) {
-                    fs.remove_dir_all(&path)?;
-                } else if fs.exists(&path.join(STAGED_ROWS))? {
-                    // The row store has them, at every generation that is kept.
-                    fs.remove_file(&path.join(STAGED_ROWS))?;
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Makes the folders of a new database.

@@ -38,9 +38,19 @@ impl SegmentStore {
         Self { fs, dir: dir.to_owned(), ready: Mutex::default() }
     }
 
+    /// The folder of all segments.
+    pub fn segments_dir(&self) -> PathBuf {
+        self.dir.join("segments")
+    }
+
+    /// The folder of all quantizers.
+    pub fn quantizers_dir(&self) -> PathBuf {
+        self.dir.join("quantizers")
+    }
+
     /// The folder of a table's segments.
     pub fn table_dir(&self, table: TableId) -> PathBuf {
-        self.dir.join("segments").join(table.to_string())
+        self.segments_dir().join(table.to_string())
     }
 
     /// The folder of a segment.
@@ -50,7 +60,7 @@ impl SegmentStore {
 
     /// The folder of an index's quantizers.
     pub fn quantizer_dir(&self, index: IndexId) -> PathBuf {
-        self.dir.join("quantizers").join(index.to_string())
+        self.quantizers_dir().join(index.to_string())
     }
 
     /// Makes a folder and its parents durable.

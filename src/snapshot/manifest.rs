@@ -10,7 +10,7 @@ use crate::commit::RowId;
 use crate::segment::{FileEntry, SegmentFiles, SegmentId};
 
 const MAGIC: &[u8; 8] = b"LODEMANI";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
 /// How many generations are kept.
 pub const RETAINED: usize = 2;
@@ -28,8 +28,10 @@ pub struct Manifest {
     pub catalog: Catalog,
     /// The last value each sequence gave out.
     pub sequences: Vec<(SequenceId, i64)>,
-    /// The id the next segment or quantizer gets: files with greater ids may be named by the log after `lsn`.
+    /// The id the next segment or quantizer gets.
     pub next_segment: SegmentId,
+    /// Files with this id or a greater one may be named by the log after `lsn`: they were being made when this was written.
+    pub unsettled_from: SegmentId,
     /// The tables.
     pub tables: Vec<TableManifest>,
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`manifest`]: one generation of the database's state at one commit.
 //! - [`checkpoint`]: writing the next generation and letting the log before it go.
+//! - [`cleanup`]: removing the files that neither the kept manifests nor the kept log can name.
 //! - [`recovery`]: from the newest generation that verifies, through the log, to the newest state.
 //! - [`files`]: where the files of segments and quantizers are.
 //!
@@ -9,6 +10,10 @@
 //! INVARIANT 7: the log is kept from the oldest retained manifest on, and so is every file it or they may name.
 
 pub mod checkpoint;
+pub mod cleanup;
 pub mod files;
 pub mod manifest;
 pub mod recovery;
+
+#[cfg(test)]
+mod tests;

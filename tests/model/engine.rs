@@ -1,6 +1,9 @@
-//! The engine under test, embedded, and the faults planted between it and the model.
+//! The engine under test, embedded: two sessions that write, one that only reads, and the ways to leave it.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use futures::StreamExt;
 use lodedb::db::session::SessionOptions;
@@ -10,71 +13,28 @@ use lodedb::{Db, Options, Session};
 use lodedb_sql::SqlError;
 use lodedb_sql::text::to_text;
 
-/// What goes wrong on purpose. Each is done to the engine behind the model's back, as a bug of that kind would do it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Nothing.
-    None,
-    /// A DELETE is acknowledged and not done.
-    LostDelete,
-    /// An UPDATE of a scalar column is acknowledged and not done.
-    StaleColumn,
-    /// An UPDATE of a vector is acknowledged and not done.
-    StaleVector,
-    /// A row is deleted and its vector goes on being found: put back under another key without its code.
-    ZombieVector,
-    /// The last of several inserted rows is lost.
-    LostRow,
-    /// COMMIT rolls back.
-    LostCommit,
-    /// ROLLBACK commits.
-    KeptRollback,
-    /// After reopening, the last insert is applied again.
-    ReplayedTwice,
-    /// After reopening, the last delete is undone.
-    LostAtReopen,
-    /// A unique key is not checked.
-    UncheckedKey,
-    /// TRUNCATE leaves a row.
-    KeptByTruncate,
-    /// ON CONFLICT DO UPDATE does nothing.
-    IgnoredConflict,
-    /// A view is torn: the rows of a transaction show, its vectors do not.
-    TornView,
-    /// Settling (seal, merge) loses a row.
-    LostBySealing,
-}
-
-impl Fault {
-    /// All that must be noticed.
-    pub(crate) const ALL: [Self; 14] = [
-        Self::LostDelete,
-        Self::StaleColumn,
-        Self::StaleVector,
-        Self::ZombieVector,
-        Self::LostRow,
-        Self::LostCommit,
-        Self::KeptRollback,
-        Self::ReplayedTwice,
-        Self::LostAtReopen,
-        Self::UncheckedKey,
-        Self::KeptByTruncate,
-        Self::IgnoredConflict,
-        Self::TornView,
-        Self::LostBySealing,
-    ];
-}
-
-/// An open database and two sessions: one writes, one only reads.
+/// An open database.
 pub(crate) struct Engine {
     /// The sessions' database.
     pub(crate) db: Db,
-    /// The session that writes.
-    pub(crate) writer: Session,
+    /// The sessions that write.
+    pub(crate) writers: [Session; 2],
     /// A session that sees what is committed.
     pub(crate) reader: Session,
     folder: tempfile::TempDir,
     generation: u32,
+    background: bool,
+}
+
+/// How a database is left before it is opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Closed, with a checkpoint.
+    Close,
+    /// Dropped: nothing is written but what the row store flushes when it is let go.
+    Drop,
+    /// As the disk is at one instant, whatever is under way.
+    Crash,
 }
 
 /// Rows, or the number of rows a change touched.
@@ -86,71 +46,108 @@ pub(crate) struct Answer {
     pub(crate) count: u64,
 }
 
-fn open(dir: &Path) -> Result<(Db, Session, Session), String> {
-    // A file of the log holds at least one record of the greatest size.
-    let options = Options { log_segment_bytes: 17 << 20, checkpoint_log_bytes: 34 << 20, ..Options::for_test() };
-    let db = Db::open(dir, options).map_err(|error| format!("opening: {error}"))?;
-    let session = || db.session(SessionOptions::default()).map_err(|error| error.to_string());
-    let (writer, reader) = (session()?, session()?);
-    Ok((db, writer, reader))
+impl Engine {
+    /// A new database; `background`: whether it seals, trains and merges by itself.
+    pub(crate) fn new(background: bool) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        Self::open(folder, 0, background)
+    }
+
+    fn open(folder: tempfile::TempDir, generation: u32, background: bool) -> Result<Self, String> {
+        // A file of the log holds at least one record of the greatest size.
+        let options =
+            Options { log_segment_bytes: 17 << 20, checkpoint_log_bytes: 34 << 20, background, ..Options::for_test() };
+        let db = Db::open(place(&folder, generation), options).map_err(|error| format!("opening: {error}"))?;
+        let session = || {
+            // Nobody should ever wait; where someone does, it shall not be for ever.
+            let parameters = vec![("lock_timeout".to_owned(), "20s".to_owned())];
+            db.session(SessionOptions { parameters, ..SessionOptions::default() }).map_err(|error| error.to_string())
+        };
+        let (writers, reader) = ([session()?, session()?], session()?);
+        Ok(Self { db, writers, reader, folder, generation, background })
+    }
+
+    /// Leaves the database and opens it again.
+    pub(crate) fn reopen(self, leave: Leave) -> Result<Self, String> {
+        let Self { db, writers, reader, folder, generation, background } = self;
+        let next = if leave == Leave::Crash {
+            crash_image(&place(&folder, generation), &place(&folder, generation + 1))
+                .map_err(|error| format!("copying: {error}"))?;
+            generation + 1
+        } else {
+            generation
+        };
+        drop((writers, reader));
+        if leave == Leave::Close {
+            db.close().map_err(|error| format!("closing: {error}"))?;
+        }
+        drop(db);
+        if next != generation {
+            std::fs::remove_dir_all(place(&folder, generation)).map_err(|error| error.to_string())?;
+        }
+        Self::open(folder, next, background)
+    }
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            copy(&from, &to)?;
-        } else if entry.file_type()?.is_file() {
-            std::fs::copy(&from, &to)?;
+fn place(folder: &tempfile::TempDir, generation: u32) -> PathBuf {
+    folder.path().join(generation.to_string())
+}
+
+/// A file's length and when it was written; none for a folder.
+type Stamp = Option<(u64, SystemTime)>;
+
+/// Everything below a folder, by its path there.
+fn listing(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(root.join(&folder))? {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            let metadata = entry.metadata()?;
+            if metadata.is_dir() {
+                folders.push(path.clone());
+            }
+            let stamp = if metadata.is_file() { Some((metadata.len(), metadata.modified()?)) } else { None };
+            found.insert(path, stamp);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-impl Engine {
-    /// A new database.
-    pub(crate) fn new() -> Result<Self, String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let (db, writer, reader) = open(&folder.path().join("0"))?;
-        Ok(Self { db, writer, reader, folder, generation: 0 })
+/// Copies what a crash would leave. A crash is one instant: if anything changed under the copying, it is done again.
+fn crash_image(from: &Path, to: &Path) -> std::io::Result<()> {
+    for _ in 0..200 {
+        std::fs::create_dir(to)?;
+        let copied = listing(from).and_then(|before| {
+            for (path, stamp) in &before {
+                if stamp.is_none() {
+                    std::fs::create_dir(to.join(path))?;
+                } else {
+                    std::fs::copy(from.join(path), to.join(path))?;
+                }
+            }
+            Ok(before == listing(from)?)
+        });
+        match copied {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        std::fs::remove_dir_all(to)?;
     }
-
-    fn dir(&self) -> PathBuf {
-        self.folder.path().join(self.generation.to_string())
-    }
-
-    /// Closes cleanly and opens again.
-    pub(crate) fn reopen(self) -> Result<Self, String> {
-        let Self { db, writer, reader, folder, generation } = self;
-        drop((writer, reader));
-        db.close().map_err(|error| format!("closing: {error}"))?;
-        drop(db);
-        let (db, writer, reader) = open(&folder.path().join(generation.to_string()))?;
-        Ok(Self { db, writer, reader, folder, generation })
-    }
-
-    /// Opens a copy of the files as they are now, as after a power cut that lost nothing that was synced.
-    pub(crate) fn crash(self) -> Result<Self, String> {
-        // Nothing may change while the files are copied; nothing is flushed by this either.
-        self.db.settle();
-        let (from, next) = (self.dir(), self.generation + 1);
-        let to = self.folder.path().join(next.to_string());
-        copy(&from, &to).map_err(|error| format!("copying: {error}"))?;
-        let Self { db, writer, reader, folder, .. } = self;
-        drop((writer, reader));
-        db.close().map_err(|error| format!("closing: {error}"))?;
-        drop(db);
-        std::fs::remove_dir_all(&from).map_err(|error| error.to_string())?;
-        let (db, writer, reader) = open(&to)?;
-        Ok(Self { db, writer, reader, folder, generation: next })
-    }
+    Err(std::io::Error::other("the directory never stood still"))
 }
 
 /// Runs statements and gives what the last one answered.
 pub(crate) async fn ask(session: &mut Session, sql: &str) -> Result<Answer, SqlError> {
-    let result = ask_all(session, sql).await;
+    ask_with(session, sql, "").await
+}
+
+/// As [`ask`], with the lines for a COPY.
+pub(crate) async fn ask_with(session: &mut Session, sql: &str, lines: &str) -> Result<Answer, SqlError> {
+    let result = ask_all(session, sql, lines).await;
     if result.is_err() {
         session.statement_failed();
         session.abort_implicit();
@@ -158,7 +155,7 @@ pub(crate) async fn ask(session: &mut Session, sql: &str) -> Result<Answer, SqlE
     result
 }
 
-async fn ask_all(session: &mut Session, sql: &str) -> Result<Answer, SqlError> {
+async fn ask_all(session: &mut Session, sql: &str, lines: &str) -> Result<Answer, SqlError> {
     let mut answer = Answer { rows: Vec::new(), count: 0 };
     let counted = |tag: &str| tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
     for statement in session.parse(sql)? {
@@ -181,7 +178,11 @@ async fn ask_all(session: &mut Session, sql: &str) -> Result<Answer, SqlError> {
             }
             Outcome::Command(tag) => answer.count = counted(&tag),
             Outcome::Empty => {}
-            Outcome::CopyIn(_) | Outcome::CopyOut(_) => return Err(SqlError::unsupported("COPY here")),
+            Outcome::CopyIn(mut copy) => {
+                copy.write(session, lines.to_owned().into()).await?;
+                answer.count = counted(&copy.finish(session).await?);
+            }
+            Outcome::CopyOut(_) => return Err(SqlError::unsupported("COPY TO here")),
         }
     }
     session.finish().await?;

@@ -109,7 +109,7 @@ async fn answer(session: &mut Session, sql: &str, types: &[Option<PgType>], para
     let mut text = Vec::new();
     for statement in session.parse(sql)? {
         let prepared = session.prepare(statement, types).await?;
-        match session.execute(&prepared, params.clone()).await? {
+        match session.execute_prepared(&prepared, params.clone()).await? {
             Outcome::Rows { fields, mut batches, tag } => {
                 let header: Vec<String> =
                     fields.iter().map(|field| format!("{}:{}", field.name, field.ty.ty.sql_name())).collect();

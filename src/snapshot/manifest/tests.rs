@@ -13,6 +13,7 @@ fn manifest(generation: u64) -> Manifest {
         catalog: Catalog::default(),
         sequences: vec![(16401, 9)],
         next_segment: 3,
+        unsettled_from: 2,
         tables: vec![TableManifest {
             table: 16400,
             next_row: 8,

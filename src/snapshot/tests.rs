@@ -1,0 +1,164 @@
+//! What numbers and files a checkpoint, a crash and an opening leave.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::db::session::SessionOptions;
+use crate::{Db, Options};
+
+fn open(dir: &Path) -> Db {
+    Db::open(dir, Options { background: false, ..Options::for_test() }).unwrap()
+}
+
+async fn run(db: &Db, sql: &str) {
+    let mut session = db.session(SessionOptions::default()).unwrap();
+    session.execute_sql(sql).await.unwrap();
+}
+
+/// A table of 800 vectors, more than an index is trained on.
+async fn fill(db: &Db) {
+    run(
+        db,
+        "CREATE TABLE t (id int PRIMARY KEY, v vector(4));
+         INSERT INTO t SELECT i, ('[' || i % 7 || ',' || i % 11 || ',' || i % 13 || ',' || i % 17 || ']')::vector
+         FROM generate_series(1, 800) AS s(i)",
+    )
+    .await;
+}
+
+/// Every number that is in use.
+fn numbers(db: &Db) -> BTreeSet<u64> {
+    let view = db.engine().view();
+    let tables = view.tables.values();
+    tables
+        .flat_map(|table| {
+            let segments = table.segments.iter().map(|segment| segment.segment.id());
+            let built = table.index_files.values().filter_map(|files| Some(files.quantizer.as_ref()?.generation));
+            segments.chain(built).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The files below `segments` and `quantizers`, those of segments by their folders, codes by their names.
+fn derived(dir: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![dir.join("segments"), dir.join("quantizers")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(dir).unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+    found
+}
+
+fn count(files: &BTreeSet<String>, part: &str) -> usize {
+    files.iter().filter(|file| file.contains(part)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_does_not_give_a_generation_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    fill(&db).await;
+    run(&db, "CREATE INDEX i ON t USING ivfpq (v vector_l2_ops)").await;
+    let last = db.engine().segment_ids.next() - 1;
+    assert_eq!(numbers(&db).last(), Some(&last), "the generation came last");
+    // Not closed: the log tells it all.
+    drop(db);
+    let db = open(dir.path());
+    assert!(db.engine().segment_ids.next() > last);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_taken_and_not_used_before_a_checkpoint_gives_no_later_one_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    fill(&db).await;
+    let taken = db.engine().segment_ids.take();
+    run(&db, "CREATE INDEX i ON t USING ivfpq (v vector_l2_ops)").await;
+    assert!(numbers(&db).last() > Some(&taken));
+    db.checkpoint().unwrap();
+    let next = db.engine().segment_ids.next();
+    drop(db);
+    assert_eq!(open(dir.path()).engine().segment_ids.next(), next);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_old_generations_and_dropped_indexes_go_with_the_manifests_that_named_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    fill(&db).await;
+    run(
+        &db,
+        "CREATE INDEX i ON t USING ivfpq (v vector_l2_ops); CREATE INDEX j ON t USING ivfflat (v vector_cosine_ops)",
+    )
+    .await;
+    db.checkpoint().unwrap();
+    let named = derived(dir.path());
+    assert_eq!((count(&named, "quantizers/"), count(&named, "codes.")), (4, 2), "{named:?}");
+    // Four times as many rows: both are trained again.
+    run(&db, "INSERT INTO t SELECT id + 1000 * i, v FROM t, generate_series(1, 4) AS s(i)").await;
+    db.settle();
+    let both = derived(dir.path());
+    assert_eq!(count(&both, "quantizers/"), 8, "{both:?}");
+    for _ in 0..2 {
+        run(&db, "DELETE FROM t WHERE id = (SELECT max(id) FROM t)").await;
+        db.checkpoint().unwrap();
+    }
+    let after = derived(dir.path());
+    assert_eq!(count(&after, "quantizers/"), 4, "{after:?}");
+    assert!(named.iter().filter(|file| file.contains("quantizers/")).all(|file| !after.contains(file)));
+    run(&db, "DROP INDEX j").await;
+    for _ in 0..2 {
+        assert!(count(&derived(dir.path()), "quantizers/") == 4, "an older manifest names them");
+        run(&db, "DELETE FROM t WHERE id = (SELECT max(id) FROM t)").await;
+        db.checkpoint().unwrap();
+    }
+    assert_eq!(count(&derived(dir.path()), "quantizers/"), 2);
+    run(&db, "DROP TABLE t").await;
+    for _ in 0..2 {
+        run(&db, "CREATE TABLE s (id int); DROP TABLE s").await;
+        db.checkpoint().unwrap();
+    }
+    assert_eq!(derived(dir.path()), BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_goes_when_the_database_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    fill(&db).await;
+    run(&db, "CREATE INDEX i ON t USING ivfpq (v vector_l2_ops)").await;
+    let (next, table) = (db.engine().segment_ids.next(), *db.engine().view().tables.keys().next().unwrap());
+    let segment = *db.engine().view().tables[&table].sealed_files.keys().next().unwrap();
+    drop(db);
+    let before = derived(dir.path());
+    let left = [
+        format!("segments/{table}/{next}/ids"),
+        format!("segments/{table}/{}-5/ids", next + 1),
+        format!("segments/77/{}/rows.tmp", next + 2),
+        format!("quantizers/78/{}", next + 3),
+        format!("quantizers/78/{}.calibration.tmp", next + 3),
+    ];
+    for file in &left {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, b"half").unwrap();
+    }
+    let db = open(dir.path());
+    assert_eq!(derived(dir.path()), before, "what the log names stays");
+    assert!(!dir.path().join("segments/77").exists() && !dir.path().join("quantizers/78").exists());
+    run(&db, "SELECT id FROM t ORDER BY v <-> '[1,2,3,4]' LIMIT 3").await;
+    db.close().unwrap();
+    drop(db);
+    let codes = format!("segments/{table}/{segment}/codes.16999.{}", next + 1);
+    std::fs::write(dir.path().join(&codes), b"half").unwrap();
+    open(dir.path());
+    assert!(!dir.path().join(codes).exists());
+}
