@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lodedb_sql::cast::{CastContext, CastEnvironment, cast};
 use lodedb_sql::error::Result;
+use lodedb_sql::rewrite::rename_column;
 use lodedb_sql::statement::{AlterTable, ColumnDefinition, ConstraintKind, TableAction};
 use lodedb_sql::{Datum, SqlError, SqlState};
 
@@ -65,7 +66,10 @@ impl Session {
                     }
                     return Err(SqlError::new(SqlState::UndefinedColumn, message));
                 };
-                self.refuse_checks(&next, "DROP COLUMN")?;
+                if !next.checks.is_empty() {
+                    return Err(SqlError::unsupported("DROP COLUMN of a table with CHECK constraints")
+                        .with_hint("Drop the constraints first."));
+                }
                 let id = next.columns[position].id;
                 let tx = self.transaction()?;
                 let catalog = tx.reader().catalog();
@@ -99,7 +103,9 @@ impl Session {
                         format!("column \"{to}\" of relation \"{}\" already exists", next.name),
                     ));
                 }
-                self.refuse_checks(&next, "RENAME COLUMN")?;
+                for check in &mut next.checks {
+                    check.condition = rename_column(&check.condition, &next.columns[position].name, to)?;
+                }
                 next.columns[position].name.clone_from(to);
                 self.transaction()?.change_catalog(Change::PutTable(next.clone()));
             }
@@ -188,15 +194,6 @@ impl Session {
             TableAction::RenameConstraint { .. } => return Err(SqlError::unsupported("RENAME CONSTRAINT")),
         }
         Ok(Arc::new(next))
-    }
-
-    /// The text of a CHECK names columns; a change of names would make it lie.
-    fn refuse_checks(&self, table: &Table, what: &str) -> Result<()> {
-        if table.checks.is_empty() {
-            return Ok(());
-        }
-        Err(SqlError::unsupported(format!("{what} of a table with CHECK constraints"))
-            .with_hint("Drop the constraints first."))
     }
 
     fn column_of(&self, table: &Table, name: &str) -> Result<usize> {

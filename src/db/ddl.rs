@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use lodedb_sql::error::Result;
 use lodedb_sql::resolve::opclass_metric;
+use lodedb_sql::rewrite::columns_named;
 use lodedb_sql::statement::{
     ColumnDefinition, ConstraintKind, CreateIndex, CreateTable, Generated, IndexKey as KeyClause, ObjectName,
     SequenceOptions, TableConstraint,
@@ -151,10 +152,11 @@ impl TableBuilder<'_> {
                 let ids = self.key_columns(columns)?;
                 self.add_key(name, ids, KeyConstraint::Unique);
             }
-            ConstraintKind::Check { text, column, .. } => {
-                let base = match column {
-                    Some(column) => format!("{}_{column}_check", self.table.name),
-                    None => format!("{}_check", self.table.name),
+            ConstraintKind::Check { text, condition } => {
+                // A condition on one column is called after it, wherever it is written.
+                let base = match columns_named(condition).as_slice() {
+                    [column] => format!("{}_{column}_check", self.table.name),
+                    _ => format!("{}_check", self.table.name),
                 };
                 let mut name = constraint.name.clone().unwrap_or_else(|| base.clone());
                 let mut number = 0;
@@ -527,9 +529,11 @@ impl Session {
                 return Err(SqlError::new(SqlState::UndefinedObject, format!("index \"{name}\" does not exist")));
             };
             if let IndexKind::Btree { constraint: Some(_), .. } = index.kind {
+                let catalog = self.transaction()?.reader().catalog();
+                let table = catalog.table_by_id(index.table).map_or("", |table| &table.name);
                 return Err(SqlError::new(
                     SqlState::DependentObjectsStillExist,
-                    format!("cannot drop index {name} because constraint {name} requires it"),
+                    format!("cannot drop index {name} because constraint {name} on table {table} requires it"),
                 )
                 .with_hint("Drop the constraint instead."));
             }

@@ -13,7 +13,7 @@ use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 use super::clock::now_us;
 use super::engine::{Db, Engine};
 use super::hooks::SessionHooks;
-use super::outcome::{Outcome, Prepared, RowsTag, TransactionStatus};
+use super::outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};
 use super::settings::{Environment, Settings};
 use crate::commit::locks::LockMode;
 use crate::commit::overlay::Overlay;
@@ -163,6 +163,16 @@ impl Session {
         self.settings.zone()
     }
 
+    /// A result with the names of objects (`regclass` and its kin) in the columns that are read as text; without it
+    /// they come as numbers.
+    pub fn name_objects(&self, batches: BatchStream, fields: &[Field], is_text: impl Fn(usize) -> bool) -> BatchStream {
+        let catalog = match &self.state {
+            State::Implicit(tx) | State::Block(tx) => tx.reader().catalog(),
+            State::Idle | State::Failed => self.db.engine().view().catalog.clone(),
+        };
+        crate::query::name_objects(batches, fields, catalog, is_text)
+    }
+
     /// Ends the statement under way when it is told to, from any thread.
     pub fn cancel_token(&self) -> CancelToken {
         self.cancel.clone()
@@ -267,6 +277,8 @@ impl Session {
             Statement::Execute { name, .. } => {
                 prepared.fields = self.prepared_statement(name)?.fields.clone();
             }
+            // Its parameters are those of the statement within.
+            Statement::Prepare { .. } => {}
             other => {
                 if statement.parameter_count > 0 {
                     return Err(SqlError::new(

@@ -24,6 +24,7 @@ pub mod hot;
 pub mod knn;
 pub mod pg_catalog;
 pub mod plan;
+mod registered;
 pub mod scan;
 mod statement_state;
 
@@ -46,6 +47,7 @@ use crate::db::settings::Environment;
 
 pub use cancel::CancelToken;
 pub use dml::RowInserter;
+pub use registered::name_objects;
 
 use plan::Body;
 use statement_state::{Reading, Registry, Run};

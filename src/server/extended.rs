@@ -168,7 +168,7 @@ impl Connection<'_> {
             let outcome = self.wire.watching(&self.cancel, self.session.execute_prepared(prepared, values)).await?;
             match outcome {
                 Outcome::Rows { fields, batches, tag } => {
-                    let rows = Rows::new(fields, batches, tag, portal.formats.clone(), self.session.zone());
+                    let rows = Rows::new(&self.session, fields, batches, tag, portal.formats.clone());
                     portal.state = PortalState::Open(Box::new(rows));
                 }
                 Outcome::Command(tag) => return Ok(Some(tag)),

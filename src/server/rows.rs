@@ -34,8 +34,15 @@ pub(super) enum Sent {
 }
 
 impl Rows {
-    pub(super) fn new(fields: Arc<[Field]>, batches: BatchStream, tag: RowsTag, formats: Formats, zone: Tz) -> Self {
-        Self { fields, batches, tag, formats, zone, pending: None }
+    pub(super) fn new(
+        session: &Session,
+        fields: Arc<[Field]>,
+        batches: BatchStream,
+        tag: RowsTag,
+        formats: Formats,
+    ) -> Self {
+        let batches = session.name_objects(batches, &fields, |column| !formats.is_binary(column));
+        Self { fields, batches, tag, formats, zone: session.zone(), pending: None }
     }
 
     pub(super) fn fields(&self) -> &[Field] {

@@ -47,7 +47,7 @@ impl Connection<'_> {
     async fn answer(&mut self, outcome: Outcome) -> Result<Option<String>, Stop> {
         Ok(Some(match outcome {
             Outcome::Rows { fields, batches, tag } => {
-                let mut rows = Rows::new(fields, batches, tag, Formats::All(false), self.session.zone());
+                let mut rows = Rows::new(&self.session, fields, batches, tag, Formats::All(false));
                 backend::row_description(&mut self.wire.out, rows.fields(), &Formats::All(false));
                 match rows.send(self.wire, &self.cancel, None).await? {
                     Sent::All(tag) => tag,

@@ -47,7 +47,8 @@ impl Connection {
         let mut output = DBOutput::StatementComplete(0);
         for statement in session.parse(sql)? {
             match session.run(statement).await? {
-                Outcome::Rows { fields, mut batches, tag } => {
+                Outcome::Rows { fields, batches, tag } => {
+                    let mut batches = session.name_objects(batches, &fields, |_| true);
                     let types: Vec<_> = fields.iter().map(|field| field.ty).collect();
                     let mut rows = Vec::new();
                     while let Some(batch) = batches.next().await {

@@ -111,15 +111,15 @@ fn comparisons(operator: &str) -> Vec<Candidate> {
     let equality = matches!(operator, "=" | "<>");
     if equality {
         all.push(Candidate::new(Xid, Xid, Bool));
-        all.push(Candidate::new(Jsonb, Jsonb, Bool));
-    } else {
-        all.push(Candidate::new(Jsonb, Jsonb, Bool).by(match operator {
-            "<" => "jsonb_lt",
-            "<=" => "jsonb_le",
-            ">" => "jsonb_gt",
-            _ => "jsonb_ge",
-        }));
     }
+    all.push(Candidate::new(Jsonb, Jsonb, Bool).by(match operator {
+        "=" => "jsonb_eq",
+        "<>" => "jsonb_ne",
+        "<" => "jsonb_lt",
+        "<=" => "jsonb_le",
+        ">" => "jsonb_gt",
+        _ => "jsonb_ge",
+    }));
     all.push(Candidate::new(Vector, Vector, Bool).by(match operator {
         "=" => "vector_eq",
         "<>" => "vector_ne",
@@ -142,7 +142,8 @@ fn arithmetic(operator: &str) -> Vec<Candidate> {
             }
         }
     }
-    all.push(Candidate::new(Numeric, Numeric, Numeric));
+    let numeric = Candidate::new(Numeric, Numeric, Numeric);
+    all.push(if operator == "/" { numeric.by("numeric_div") } else { numeric });
     if operator == "%" {
         return all;
     }

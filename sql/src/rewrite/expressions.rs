@@ -88,9 +88,8 @@ impl Rewriter<'_> {
             }
             Expr::UnaryOp { op, expr: operand } => {
                 let name = match op {
-                    UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not | UnaryOperator::BitwiseNot => {
-                        return Ok(());
-                    }
+                    UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not => return Ok(()),
+                    UnaryOperator::BitwiseNot => "pg_bitwise_not",
                     UnaryOperator::PGAbs => "abs",
                     UnaryOperator::PGSquareRoot => "sqrt",
                     UnaryOperator::PGCubeRoot => "cbrt",

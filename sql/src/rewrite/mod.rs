@@ -14,7 +14,7 @@
 //! | `x = ANY (query)`, `x <> ALL (query)` | `x IN (query)`, `x NOT IN (query)` |
 //! | `ARRAY(query)` | `(SELECT pg_array_or_empty(array_agg(..)) ..)` |
 //! | `x AT TIME ZONE z` | `timezone(z, x)` |
-//! | `^@`, `^`, prefix `@`, `\|/`, `\|\|/` | `starts_with`, `power`, `abs`, `sqrt`, `cbrt` |
+//! | `^@`, `^`, prefix `@`, `\|/`, `\|\|/`, `~` | `starts_with`, `power`, `abs`, `sqrt`, `cbrt`, `pg_bitwise_not` |
 //! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
 //! | `current_schema`, `current_role` | `current_schema()`, `current_role()` |
 //!
@@ -22,6 +22,7 @@
 //! dropped, every form of string becomes a plain one, and expressions without a name get PostgreSQL's as an alias (see
 //! [`visible_name`]).
 
+mod columns;
 mod expressions;
 mod names;
 mod operators;
@@ -42,6 +43,7 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::parse::Source;
 use crate::types::{PgType, TypeWithModifier};
 
+pub use columns::{columns_named, rename_column};
 pub(crate) use expressions::is_byte_order;
 pub use names::visible_name;
 pub use operators::quantified_name;

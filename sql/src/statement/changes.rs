@@ -1,6 +1,6 @@
 //! The statements that change rows, and COPY, as data.
 
-use sqlparser::ast::{Expr, Query, SelectItem, TableWithJoins};
+use sqlparser::ast::{Expr, Query, SelectItem, TableWithJoins, With};
 
 use super::ObjectName;
 
@@ -89,6 +89,8 @@ pub enum ConflictAction {
 /// UPDATE.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
+    /// WITH.
+    pub with: Option<With>,
     /// The table.
     pub table: ObjectName,
     /// The name it goes by in the rest of the statement.
@@ -106,6 +108,8 @@ pub struct Update {
 /// DELETE.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delete {
+    /// WITH.
+    pub with: Option<With>,
     /// The table.
     pub table: ObjectName,
     /// The name it goes by in the rest of the statement.

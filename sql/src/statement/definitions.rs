@@ -116,8 +116,6 @@ pub enum ConstraintKind {
         condition: Expr,
         /// Its text.
         text: String,
-        /// The column it was written with.
-        column: Option<String>,
     },
 }
 

@@ -162,7 +162,7 @@ impl Reader<'_> {
                 constraints.push(TableConstraint { name: constraint, kind });
                 self.index_parameters()?;
             } else if self.take_words("check") {
-                let kind = self.check(Some(column.name.clone()))?;
+                let kind = self.check()?;
                 constraints.push(TableConstraint { name: constraint, kind });
             } else if self.take_words("generated") {
                 column.generated = Some(self.generated()?);
@@ -235,7 +235,7 @@ impl Reader<'_> {
     }
 
     /// `(condition)`.
-    fn check(&mut self, column: Option<String>) -> Result<ConstraintKind> {
+    fn check(&mut self) -> Result<ConstraintKind> {
         self.expect(&Token::LParen)?;
         let mark = self.mark();
         let condition = self.expr()?;
@@ -247,7 +247,7 @@ impl Reader<'_> {
         if self.peek_words("not valid") {
             return self.unsupported("NOT VALID");
         }
-        Ok(ConstraintKind::Check { condition, text, column })
+        Ok(ConstraintKind::Check { condition, text })
     }
 
     fn nulls_distinct(&mut self) -> Result<()> {
@@ -295,7 +295,7 @@ impl Reader<'_> {
             self.index_parameters()?;
             ConstraintKind::Unique(columns)
         } else if self.take_words("check") {
-            self.check(None)?
+            self.check()?
         } else if self.peek_words("foreign key") {
             return self.unsupported("FOREIGN KEY");
         } else if self.peek_words("exclude")

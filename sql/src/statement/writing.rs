@@ -13,23 +13,28 @@ use crate::error::{Result, SqlError};
 use crate::rewrite::call;
 
 impl Reader<'_> {
-    /// WITH: before a query, or before an INSERT whose query it then belongs to.
+    /// WITH: before a query, or before an INSERT, whose query it then belongs to, an UPDATE or a DELETE.
     pub(super) fn with(&mut self) -> Result<Statement> {
-        let mark = self.mark();
-        if !self.with_precedes_insert() {
+        if !self.with_precedes_change() {
             return Ok(Statement::Query(self.query()?));
         }
-        self.rewind(mark);
         self.next();
         let token = self.parser.get_current_token().clone();
         let recursive = self.take_words("recursive");
         let tables = self.parser.parse_comma_separated(Parser::parse_cte);
         let cte_tables = self.lift(tables)?;
-        self.insert(Some(With { with_token: token.into(), recursive, cte_tables }))
+        let mut with = With { with_token: token.into(), recursive, cte_tables };
+        if self.peek_words("insert") {
+            return self.insert(Some(with));
+        }
+        for table in &mut with.cte_tables {
+            self.rewrite_query(&mut table.query)?;
+        }
+        if self.peek_words("update") { self.update(Some(with)) } else { self.delete(Some(with)) }
     }
 
-    /// Whether the first word outside of brackets that opens a statement is INSERT.
-    fn with_precedes_insert(&self) -> bool {
+    /// Whether the first word outside of brackets that opens a statement is INSERT, UPDATE or DELETE.
+    fn with_precedes_change(&self) -> bool {
         let mut depth = 0usize;
         for n in 1.. {
             match &self.parser.peek_nth_token_ref(n).token {
@@ -38,7 +43,9 @@ impl Reader<'_> {
                 Token::RParen => depth = depth.saturating_sub(1),
                 Token::Word(word) if depth == 0 && word.quote_style.is_none() => {
                     let after_bracket = matches!(self.parser.peek_nth_token_ref(n - 1).token, Token::RParen);
-                    if after_bracket && word.value.eq_ignore_ascii_case("insert") {
+                    let changes =
+                        ["insert", "update", "delete"].iter().any(|name| word.value.eq_ignore_ascii_case(name));
+                    if after_bracket && changes {
                         return true;
                     }
                     if word.value.eq_ignore_ascii_case("select") {
@@ -257,7 +264,7 @@ impl Reader<'_> {
         Ok((table, alias))
     }
 
-    pub(super) fn update(&mut self) -> Result<Statement> {
+    pub(super) fn update(&mut self, with: Option<With>) -> Result<Statement> {
         self.next();
         let (table, alias) = self.target_table(&["set"])?;
         self.expect_words("set")?;
@@ -265,17 +272,17 @@ impl Reader<'_> {
         let from = if self.take_words("from") { self.tables()? } else { Vec::new() };
         let condition = self.condition()?;
         let returning = self.returning()?;
-        Ok(Statement::Update(Box::new(Update { table, alias, assignments, from, condition, returning })))
+        Ok(Statement::Update(Box::new(Update { with, table, alias, assignments, from, condition, returning })))
     }
 
-    pub(super) fn delete(&mut self) -> Result<Statement> {
+    pub(super) fn delete(&mut self, with: Option<With>) -> Result<Statement> {
         self.next();
         self.expect_words("from")?;
         let (table, alias) = self.target_table(&["using", "where", "returning"])?;
         let using = if self.take_words("using") { self.tables()? } else { Vec::new() };
         let condition = self.condition()?;
         let returning = self.returning()?;
-        Ok(Statement::Delete(Box::new(Delete { table, alias, using, condition, returning })))
+        Ok(Statement::Delete(Box::new(Delete { with, table, alias, using, condition, returning })))
     }
 
     pub(super) fn truncate(&mut self) -> Result<Statement> {

@@ -35,9 +35,6 @@ pub(super) fn parse(text: &str, expected: Option<usize>) -> Result<Arc<[f32]>> {
         if component.is_infinite() && bytes[at..at + length].iter().any(u8::is_ascii_digit) {
             return Err(out_of_range(&text[at..at + length]));
         }
-        if component == 0.0 && is_underflow(&bytes[at..at + length]) {
-            return Err(out_of_range(&text[at..at + length]));
-        }
         if !component.is_finite() {
             return Err(not_finite(component));
         }
@@ -71,11 +68,6 @@ fn component(bytes: &[u8], at: usize) -> Option<(f32, usize)> {
         _ => return None,
     };
     Some((value, sign + word))
-}
-
-/// Whether a number that reads as zero was not written as zero.
-fn is_underflow(text: &[u8]) -> bool {
-    text.iter().take_while(|byte| !matches!(byte, b'e' | b'E')).any(|byte| matches!(byte, b'1'..=b'9'))
 }
 
 fn out_of_range(text: &str) -> SqlError {

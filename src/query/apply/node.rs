@@ -11,7 +11,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, plan_err};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
-    Expr, Extension, JoinType, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+    Expr, Extension, JoinType, LogicalPlan, Operator, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
@@ -25,8 +25,15 @@ pub(crate) enum Kind {
     Scalar,
     /// Whether it has rows.
     Exists,
-    /// Whether its one column holds the value of this expression over the row beside it.
-    In(Box<Expr>),
+    /// How a value over the row beside it compares with those of its one column.
+    Compared {
+        /// The value.
+        value: Box<Expr>,
+        /// `=`, `<>`, `<`, `<=`, `>` or `>=`.
+        op: Operator,
+        /// With all of them rather than any.
+        all: bool,
+    },
     /// Its rows, each joined to the row beside it.
     Lateral {
         /// Whether a row without any stays, with NULLs.
@@ -68,7 +75,7 @@ impl ApplyNode {
                 let field = subquery.schema().field(0).as_ref().clone().with_name(&name).with_nullable(true);
                 fields.push((None, Arc::new(field)));
             }
-            Kind::Exists | Kind::In(_) => {
+            Kind::Exists | Kind::Compared { .. } => {
                 fields.push((None, Arc::new(Field::new(&name, DataType::Boolean, true))));
             }
         }
@@ -129,7 +136,7 @@ impl UserDefinedLogicalNodeCore for ApplyNode {
 
     fn expressions(&self) -> Vec<Expr> {
         let mut exprs: Vec<Expr> = self.references.iter().cloned().map(Expr::Column).collect();
-        if let Kind::In(value) = &self.kind {
+        if let Kind::Compared { value, .. } = &self.kind {
             exprs.push((**value).clone());
         }
         exprs
@@ -152,7 +159,9 @@ impl UserDefinedLogicalNodeCore for ApplyNode {
             });
         }
         let kind = match (&self.kind, exprs.next()) {
-            (Kind::In(_), Some(value)) => Kind::In(Box::new(value)),
+            (Kind::Compared { op, all, .. }, Some(value)) => {
+                Kind::Compared { value: Box::new(value), op: *op, all: *all }
+            }
             (kind, _) => kind.clone(),
         };
         Self::new(input, self.subquery.clone(), references, kind, self.name.clone())
@@ -176,7 +185,9 @@ impl ExtensionPlanner for ApplyPlanner {
         let Some(node) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
         let [input] = physical_inputs else { return plan_err!("a subquery for each row lost its input") };
         let value = match &node.kind {
-            Kind::In(value) => Some(planner.create_physical_expr(value, node.input.schema(), session, planning)?),
+            Kind::Compared { value, .. } => {
+                Some(planner.create_physical_expr(value, node.input.schema(), session, planning)?)
+            }
             _ => None,
         };
         let places = node

@@ -5,14 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use datafusion::arrow::compute::{concat, take};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::compute::{cast, concat, take};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator, Subquery};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
@@ -25,7 +26,7 @@ use lodedb_sql::{SqlError, SqlState};
 use parking_lot::Mutex;
 
 use super::node::{ApplyNode, Kind};
-use crate::query::plan::query::{collect, rewrite_function_tables};
+use crate::query::plan::query::{collect, physical, rewrite_function_tables};
 use crate::query::statement_state::{BATCH_ROWS, Reading, Run, carry};
 
 /// Results of the subquery that are kept for rows to come with the same values.
@@ -92,6 +93,17 @@ impl ApplyOperator {
         Ok(Self::with_input(input, Arc::new(plan), schema))
     }
 
+    /// The plan of the subquery for some row, as EXPLAIN shows it: each row has its own.
+    pub(crate) async fn example(&self, run: &Run) -> Option<Arc<dyn ExecutionPlan>> {
+        let row = self.plan.places.iter().map(|&at| {
+            let data_type = self.schema.field(at).data_type();
+            // A vector of no components is none.
+            if data_type.is_nested() { ScalarValue::try_from(data_type) } else { ScalarValue::new_default(data_type) }
+        });
+        let row = row.collect::<DataFusionResult<Vec<_>>>().ok()?;
+        physical(run, self.plan.bound(&row).ok()?).await.ok()
+    }
+
     fn with_input(input: Arc<dyn ExecutionPlan>, plan: Arc<Applied>, schema: SchemaRef) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema.clone()),
@@ -143,7 +155,7 @@ impl Applied {
                 None => Answer::Value(ScalarValue::try_from(self.subquery.schema().field(0).data_type())?),
             },
             Kind::Exists => Answer::Value(ScalarValue::Boolean(Some(rows > 0))),
-            Kind::In(_) | Kind::Lateral { .. } => Answer::Rows(Arc::new(batches)),
+            Kind::Compared { .. } | Kind::Lateral { .. } => Answer::Rows(Arc::new(batches)),
         };
         let mut kept = self.kept.lock();
         if kept.len() >= MOST_KEPT {
@@ -167,17 +179,21 @@ impl Applied {
         }
         match &self.kind {
             Kind::Lateral { outer } => join(&batch, &answers, *outer, schema),
-            Kind::In(_) => {
+            Kind::Compared { op, all, .. } => {
                 let Some(value) = &self.value else {
-                    return Err(DataFusionError::Internal("IN without a value".into()));
+                    return Err(DataFusionError::Internal("a comparison without a value".into()));
                 };
                 let value = value.evaluate(&batch)?.into_array(batch.num_rows())?;
                 let found = answers
                     .iter()
                     .enumerate()
-                    .map(|(row, answer)| is_in(&ScalarValue::try_from_array(&value, row)?, answer))
+                    .map(|(row, answer)| compared(&ScalarValue::try_from_array(&value, row)?, *op, *all, answer))
                     .collect::<DataFusionResult<Vec<_>>>()?;
-                with_column(&batch, ScalarValue::iter_to_array(found)?, schema)
+                let column = match found.is_empty() {
+                    true => new_null_array(&DataType::Boolean, 0),
+                    false => ScalarValue::iter_to_array(found)?,
+                };
+                with_column(&batch, column, schema)
             }
             Kind::Scalar | Kind::Exists => {
                 let wanted = schema.field(schema.fields().len() - 1).data_type();
@@ -191,7 +207,7 @@ impl Applied {
                 let column = if values.is_empty() {
                     new_null_array(wanted, 0)
                 } else {
-                    datafusion::arrow::compute::cast(&ScalarValue::iter_to_array(values)?, wanted)?
+                    cast(&ScalarValue::iter_to_array(values)?, wanted)?
                 };
                 with_column(&batch, column, schema)
             }
@@ -229,21 +245,26 @@ fn substitute(
                         within.subquery = renewed(within.subquery);
                         Transformed::yes(Expr::InSubquery(within))
                     }
+                    Expr::SetComparison(mut within) => {
+                        within.subquery = renewed(within.subquery);
+                        Transformed::yes(Expr::SetComparison(within))
+                    }
                     other => Transformed::no(other),
                 })
             })
         })?
         .transform_data(|plan| {
-            Ok(match plan {
-                LogicalPlan::Subquery(subquery) => {
-                    let subquery = renewed(subquery);
-                    if subquery.outer_ref_columns.is_empty() {
-                        Transformed::yes(Arc::unwrap_or_clone(subquery.subquery))
-                    } else {
-                        Transformed::yes(LogicalPlan::Subquery(subquery))
-                    }
-                }
-                other => Transformed::no(other),
+            // A subquery of an expression stays one; a lateral one that refers to nothing more is a plain input.
+            plan.map_children(|input| {
+                Ok(match input {
+                    LogicalPlan::Subquery(subquery) => match renewed(subquery) {
+                        Subquery { subquery, outer_ref_columns, .. } if outer_ref_columns.is_empty() => {
+                            Transformed::yes(Arc::unwrap_or_clone(subquery))
+                        }
+                        subquery => Transformed::yes(LogicalPlan::Subquery(subquery)),
+                    },
+                    other => Transformed::no(other),
+                })
             })
         })
     })?;
@@ -261,30 +282,42 @@ fn with_column(batch: &RecordBatch, column: ArrayRef, schema: &SchemaRef) -> Dat
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
-/// What IN gives: NULL where nothing equals but something is unknown.
-fn is_in(value: &ScalarValue, answer: &Answer) -> DataFusionResult<ScalarValue> {
+/// What `value op ANY (rows)` or ALL gives: NULL where nothing decides but something is unknown.
+fn compared(value: &ScalarValue, op: Operator, all: bool, answer: &Answer) -> DataFusionResult<ScalarValue> {
     let Answer::Rows(batches) = answer else {
-        return Err(DataFusionError::Internal("IN over something else than rows".into()));
+        return Err(DataFusionError::Internal("a comparison with something else than rows".into()));
     };
-    let (mut rows, mut unknown) = (0, false);
-    for batch in batches.iter() {
-        rows += batch.num_rows();
+    let mut unknown = false;
+    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
         let column = batch.column(0);
-        let column = if column.data_type() == &value.data_type() {
-            column.clone()
-        } else {
-            datafusion::arrow::compute::cast(column, &value.data_type())?
+        let common = match column.data_type() == &value.data_type() {
+            true => value.data_type(),
+            false => comparison_coercion(&value.data_type(), column.data_type())
+                .ok_or_else(|| DataFusionError::Internal("a comparison of two types that have none".into()))?,
         };
+        let (value, column) = (value.cast_to(&common)?, cast(column, &common)?);
         for row in 0..column.len() {
-            if column.is_null(row) {
+            if value.is_null() || column.is_null(row) {
                 unknown = true;
-            } else if !value.is_null() && ScalarValue::try_from_array(&column, row)? == *value {
-                return Ok(ScalarValue::Boolean(Some(true)));
+                continue;
+            }
+            let order = value.partial_cmp(&ScalarValue::try_from_array(&column, row)?);
+            let order = order.ok_or_else(|| DataFusionError::Internal("two values without an order".into()))?;
+            let holds = match op {
+                Operator::Eq => order.is_eq(),
+                Operator::NotEq => order.is_ne(),
+                Operator::Lt => order.is_lt(),
+                Operator::LtEq => order.is_le(),
+                Operator::Gt => order.is_gt(),
+                Operator::GtEq => order.is_ge(),
+                other => return carry(Err(SqlError::unsupported(format!("{other} ANY or ALL (subquery)")))),
+            };
+            if holds != all {
+                return Ok(ScalarValue::Boolean(Some(holds)));
             }
         }
     }
-    let unknown = rows > 0 && (unknown || value.is_null());
-    Ok(ScalarValue::Boolean(if unknown { None } else { Some(false) }))
+    Ok(ScalarValue::Boolean((!unknown).then_some(all)))
 }
 
 /// Each row beside the rows the subquery gave for it.
@@ -308,7 +341,7 @@ fn join(batch: &RecordBatch, answers: &[Answer], outer: bool, schema: &SchemaRef
                 part.push(if column.data_type() == field.data_type() {
                     column.clone()
                 } else {
-                    datafusion::arrow::compute::cast(column, field.data_type())?
+                    cast(column, field.data_type())?
                 });
             }
         }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Projection, Sort, Subquery, SubqueryAlias,
+    Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Sort, Subquery, SubqueryAlias,
 };
 use lodedb_sql::SqlError;
 
@@ -16,13 +16,48 @@ use super::node::{ApplyNode, Kind, lateral_kind};
 use crate::query::plan::relations::{FunctionTable, provider_of};
 use crate::query::statement_state::carry;
 
-/// Which correlated subqueries are taken out of a plan.
+/// Which subqueries are taken out of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     /// Those that DataFusion is known to refuse.
     BeyondTheOptimizer,
-    /// All of them.
+    /// Every one that refers to rows beside it, too.
     All,
+}
+
+/// Whether an expression of a plan holds a subquery.
+pub(crate) fn holds_subquery(plan: &LogicalPlan) -> DataFusionResult<bool> {
+    plan.exists(|plan| {
+        let mut found = matches!(plan, LogicalPlan::Subquery(_));
+        plan.apply_expressions(|expr| {
+            found |= expr.exists(|expr| Ok(subquery_of(expr).is_some()))?;
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        Ok(found)
+    })
+}
+
+fn subquery_of(expr: &Expr) -> Option<&Subquery> {
+    match expr {
+        Expr::ScalarSubquery(subquery)
+        | Expr::Exists(Exists { subquery, .. })
+        | Expr::InSubquery(InSubquery { subquery, .. })
+        | Expr::SetComparison(SetComparison { subquery, .. }) => Some(subquery),
+        _ => None,
+    }
+}
+
+/// Whether a plan compares with ANY or ALL of a subquery, itself or in a subquery: DataFusion answers that wrongly.
+fn compares(plan: &LogicalPlan) -> DataFusionResult<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expr| {
+            found |= expr.exists(|expr| Ok(matches!(expr, Expr::SetComparison(_))))?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 /// Whether a plan holds a subquery that refers to rows beside it.
@@ -38,10 +73,14 @@ pub(crate) fn is_correlated(plan: &LogicalPlan) -> DataFusionResult<bool> {
     Ok(found)
 }
 
-/// Takes correlated subqueries out.
+/// Takes subqueries out.
 pub(crate) fn take_out(plan: LogicalPlan, which: Which) -> DataFusionResult<LogicalPlan> {
     let mut taker = Taker { which, taken: 0 };
-    plan.transform_up(|plan| taker.node(plan)).map(|taken| taken.data)
+    let plan = plan.transform_up(|plan| taker.node(plan))?.data;
+    if compares(&plan)? {
+        return carry(Err(SqlError::unsupported("a comparison with ANY or ALL of a subquery in this place")));
+    }
+    Ok(plan)
 }
 
 struct Taker {
@@ -81,7 +120,7 @@ fn is_beyond(plan: &LogicalPlan) -> DataFusionResult<bool> {
         };
         Ok(if beyond { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
-    Ok(beyond)
+    Ok(beyond || compares(plan)?)
 }
 
 /// Whether a scalar subquery gives one row whatever the rows beside it are.
@@ -101,7 +140,7 @@ impl Taker {
             LogicalPlan::Filter(filter) => self.filter(filter),
             LogicalPlan::Aggregate(aggregate) => {
                 let exprs: Vec<Expr> = aggregate.group_expr.iter().chain(&aggregate.aggr_expr).cloned().collect();
-                let Some((input, exprs)) = self.exprs(&aggregate.input, exprs, false)? else {
+                let Some((input, exprs)) = self.exprs(&aggregate.input, exprs, true)? else {
                     return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
                 };
                 let groups = aggregate.group_expr.len();
@@ -119,7 +158,7 @@ impl Taker {
             }
             LogicalPlan::Sort(sort) => {
                 let exprs = sort.expr.iter().map(|key| key.expr.clone()).collect();
-                let Some((input, exprs)) = self.exprs(&sort.input, exprs, false)? else {
+                let Some((input, exprs)) = self.exprs(&sort.input, exprs, true)? else {
                     return Ok(Transformed::no(LogicalPlan::Sort(sort)));
                 };
                 let original = sort.input.schema().columns();
@@ -173,7 +212,7 @@ impl Taker {
         &mut self,
         input: &Arc<LogicalPlan>,
         exprs: Vec<Expr>,
-        in_projection: bool,
+        values: bool,
     ) -> DataFusionResult<Option<(LogicalPlan, Vec<Expr>)>> {
         let mut plan = input.as_ref().clone();
         let mut taken = false;
@@ -184,17 +223,27 @@ impl Taker {
                     Expr::ScalarSubquery(subquery) => (subquery, Kind::Scalar, false),
                     Expr::Exists(Exists { subquery, negated }) => (subquery, Kind::Exists, *negated),
                     Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
-                        (subquery, Kind::In(expr.clone()), *negated)
+                        (subquery, Kind::Compared { value: expr.clone(), op: Operator::Eq, all: false }, *negated)
+                    }
+                    Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
+                        let all = *quantifier == SetQuantifier::All;
+                        (subquery, Kind::Compared { value: expr.clone(), op: *op, all }, false)
                     }
                     _ => return Ok(Transformed::no(expr)),
                 };
                 let references = references(&subquery.subquery, input.schema())?;
-                if !self.is_taken(subquery, &kind, !references.is_empty(), in_projection)? {
-                    return Ok(Transformed::no(expr));
+                let forced = matches!(expr, Expr::SetComparison(_));
+                if !forced && !self.is_taken(subquery, &kind, !references.is_empty(), values)? {
+                    taken |= subquery.outer_ref_columns.is_empty() && holds_subquery(&subquery.subquery)?;
+                    return self.within(expr);
                 }
                 self.taken += 1;
                 let name = format!("lodedb.apply{}", self.taken);
-                let node = ApplyNode::new(plan.clone(), subquery.subquery.clone(), references, kind, name.clone())?;
+                let mut within = subquery.subquery.clone();
+                if kind == Kind::Exists {
+                    within = Arc::new(LogicalPlanBuilder::from(within).limit(0, Some(1))?.build()?);
+                }
+                let node = ApplyNode::new(plan.clone(), within, references, kind, name.clone())?;
                 plan = node.into_plan();
                 taken = true;
                 let value = Expr::Column(Column::new_unqualified(name));
@@ -206,15 +255,24 @@ impl Taker {
         Ok(taken.then_some((plan, rewritten)))
     }
 
-    fn is_taken(
-        &self,
-        subquery: &Subquery,
-        kind: &Kind,
-        correlated: bool,
-        in_projection: bool,
-    ) -> DataFusionResult<bool> {
-        // EXISTS and IN are joins to DataFusion, and there is nothing to join in a list of expressions.
-        let misplaced = in_projection && !matches!(kind, Kind::Scalar);
+    /// Takes subqueries out of one that stays where it is.
+    fn within(&self, mut expr: Expr) -> DataFusionResult<Transformed<Expr>> {
+        let subquery = match &mut expr {
+            Expr::ScalarSubquery(subquery)
+            | Expr::Exists(Exists { subquery, .. })
+            | Expr::InSubquery(InSubquery { subquery, .. }) => subquery,
+            _ => return Ok(Transformed::no(expr)),
+        };
+        if !subquery.outer_ref_columns.is_empty() || !holds_subquery(&subquery.subquery)? {
+            return Ok(Transformed::no(expr));
+        }
+        subquery.subquery = Arc::new(take_out(subquery.subquery.as_ref().clone(), self.which)?);
+        Ok(Transformed::yes(expr))
+    }
+
+    fn is_taken(&self, subquery: &Subquery, kind: &Kind, correlated: bool, values: bool) -> DataFusionResult<bool> {
+        // EXISTS and IN are joins to DataFusion, and there is nothing to join in a list of values.
+        let misplaced = values && !matches!(kind, Kind::Scalar);
         if !correlated {
             return Ok(misplaced);
         }

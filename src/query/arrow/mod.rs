@@ -22,6 +22,8 @@ mod read;
 mod tests;
 
 pub use build::{BatchBuilder, ColumnBuilder, array_of, datums_to_array, scalar_value};
+pub use decimal::Shown;
+pub(crate) use decimal::{decimal_of, whole_digits};
 pub use read::{ColumnReader, batch_rows, batches_to_rows, datum_at, scalar_datum};
 
 /// The key of a field's metadata that names its type where the Arrow type does not.
@@ -32,6 +34,12 @@ pub const MODIFIER_KEY: &str = "lodedb.modifier";
 pub const NUMERIC_PRECISION: u8 = 76;
 /// Digits after the point of a `numeric` without a modifier: two factors multiply without overflow of the scale.
 pub const NUMERIC_SCALE: i8 = 20;
+
+/// Digits of a quotient, which no other `numeric` has: its scale depends on its value ([`Shown`]).
+pub const QUOTIENT_PRECISION: u8 = 75;
+
+/// The Arrow type of a quotient.
+pub const QUOTIENT: DataType = DataType::Decimal256(QUOTIENT_PRECISION, NUMERIC_SCALE);
 
 /// The Arrow type of a PostgreSQL type.
 pub fn arrow_type(ty: TypeWithModifier) -> DataType {

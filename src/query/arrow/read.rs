@@ -18,7 +18,7 @@ use lodedb_sql::datum::{ArrayDatum, Interval};
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
-use super::{NUMERIC_PRECISION, arrow_type, decimal, structural_type};
+use super::{Shown, arrow_type, decimal, structural_type};
 
 /// An Arrow array whose values are read as datums of one type.
 pub struct ColumnReader<'a> {
@@ -37,7 +37,7 @@ enum Form<'a> {
     Float32(&'a Float32Array),
     Float64(&'a Float64Array),
     Decimal128(&'a Decimal128Array, i8),
-    Decimal256(&'a Decimal256Array, i8, bool),
+    Decimal256(&'a Decimal256Array, i8, Shown),
     Utf8(&'a StringArray, bool),
     Utf8View(&'a StringViewArray, bool),
     LargeUtf8(&'a LargeStringArray, bool),
@@ -76,9 +76,7 @@ impl<'a> ColumnReader<'a> {
             DataType::Float64 => Form::Float64(array.as_primitive()),
             DataType::Decimal128(_, scale) => Form::Decimal128(array.as_primitive(), *scale),
             DataType::Decimal256(precision, scale) => {
-                // Not declared to have this scale: zeros at the end say nothing.
-                let trim = *precision == NUMERIC_PRECISION && ty.modifier < 0;
-                Form::Decimal256(array.as_primitive(), *scale, trim)
+                Form::Decimal256(array.as_primitive(), *scale, Shown::new(*precision, *scale, ty.modifier))
             }
             DataType::Utf8 => Form::Utf8(array.as_string(), jsonb),
             DataType::Utf8View => Form::Utf8View(array.as_string_view(), jsonb),
@@ -144,7 +142,7 @@ impl<'a> ColumnReader<'a> {
             Form::Float32(a) => Datum::Float4(a.value(row)),
             Form::Float64(a) => Datum::Float8(a.value(row)),
             Form::Decimal128(a, scale) => Datum::Numeric(decimal::from_i128(a.value(row), *scale)),
-            Form::Decimal256(a, scale, trim) => Datum::Numeric(decimal::from_i256(a.value(row), *scale, *trim)),
+            Form::Decimal256(a, scale, shown) => Datum::Numeric(decimal::decimal_of(a.value(row), *scale, *shown)),
             Form::Utf8(a, jsonb) => text(a.value(row), *jsonb),
             Form::Utf8View(a, jsonb) => text(a.value(row), *jsonb),
             Form::LargeUtf8(a, jsonb) => text(a.value(row), *jsonb),

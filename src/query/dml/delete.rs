@@ -31,8 +31,15 @@ pub(crate) fn plan(planner: &Planner, delete: &Delete) -> Result<(DeletePlan, Op
     let table = target::table(planner, &delete.table)?;
     let alias = delete.alias.as_deref().unwrap_or(&delete.table.name);
     let with_others = !delete.using.is_empty() && !delete.returning.is_empty();
-    let mut query =
-        target::query(&delete.table, alias, Vec::new(), &delete.using, delete.condition.as_ref(), with_others)?;
+    let mut query = target::query(
+        delete.with.as_ref(),
+        &delete.table,
+        alias,
+        Vec::new(),
+        &delete.using,
+        delete.condition.as_ref(),
+        with_others,
+    )?;
     planner.preparation().query(&mut query)?;
     let plan = planner.settle(|planner| planner.query(&query))?;
     // Row id and version, then the visible and the two hidden columns of the table.

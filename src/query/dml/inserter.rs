@@ -7,7 +7,7 @@ use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, Volatility};
 use lodedb_sql::error::Result;
 use lodedb_sql::vector::check_expected_dimensions;
-use lodedb_sql::{Datum, SqlError, SqlState};
+use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::defaults::{DefaultValue, parse_expr};
 use crate::catalog::{Catalog, Table};
@@ -29,6 +29,7 @@ pub(crate) struct RowChecks {
     table: Arc<Table>,
     not_null: Vec<usize>,
     vectors: Vec<(usize, usize)>,
+    arrays: Vec<usize>,
     checks: Vec<(String, RowPredicate)>,
     /// Whether they are the same at any time, for anyone.
     is_lasting: bool,
@@ -83,6 +84,10 @@ impl RowChecks {
         Ok(Self {
             not_null: visible().filter(|(_, column)| column.not_null).map(|(at, _)| at).collect(),
             vectors: visible().filter_map(|(at, column)| Some((at, column.ty.vector_dims()?))).collect(),
+            arrays: visible()
+                .filter(|(_, column)| matches!(column.ty.ty, PgType::Array(_)))
+                .map(|(at, _)| at)
+                .collect(),
             checks,
             is_lasting,
             table: table.clone(),
@@ -100,6 +105,14 @@ impl RowChecks {
             for &(at, dims) in &self.vectors {
                 if let Datum::Vector(vector) = &row[at] {
                     check_expected_dimensions(Some(dims), vector.len())?;
+                }
+            }
+            for &at in &self.arrays {
+                // A column of batches is a list of elements: there is no room for more dimensions.
+                if let Datum::Array(array) = &row[at]
+                    && array.dimensions.len() > 1
+                {
+                    return Err(SqlError::unsupported("storing an array of several dimensions"));
                 }
             }
         }

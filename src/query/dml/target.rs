@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, RecordBatch, UInt64Array};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, SelectItem, SetExpr, TableWithJoins, WildcardAdditionalOptions,
+    Expr, Ident, Query, SelectItem, SetExpr, TableWithJoins, WildcardAdditionalOptions, With,
 };
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::parse;
@@ -40,8 +40,9 @@ pub(crate) fn table(planner: &Planner, name: &ObjectName) -> Result<Arc<Table>> 
     }
 }
 
-/// `SELECT row id, version, values.. [, *] FROM table AS alias, others.. WHERE condition`.
+/// `[WITH ..] SELECT row id, version, values.. [, *] FROM table AS alias, others.. WHERE condition`.
 pub(crate) fn query(
+    with: Option<&With>,
     name: &ObjectName,
     alias: &str,
     values: Vec<Expr>,
@@ -69,6 +70,7 @@ pub(crate) fn query(
     }
     select.from.extend(others.iter().cloned());
     select.selection = condition.cloned();
+    query.with = with.cloned();
     Ok(*query)
 }
 

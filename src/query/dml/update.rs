@@ -98,7 +98,15 @@ pub(crate) fn plan(planner: &Planner, update: &Update) -> Result<(UpdatePlan, Op
         .map(|(_, &at)| at)
         .collect();
     let with_others = !update.from.is_empty() && !update.returning.is_empty();
-    let mut query = target::query(&update.table, alias, values, &update.from, update.condition.as_ref(), with_others)?;
+    let mut query = target::query(
+        update.with.as_ref(),
+        &update.table,
+        alias,
+        values,
+        &update.from,
+        update.condition.as_ref(),
+        with_others,
+    )?;
     planner.preparation().query(&mut query)?;
     let plan = planner.settle(|planner| {
         let plan = planner.query(&query)?;

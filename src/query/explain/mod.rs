@@ -75,7 +75,10 @@ pub(crate) async fn explain(
         execution = Some((started.elapsed(), rows));
     }
     let measured = options.analyze && label.is_none();
-    let mut node = operators.map(|operators| Node::of(operators.as_ref(), measured));
+    let mut node = match operators {
+        Some(operators) => Some(Node::of(operators.as_ref(), &run, measured).await),
+        None => None,
+    };
     if let Some(label) = label {
         let mut above = Node::named(label);
         above.rows = execution.map(|(_, rows)| rows);

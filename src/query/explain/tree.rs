@@ -12,9 +12,11 @@ use lodedb_sql::statement::ExplainOptions;
 use serde_json::{Map, Value};
 
 use super::milliseconds;
+use crate::query::apply::ApplyOperator;
 use crate::query::knn::NeighborOperator;
 use crate::query::scan::access::Access;
 use crate::query::scan::operator::ScanOperator;
+use crate::query::statement_state::Run;
 use crate::segment::{Effort, Strategy};
 
 /// One node.
@@ -39,8 +41,16 @@ impl Node {
     }
 
     /// The nodes of a plan; with what they did if it was run.
-    pub(super) fn of(plan: &dyn ExecutionPlan, measured: bool) -> Self {
-        let children: Vec<Node> = plan.children().into_iter().map(|child| Self::of(child.as_ref(), measured)).collect();
+    pub(super) async fn of(plan: &dyn ExecutionPlan, run: &Run, measured: bool) -> Self {
+        let mut children = Vec::new();
+        for child in plan.children() {
+            children.push(Box::pin(Self::of(child.as_ref(), run, measured)).await);
+        }
+        if let Some(apply) = downcast::<ApplyOperator>(plan)
+            && let Some(subquery) = apply.example(run).await
+        {
+            children.push(Box::pin(Self::of(subquery.as_ref(), run, false)).await);
+        }
         if let Some(filter) = downcast::<FilterExec>(plan) {
             // PostgreSQL shows a condition with the node it is checked at.
             if let Some(mut node) = children.into_iter().next() {

@@ -1,7 +1,7 @@
 //! Aggregates with PostgreSQL's types: DataFusion's own behind other conversions of arguments and results.
 //!
-//! `sum(bigint)` and the averages of integers are numeric, `string_agg` is text, and `json_agg` is an array aggregated
-//! as DataFusion does it (order and DISTINCT included) and then written down.
+//! `string_agg` is text, and `json_agg` is an array aggregated as DataFusion does it (order and DISTINCT included) and
+//! then written down. What `sum` and `avg` take was converted before ([`super::aggregate_input`]).
 
 use std::sync::Arc;
 
@@ -20,16 +20,17 @@ use datafusion::logical_expr::{
 };
 use lodedb_sql::{Datum, PgType, ScalarType, TypeWithModifier};
 
+use super::average::{self, Average, DistinctAverage, Sums};
 use super::errors::{to_datafusion, undefined_function};
 use super::vector_aggregates::{self, VectorAggregate};
-use crate::query::arrow::{pg_type, structural_type, vector_type};
+use crate::query::arrow::{QUOTIENT, pg_type, structural_type, vector_type};
 
 /// What one of these aggregates makes of DataFusion's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Form {
     /// `sum`: of vectors our own.
     Sum,
-    /// `avg`: of vectors our own.
+    /// `avg`: of vectors and of numerics our own.
     Average,
     /// `string_agg`: text, not the large form of it.
     StringAggregate,
@@ -65,7 +66,16 @@ fn is_vector(data_type: &DataType) -> bool {
     structural_type(data_type) == PgType::Scalar(ScalarType::Vector)
 }
 
+fn is_decimal(fields: &[FieldRef]) -> bool {
+    matches!(fields.first().map(|field| field.data_type()), Some(DataType::Decimal128(..) | DataType::Decimal256(..)))
+}
+
 impl Adapted {
+    /// Whether this is the average of numerics.
+    fn is_numeric_average(&self, fields: &[FieldRef]) -> bool {
+        self.form == Form::Average && is_decimal(fields)
+    }
+
     /// The aggregate of vectors this is for arguments of these types.
     fn vector_aggregate(&self, fields: &[FieldRef]) -> Option<VectorAggregate> {
         let vector = fields.first().is_some_and(|field| is_vector(field.data_type()));
@@ -78,7 +88,10 @@ impl Adapted {
 
     /// The type the aggregate behind this one gives.
     fn behind_type(&self, arg_types: &[DataType]) -> DataFusionResult<DataType> {
-        self.behind.return_type(arg_types)
+        match (self.form, arg_types) {
+            (Form::Average, [DataType::Decimal128(..) | DataType::Decimal256(..)]) => Ok(QUOTIENT),
+            _ => self.behind.return_type(arg_types),
+        }
     }
 
     /// The arguments of an accumulator behind this one.
@@ -108,21 +121,11 @@ impl AggregateUDFImpl for Adapted {
         let [first, rest @ ..] = arg_types else { return Err(self.undefined(arg_types)) };
         let wanted = match (self.form, first) {
             (Form::Sum | Form::Average, vector) if is_vector(vector) => vector_type(),
-            (Form::Sum, D::Int8 | D::UInt8 | D::Int16 | D::UInt16 | D::Int32) => D::Int64,
-            (Form::Sum, D::Int64 | D::UInt32 | D::UInt64) => D::Decimal128(20, 0),
-            // Room for sixteen digits after the point once four are added to them.
+            (Form::Sum | Form::Average, D::Null) => D::Float64,
             (
-                Form::Average,
-                D::Int8 | D::UInt8 | D::Int16 | D::UInt16 | D::Int32 | D::UInt32 | D::Int64 | D::UInt64,
-            ) => D::Decimal128(32, 12),
-            (Form::Average, D::Decimal128(precision, scale)) if *scale < 12 => {
-                let precision = i16::from(*precision) + 12 - i16::from(*scale);
-                if precision <= 34 { D::Decimal128(precision as u8, 12) } else { D::Decimal256(precision as u8, 12) }
-            }
-            (Form::Sum | Form::Average, D::Float16 | D::Float32 | D::Float64 | D::Null) => D::Float64,
-            (Form::Sum | Form::Average, decimal @ (D::Decimal128(..) | D::Decimal256(..))) => decimal.clone(),
-            (Form::Sum, interval @ (D::Interval(_) | D::Duration(_))) => interval.clone(),
-            (Form::Average, duration @ D::Duration(_)) => duration.clone(),
+                Form::Sum | Form::Average,
+                known @ (D::Int64 | D::Float64 | D::Decimal128(..) | D::Decimal256(..) | D::Interval(_)),
+            ) => known.clone(),
             (Form::StringAggregate, D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Null) => D::Utf8,
             (Form::Json { .. }, any) => any.clone(),
             _ => return Err(self.undefined(arg_types)),
@@ -159,6 +162,13 @@ impl AggregateUDFImpl for Adapted {
         if self.vector_aggregate(args.input_fields).is_some() {
             return Ok(vector_aggregates::state_fields(args.name));
         }
+        if self.is_numeric_average(args.input_fields) {
+            let input = args.input_fields[0].data_type();
+            return match args.is_distinct {
+                true => DistinctAverage::state_fields(args.name, input),
+                false => average::state_fields(args.name, input),
+            };
+        }
         let types: Vec<DataType> = args.input_fields.iter().map(|field| field.data_type().clone()).collect();
         let return_field = Arc::new(Field::new(args.name, self.behind_type(&types)?, true));
         self.behind.state_fields(StateFieldsArgs { return_field, ..args })
@@ -167,6 +177,13 @@ impl AggregateUDFImpl for Adapted {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn Accumulator>> {
         if let Some(aggregate) = self.vector_aggregate(args.expr_fields) {
             return Ok(aggregate.accumulator(args.is_distinct));
+        }
+        if self.is_numeric_average(args.expr_fields) {
+            let input = args.expr_fields[0].data_type();
+            return Ok(match args.is_distinct {
+                true => Box::new(DistinctAverage::of(input)?),
+                false => Box::new(Average(Sums::of(input)?)),
+            });
         }
         let accumulator = self.behind.accumulator(self.behind_args(&args)?)?;
         let element =
@@ -178,18 +195,24 @@ impl AggregateUDFImpl for Adapted {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        matches!(self.form, Form::Sum | Form::Average)
-            && self.vector_aggregate(args.expr_fields).is_none()
-            && self.behind_args(&args).is_ok_and(|args| self.behind.groups_accumulator_supported(args))
+        self.is_numeric_average(args.expr_fields) && !args.is_distinct
+            || matches!(self.form, Form::Sum | Form::Average)
+                && self.vector_aggregate(args.expr_fields).is_none()
+                && self.behind_args(&args).is_ok_and(|args| self.behind.groups_accumulator_supported(args))
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn GroupsAccumulator>> {
+        if self.is_numeric_average(args.expr_fields) {
+            return Ok(Box::new(Sums::of(args.expr_fields[0].data_type())?));
+        }
         self.behind.create_groups_accumulator(self.behind_args(&args)?)
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn Accumulator>> {
         match self.form {
-            Form::Sum | Form::Average if self.vector_aggregate(args.expr_fields).is_none() => {
+            Form::Sum | Form::Average
+                if self.vector_aggregate(args.expr_fields).is_none() && !self.is_numeric_average(args.expr_fields) =>
+            {
                 self.behind.create_sliding_accumulator(self.behind_args(&args)?)
             }
             _ => self.accumulator(args),

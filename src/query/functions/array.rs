@@ -211,14 +211,17 @@ pub(crate) fn subscripts(args: &[Datum]) -> Result<Vec<Datum>> {
 /// An element by its subscript; NULL outside the bounds.
 fn element_at(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     let array = array(args, 0)?;
-    let subscript = match &args[1] {
-        Datum::Int8(value) => *value,
-        _ => return Ok(Datum::Null),
-    };
-    let [(length, lower)] = array.dimensions.as_slice() else { return Ok(Datum::Null) };
-    let place = subscript - i64::from(*lower);
-    if !(0..i64::from(*length)).contains(&place) {
+    if args.len() - 1 != array.dimensions.len() {
         return Ok(Datum::Null);
+    }
+    let mut place = 0;
+    for (subscript, (length, lower)) in args[1..].iter().zip(&array.dimensions) {
+        let Datum::Int8(subscript) = subscript else { return Ok(Datum::Null) };
+        let length = i64::from(*length);
+        match subscript.checked_sub(i64::from(*lower)) {
+            Some(within) if (0..length).contains(&within) => place = place * length + within,
+            _ => return Ok(Datum::Null),
+        }
     }
     Ok(array.elements[place as usize].clone())
 }
@@ -279,7 +282,7 @@ pub(super) const FUNCTIONS: &[Definition] = &[
         Ok(array_of(ScalarType::Int4, subscripts(args)?))
     })
     .optional(1),
-    function("pg_array_element", &[ANY_ARRAY, INT8], Returns::ElementOf(0), element_at),
+    function("pg_array_element", &[ANY_ARRAY, INT8], Returns::ElementOf(0), element_at).variadic(),
     function("pg_array_or_empty", &[ANY_ARRAY], Returns::SameAs(0), |call, args| {
         Ok(if args[0].is_null() { array_of(element_type(call, 0), Vec::new()) } else { args[0].clone() })
     })

@@ -95,8 +95,13 @@ fn decimal_of_text(text: &str) -> Option<DataType> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let precision = whole.len() + fraction.len();
-    (is_plain(whole) && is_plain(fraction) && (1..=38).contains(&precision))
-        .then_some(DataType::Decimal128(precision as u8, fraction.len() as i8))
+    let (digits, scale) = (precision as u8, fraction.len() as i8);
+    match precision {
+        _ if !is_plain(whole) || !is_plain(fraction) => None,
+        1..=38 => Some(DataType::Decimal128(digits, scale)),
+        39..=74 => Some(DataType::Decimal256(digits, scale)),
+        _ => None,
+    }
 }
 
 /// Whether a value of one type is one of the other as it stands.

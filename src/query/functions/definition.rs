@@ -48,8 +48,8 @@ pub(crate) enum Returns {
     ArrayOf(usize),
     /// A number with as many digits after the point as the second argument says, or none.
     Rounded,
-    /// A number with so many digits after the point.
-    Digits(u8),
+    /// A number with the digits after the point that a quotient has.
+    Quotient,
     /// A number with the digits after the point that the field has which the first argument names.
     Field,
 }
@@ -197,7 +197,7 @@ impl Definition {
             Returns::ArrayOf(place) => match of(place) {
                 PgType::Scalar(element) | PgType::Array(element) => PgType::Array(element),
             },
-            Returns::Rounded | Returns::Digits(_) | Returns::Field => PgType::Scalar(ScalarType::Numeric),
+            Returns::Rounded | Returns::Quotient | Returns::Field => PgType::Scalar(ScalarType::Numeric),
         };
         TypeWithModifier::plain(ty)
     }
@@ -512,7 +512,7 @@ impl ScalarUDFImpl for SqlFunction {
         }
         let digits = match overload.returns {
             Returns::Rounded => rounded_type(&args),
-            Returns::Digits(digits) => Some(DataType::Decimal256(75, digits as i8)),
+            Returns::Quotient => Some(arrow::QUOTIENT),
             Returns::Field => field_type(&args),
             _ => None,
         };
@@ -543,7 +543,7 @@ fn rounded_type(args: &ReturnFieldArgs<'_>) -> Option<DataType> {
     let digits = digits.clamp(0, 60);
     // One more before the point, for what rounds up into it.
     let width = i16::from(precision) - i16::from(scale) + 1 + digits;
-    let width = width.clamp(1, 75) as u8;
+    let width = width.clamp(1, 74) as u8;
     Some(if width <= 38 {
         DataType::Decimal128(width, digits as i8)
     } else {

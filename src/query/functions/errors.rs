@@ -177,6 +177,9 @@ fn planning_error(text: &str) -> SqlError {
             None => SqlError::new(state, line),
         };
     }
+    if line.starts_with("Too many columns! The subquery should only return one column") {
+        return SqlError::new(SqlState::SyntaxError, "subquery must return only one column");
+    }
     if line.contains("Ambiguous") || line.contains("ambiguous") {
         return SqlError::new(SqlState::AmbiguousColumn, line);
     }

@@ -9,16 +9,20 @@
 //! INVARIANT 1: an error leaves DataFusion as it entered it ([`to_datafusion`], [`sql_error`]).
 //! INVARIANT 2: no function keeps state between calls, a cache of compiled patterns aside.
 
+pub(crate) mod aggregate_input;
 mod aggregates;
 mod array;
+mod average;
 mod cast;
 mod datetime;
 mod definition;
+mod deviation;
 pub mod errors;
 mod json;
 mod json_text;
 mod numbers;
 mod quantified;
+mod quotient;
 pub mod scope;
 mod series;
 mod session;
@@ -37,15 +41,18 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
+use datafusion::functions_aggregate::bool_and_or::bool_and_udaf;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub use cast::{CAST_FUNCTION, is_cast};
+pub(crate) use errors::undefined_function;
 pub use errors::{sql_error, to_datafusion};
 pub use scope::{Hooks, IndexBuildInfo, Scope, SequenceAccess, ServerAccess, SessionInfo, SettingAccess};
 pub use series::shifted;
 pub use session::version;
 pub use syntax::SyntaxPlanner;
+pub(crate) use system::text_of;
 
 static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
     let tables = [
@@ -66,6 +73,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         .chain(system::functions());
     let mut functions = definition::group(definitions);
     functions.push(Arc::new(ScalarUDF::new_from_impl(cast::PgCast::new())));
+    functions.extend(aggregate_input::functions());
     functions
 });
 
@@ -76,7 +84,8 @@ pub fn scalar_functions() -> &'static [Arc<ScalarUDF>] {
 
 /// Every aggregate of this house.
 pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    aggregates::aggregates()
+    let every = bool_and_udaf().as_ref().clone().with_aliases(["every"]);
+    aggregates::aggregates().into_iter().chain(deviation::aggregates()).chain([Arc::new(every)]).collect()
 }
 
 /// The planner of forms like `EXTRACT(.. FROM ..)`; to be put before DataFusion's own.

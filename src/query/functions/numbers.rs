@@ -7,6 +7,7 @@ use lodedb_sql::{Datum, SqlError, SqlState};
 use rand::Rng;
 
 use super::definition::{Definition, Returns, function};
+use super::quotient::quotient;
 use super::types::*;
 
 fn float(args: &[Datum], place: usize) -> f64 {
@@ -201,6 +202,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
         Ok(Datum::Float8(if value == 0.0 || value.is_nan() { value } else { value.signum() }))
     }),
     function("sign", &[NUMERIC], Returns::Rounded, |_, args| Ok(numeric_sign(&decimal(args, 0)))),
+    function("pg_bitwise_not", &[INT2], TO_INT2, |_, args| Ok(Datum::Int2(!long(args, 0) as i16))),
+    function("pg_bitwise_not", &[INT4], TO_INT4, |_, args| Ok(Datum::Int4(!long(args, 0) as i32))),
+    function("pg_bitwise_not", &[INT8], TO_INT8, |_, args| Ok(Datum::Int8(!long(args, 0)))),
     function("mod", &[INT2, INT2], TO_INT2, |_, args| {
         modulo(long(args, 0), long(args, 1)).map(|value| Datum::Int2(value as i16))
     }),
@@ -215,9 +219,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
         numeric_division(args).map(|(a, b)| rounded(&(a / b), 0, RoundingMode::Down))
     }),
     function("power", &[FLOAT8, FLOAT8], TO_FLOAT8, |_, args| power(args)),
-    function("power", &[NUMERIC, NUMERIC], Returns::Digits(16), |_, args| numeric_power(args)),
+    function("power", &[NUMERIC, NUMERIC], Returns::Quotient, |_, args| numeric_power(args)),
     function("pow", &[FLOAT8, FLOAT8], TO_FLOAT8, |_, args| power(args)),
-    function("pow", &[NUMERIC, NUMERIC], Returns::Digits(16), |_, args| numeric_power(args)),
+    function("pow", &[NUMERIC, NUMERIC], Returns::Quotient, |_, args| numeric_power(args)),
     function("sqrt", &[FLOAT8], TO_FLOAT8, |_, args| square_root(args)),
     function("sqrt", &[NUMERIC], TO_NUMERIC, |_, args| {
         let value = decimal(args, 0);
@@ -258,8 +262,7 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("factorial", &[INT8], TO_NUMERIC, |_, args| factorial(args)),
     function("width_bucket", &[FLOAT8, FLOAT8, FLOAT8, INT4], TO_INT4, |_, args| width_bucket(args)),
     function("scale", &[NUMERIC], TO_INT4, |_, args| Ok(Datum::Int4(decimal(args, 0).fractional_digit_count() as i32))),
-    function("numeric_div", &[NUMERIC, NUMERIC], TO_NUMERIC, |_, args| {
-        let (a, b) = numeric_division(args)?;
-        Ok(Datum::Numeric((a / b).with_scale_round(20, RoundingMode::HalfUp)))
+    function("numeric_div", &[NUMERIC, NUMERIC], Returns::Quotient, |_, args| {
+        numeric_division(args).map(|(a, b)| Datum::Numeric(quotient(&a, &b)))
     }),
 ];

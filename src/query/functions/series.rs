@@ -27,6 +27,7 @@ use super::errors::{to_datafusion, undefined_function};
 use super::scope::Scope;
 use super::{array, json, strings};
 use crate::query::arrow::{BatchBuilder, arrow_field, scalar_datum};
+use crate::query::plan::syntax::TWIN_MARK;
 
 /// How many rows a batch of a series has.
 const BATCH_ROWS: usize = 8192;
@@ -399,7 +400,13 @@ impl TableFunctionImpl for TableFunction {
         let scope = Scope::of(session.config_options()).ok();
         let call = Call { name: self.name, arguments: &arguments, environment: cast_environment(scope), scope };
         let table = (self.evaluate)(&call).map_err(to_datafusion)?;
-        let fields: Vec<Field> = table.columns.iter().map(|(name, ty)| arrow_field(name, *ty, true)).collect();
+        let field = |(at, (name, ty)): (usize, &(&str, TypeWithModifier))| {
+            // Columns of one name are told apart by what follows the mark, which a client does not see.
+            let again = table.columns[..at].iter().any(|(other, _)| other == name);
+            let name = if again { format!("{name}{TWIN_MARK}{at}") } else { (*name).to_owned() };
+            arrow_field(&name, *ty, true)
+        };
+        let fields: Vec<Field> = table.columns.iter().enumerate().map(field).collect();
         let schema = Arc::new(Schema::new(fields));
         let partition = Arc::new(Partition { schema: schema.clone(), rows: table.rows });
         Ok(Arc::new(StreamingTable::try_new(schema, vec![partition])?))

@@ -59,6 +59,14 @@ impl ExprPlanner for SyntaxPlanner {
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
         let is_list = matches!(access.expr.get_type(schema)?, DataType::List(_));
         match access {
+            // All subscripts together say which element; some of them say none.
+            RawFieldAccessExpr {
+                field_access: GetFieldAccess::ListIndex { key },
+                expr: Expr::ScalarFunction(ScalarFunction { func, mut args }),
+            } if func == self.element => {
+                args.push(*key);
+                Ok(PlannerResult::Planned(call(&self.element, args)))
+            }
             RawFieldAccessExpr { field_access: GetFieldAccess::ListIndex { key }, expr } if is_list => {
                 Ok(PlannerResult::Planned(call(&self.element, vec![expr, *key])))
             }

@@ -144,7 +144,7 @@ pub(crate) fn recognise_insert(planner: &Planner, insert: &Insert) -> Recognised
 }
 
 pub(crate) fn recognise_update(planner: &Planner, update: &Update) -> Recognised<HotUpdate> {
-    if !update.from.is_empty() {
+    if !update.from.is_empty() || update.with.is_some() {
         return Ok(None);
     }
     let alias = update.alias.clone().unwrap_or_else(|| update.table.name.clone());
@@ -207,7 +207,7 @@ fn change(planner: &Planner, named: &Named, at: usize, value: &Expr) -> Result<O
 }
 
 pub(crate) fn recognise_delete(planner: &Planner, delete: &Delete) -> Recognised<HotDelete> {
-    if !delete.using.is_empty() {
+    if !delete.using.is_empty() || delete.with.is_some() {
         return Ok(None);
     }
     let alias = delete.alias.clone().unwrap_or_else(|| delete.table.name.clone());

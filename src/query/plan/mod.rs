@@ -5,6 +5,7 @@
 
 pub(crate) mod checked;
 pub(crate) mod context;
+mod forms;
 pub(crate) mod operators;
 pub(crate) mod parameters;
 pub(crate) mod position;

@@ -9,8 +9,8 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::{BinaryExpr, Placeholder, ScalarFunction};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator, lit};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawWindowExpr};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator, WindowFunctionDefinition, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use lodedb_sql::cast::{CastContext, CastEnvironment, can_cast, cast};
 use lodedb_sql::error::Result;
@@ -21,6 +21,7 @@ use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier
 use super::checked::checked_name;
 use super::parameters::Parameters;
 use crate::query::arrow::{arrow_type, metadata, pg_type, result_field, scalar_value};
+use crate::query::functions::aggregate_input;
 use crate::query::statement_state::{broken, carry};
 
 /// What typing an expression takes: the functions there are, and where parameters are noted.
@@ -53,6 +54,18 @@ impl ExprPlanner for OperatorPlanner {
             return Ok(PlannerResult::Original(expr));
         };
         carry(typing.binary(name, expr.left, left, expr.right, right)).map(PlannerResult::Planned)
+    }
+
+    fn plan_aggregate(&self, mut expr: RawAggregateExpr) -> DataFusionResult<PlannerResult<RawAggregateExpr>> {
+        expr.args = aggregate_input::converted(expr.func.name(), expr.args);
+        Ok(PlannerResult::Original(expr))
+    }
+
+    fn plan_window(&self, mut expr: RawWindowExpr) -> DataFusionResult<PlannerResult<RawWindowExpr>> {
+        if let WindowFunctionDefinition::AggregateUDF(aggregate) = &expr.func_def {
+            expr.args = aggregate_input::converted(aggregate.name(), expr.args);
+        }
+        Ok(PlannerResult::Original(expr))
     }
 }
 
@@ -143,8 +156,8 @@ impl Typing<'_> {
     ) -> Result<Expr> {
         let plain = |ty: Option<TypeWithModifier>| ty.map(|ty| ty.ty);
         let choice = resolve_operator(operator, plain(left_type), plain(right_type))?;
-        let left = self.convert(left, plain(left_type), choice.left)?;
-        let right = self.convert(right, plain(right_type), choice.right)?;
+        let left = self.convert_operand(operator, left, plain(left_type), choice.left)?;
+        let right = self.convert_operand(operator, right, plain(right_type), choice.right)?;
         if let Some(name) = choice.function {
             return self.call(name, vec![left, right]);
         }
@@ -155,6 +168,18 @@ impl Typing<'_> {
         }
         let op = datafusion_operator(operator).ok_or_else(|| broken("an operator without a name"))?;
         Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
+    }
+
+    /// An operand as the operator takes it.
+    fn convert_operand(&self, operator: &str, expr: Expr, from: Option<PgType>, to: PgType) -> Result<Expr> {
+        // The other operators on text count the blanks that fill a `char(n)`.
+        if operator == "||"
+            && from == Some(PgType::Scalar(ScalarType::Bpchar))
+            && to != PgType::Scalar(ScalarType::Bpchar)
+        {
+            return self.cast_call(expr, TypeWithModifier::plain(to));
+        }
+        self.convert(expr, from, to)
     }
 
     /// An operand of AND or OR.

@@ -126,18 +126,17 @@ pub(crate) async fn physical(run: &Run, plan: LogicalPlan) -> DataFusionResult<A
         state.config_mut().options_mut().execution.target_partitions = 1;
     }
     let plan = knn::recognise(plan)?;
-    let correlated = apply::is_correlated(&plan)?;
-    if !correlated {
+    if !apply::holds_subquery(&plan)? {
         return state.create_physical_plan(&plan).await;
     }
     let easier = apply::take_out(plan.clone(), apply::Which::BeyondTheOptimizer)?;
     match state.create_physical_plan(&easier).await {
-        Ok(physical) => Ok(physical),
         // An error of the statement itself will come again.
-        Err(_) => {
+        Err(_) if apply::is_correlated(&plan)? => {
             let plan = apply::take_out(plan, apply::Which::All)?;
             state.create_physical_plan(&plan).await
         }
+        done => done,
     }
 }
 

@@ -12,6 +12,7 @@ use lodedb_sql::resolve::function_parameter_types;
 use lodedb_sql::rewrite::as_cast;
 use lodedb_sql::{PgType, ScalarType, SqlError, TypeWithModifier};
 
+use super::forms;
 use super::parameters::Parameters;
 
 /// What stands before the number that tells columns of one name apart; it is cut off before a client sees it.
@@ -223,6 +224,9 @@ impl VisitorMut for Preparation<'_> {
     type Break = SqlError;
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            forms::type_values(values);
+        }
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(keys) = &mut order_by.kind
         {
@@ -240,6 +244,14 @@ impl VisitorMut for Preparation<'_> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        let rows = select.selection.as_mut().map_or(Ok(()), forms::rows_in_condition);
+        match rows.and_then(|()| forms::make_lateral(select)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
@@ -298,6 +310,14 @@ impl VisitorMut for Preparation<'_> {
                     *expr = compared;
                 }
             }
+            Expr::InSubquery { expr: value, subquery, negated } => {
+                if let Expr::Tuple(fields) = unnested(value) {
+                    match forms::row_in_query(fields, subquery, *negated) {
+                        Ok(found) => *expr = found,
+                        Err(error) => return ControlFlow::Break(error),
+                    }
+                }
+            }
             Expr::InList { expr: value, list, negated } => {
                 if let Expr::Tuple(fields) = unnested(value)
                     && let Some(found) = row_in_list(fields, list)
@@ -325,7 +345,7 @@ impl VisitorMut for Preparation<'_> {
     }
 }
 
-fn null() -> Expr {
+pub(super) fn null() -> Expr {
     Expr::Value(Value::Null.with_empty_span())
 }
 
@@ -391,7 +411,7 @@ fn type_name(ty: TypeWithModifier) -> String {
     }
 }
 
-fn unnested(expr: &Expr) -> &Expr {
+pub(super) fn unnested(expr: &Expr) -> &Expr {
     match expr {
         Expr::Nested(within) => unnested(within),
         other => other,
@@ -403,7 +423,7 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
 }
 
 /// `(a, b) op (c, d)`, field by field.
-fn compare_rows(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+pub(super) fn compare_rows(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
     let pairs = || left.iter().cloned().zip(right.iter().cloned());
     match op {
         BinaryOperator::Eq => {

@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::expr::{BinaryExpr, Cast, InList, InSubquery, Like, Placeholder, ScalarFunction};
+use datafusion::logical_expr::expr::{
+    BinaryExpr, Cast, InList, InSubquery, Like, Placeholder, ScalarFunction, SetComparison,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, WindowFunctionDefinition};
 use lodedb_sql::resolve::{common_type, function_parameter_types, resolve_operator};
-use lodedb_sql::{PgType, ScalarType};
+use lodedb_sql::{PgType, ScalarType, SqlError, TypeWithModifier};
 
 use super::operators::{Typing, operand_type};
-use crate::query::functions::CAST_FUNCTION;
+use crate::query::arrow::pg_type;
+use crate::query::functions::{CAST_FUNCTION, to_datafusion, undefined_function};
 use crate::query::statement_state::carry;
 
 /// Types what is left untyped in a plan.
@@ -53,6 +56,29 @@ fn is_untyped(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(_), None) | Expr::Placeholder(Placeholder { field: None, .. }))
 }
 
+fn is_unknown(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, None) if matches!(value.data_type(), DataType::Utf8 | DataType::Null))
+}
+
+/// `42883` for arguments that DataFusion's aggregates take and PostgreSQL's do not.
+fn check_aggregate(name: &str, args: &[Expr], schema: &DFSchema) -> DataFusionResult<()> {
+    use ScalarType::{Bool, Bytea, Json, Jsonb, Uuid, Vector};
+    let types: Vec<_> = args.iter().map(|arg| operand_type(arg, schema).ok().flatten()).collect();
+    let first = types.first().copied().flatten().map(|ty| ty.ty);
+    let refused = match name {
+        "count" => args.len() > 1,
+        "min" | "max" => matches!(first, Some(PgType::Scalar(Bool | Bytea | Json | Jsonb | Uuid | Vector))),
+        "bool_and" | "bool_or" => first.is_some_and(|ty| ty != PgType::Scalar(Bool)),
+        _ => false,
+    };
+    if refused {
+        let unknown = TypeWithModifier::plain(ScalarType::Unknown);
+        let types: Vec<_> = types.into_iter().map(|ty| ty.unwrap_or(unknown)).collect();
+        return Err(to_datafusion(undefined_function(name, &types)));
+    }
+    Ok(())
+}
+
 fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
     match expr {
         Expr::InList(InList { expr: value, list, negated }) => {
@@ -76,10 +102,15 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             let expr = Expr::InList(InList { expr: value, list, negated });
             Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
         }
-        Expr::InSubquery(InSubquery { expr: value, subquery, negated }) if is_untyped(&value) => {
-            let ty = crate::query::arrow::pg_type(subquery.subquery.schema().field(0)).ty;
-            let value = Box::new(carry(typing.convert(*value, None, ty))?);
-            Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr: value, subquery, negated })))
+        Expr::InSubquery(InSubquery { expr: value, subquery, negated }) => {
+            let (value, subquery, changed) = compared(*value, Operator::Eq, subquery, schema, typing)?;
+            let expr = Expr::InSubquery(InSubquery { expr: Box::new(value), subquery, negated });
+            Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+        }
+        Expr::SetComparison(SetComparison { expr: value, subquery, op, quantifier }) => {
+            let (value, subquery, changed) = compared(*value, op, subquery, schema, typing)?;
+            let expr = Expr::SetComparison(SetComparison { expr: Box::new(value), subquery, op, quantifier });
+            Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right })
             if matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
@@ -159,6 +190,21 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             }
             Ok(Transformed::no(Expr::ScalarFunction(call)))
         }
+        Expr::ScalarFunction(call) if call.name() == "pg_typeof" && call.args.iter().all(is_unknown) => {
+            let unknown = Expr::Literal(ScalarValue::from("unknown"), None);
+            let regtype = TypeWithModifier::plain(ScalarType::Regtype);
+            Ok(Transformed::yes(carry(typing.cast_call(unknown, regtype))?))
+        }
+        Expr::AggregateFunction(call) => {
+            check_aggregate(call.func.name(), &call.params.args, schema)?;
+            Ok(Transformed::no(Expr::AggregateFunction(call)))
+        }
+        Expr::WindowFunction(call) => {
+            if let WindowFunctionDefinition::AggregateUDF(function) = &call.fun {
+                check_aggregate(function.name(), &call.params.args, schema)?;
+            }
+            Ok(Transformed::no(Expr::WindowFunction(call)))
+        }
         Expr::ScalarFunction(mut call) if call.args.iter().any(is_untyped) => {
             if let Some(literal) = carry(literal_cast(&call, typing))? {
                 return Ok(Transformed::yes(literal));
@@ -181,6 +227,37 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
         }),
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// A value and the column of a subquery that it is compared with, both of the types that are compared.
+fn compared(
+    value: Expr,
+    op: Operator,
+    mut subquery: Subquery,
+    schema: &DFSchema,
+    typing: &Typing<'_>,
+) -> DataFusionResult<(Expr, Subquery, bool)> {
+    // A column that is not there is for the planner to report.
+    let Ok(value_type) = operand_type(&value, schema) else { return Ok((value, subquery, false)) };
+    let (column, field) = subquery.subquery.schema().qualified_field(0);
+    let (name, column) = (field.name().clone(), Expr::Column(Column::from((column, field))));
+    let column_type = (*field.data_type() != DataType::Null).then(|| pg_type(field).ty);
+    let value_type = value_type.map(|ty| ty.ty);
+    let choice = carry(resolve_operator(&op.to_string(), value_type, column_type))?;
+    let orders = matches!(op, Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
+    if op != Operator::Eq && (!orders || choice.function.is_some()) {
+        return carry(Err(SqlError::unsupported(format!("{op} ANY or ALL (subquery) of these types"))));
+    }
+    if value_type == Some(choice.left) && column_type == Some(choice.right) {
+        return Ok((value, subquery, false));
+    }
+    let value = carry(typing.convert(value, value_type, choice.left))?;
+    if column_type != Some(choice.right) {
+        let column = carry(typing.convert(column, column_type.or(Some(choice.right)), choice.right))?;
+        let plan = LogicalPlanBuilder::from(subquery.subquery).project([column.alias(name)])?.build()?;
+        subquery.subquery = Arc::new(plan);
+    }
+    Ok((value, subquery, true))
 }
 
 /// The literal that an integer in the text of a statement is, once its type is known.

@@ -75,12 +75,14 @@ impl<'a> Column<'a> {
             DataType::UInt32 => Values::Oid(array.as_primitive::<UInt32Type>().values()),
             DataType::Float32 => Values::Float4(array.as_primitive::<Float32Type>().values()),
             DataType::Float64 => Values::Float8(array.as_primitive::<Float64Type>().values()),
-            DataType::Decimal128(_, scale) => {
-                Values::Decimal128(array.as_primitive::<Decimal128Type>().values(), Scale::new(*scale, ty.modifier))
-            }
-            DataType::Decimal256(_, scale) => {
-                Values::Decimal256(array.as_primitive::<Decimal256Type>().values(), Scale::new(*scale, ty.modifier))
-            }
+            DataType::Decimal128(precision, scale) => Values::Decimal128(
+                array.as_primitive::<Decimal128Type>().values(),
+                Scale::new(*precision, *scale, ty.modifier),
+            ),
+            DataType::Decimal256(precision, scale) => Values::Decimal256(
+                array.as_primitive::<Decimal256Type>().values(),
+                Scale::new(*precision, *scale, ty.modifier),
+            ),
             DataType::Utf8 => Values::Text(array.as_string()),
             DataType::LargeUtf8 => Values::LargeText(array.as_string()),
             DataType::Utf8View => Values::TextView(array.as_string_view()),

@@ -2,21 +2,21 @@
 
 use smallvec::SmallVec;
 
+use crate::query::arrow::Shown;
+
 /// Where the point of a decimal column stands and how many digits behind it are shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scale {
     /// Digits behind the point in the column; negative for zeros before it.
     stored: i32,
-    /// Digits behind the point that a client sees; `None` for as many as are not trailing zeros.
-    shown: Option<usize>,
+    /// Digits behind the point that a client sees.
+    shown: Shown,
 }
 
 impl Scale {
     /// The scale of an Arrow decimal whose column has this `atttypmod`.
-    pub(super) fn new(stored: i8, modifier: i32) -> Self {
-        // Eleven bits, signed.
-        let declared = (modifier >= 4).then(|| (((modifier - 4) & 0x7ff) ^ 1024) - 1024);
-        Self { stored: i32::from(stored), shown: declared.map(|declared| declared.max(0) as usize) }
+    pub(super) fn new(precision: u8, stored: i8, modifier: i32) -> Self {
+        Self { stored: i32::from(stored), shown: Shown::new(precision, stored, modifier) }
     }
 
     /// The digits before the point and those behind it that are shown, trailing zeros left to the caller to add.
@@ -40,9 +40,11 @@ impl Scale {
     }
 
     /// The digits behind the point, without those beyond what is shown, and the number that is shown.
-    fn fraction(self, digits: &[u8]) -> (&[u8], usize) {
+    fn fraction(self, digits: &[u8], point: usize) -> (&[u8], usize) {
+        let whole = digits.iter().position(|&digit| digit != b'0').map(|first| point as i64 - first as i64);
+        let digits = &digits[point..];
         let significant = digits.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
-        let shown = self.shown.unwrap_or(0).max(significant);
+        let shown = self.shown.digits(whole).max(significant);
         (&digits[..digits.len().min(shown)], shown)
     }
 
@@ -50,7 +52,7 @@ impl Scale {
     pub(super) fn write_text(self, negative: bool, digits: &str, out: &mut Vec<u8>) {
         let mut buffer = SmallVec::new();
         let (digits, point) = self.split(digits, &mut buffer);
-        let (fraction, shown) = self.fraction(&digits[point..]);
+        let (fraction, shown) = self.fraction(digits, point);
         if negative {
             out.push(b'-');
         }
@@ -69,7 +71,7 @@ impl Scale {
     pub(super) fn write_binary(self, negative: bool, digits: &str, out: &mut Vec<u8>) {
         let mut buffer = SmallVec::new();
         let (digits, point) = self.split(digits, &mut buffer);
-        let (fraction, shown) = self.fraction(&digits[point..]);
+        let (fraction, shown) = self.fraction(digits, point);
         let whole = &digits[..point];
         let first = whole.len() % 4;
         let (partial, rest) = whole.split_at(first);

@@ -101,9 +101,28 @@ fn decimals(values: Vec<i128>, scale: i8) -> Decimal128Array {
 }
 
 #[test]
-fn numeric_without_a_scale_shows_no_trailing_zeros() {
-    texts(decimals(vec![1500, -1234, 0, 5, 1000], 3), T::Numeric, &["1.5", "-1.234", "0", "0.005", "1"]);
+fn numeric_shows_the_scale_it_was_computed_with() {
+    texts(decimals(vec![1500, -1234, 0, 5, 1000], 3), T::Numeric, &["1.500", "-1.234", "0.000", "0.005", "1.000"]);
     texts(decimals(vec![12], -2), T::Numeric, &["1200"]);
+}
+
+#[test]
+fn a_quotient_shows_sixteen_digits_in_groups_of_four() {
+    let units = |value: &str| i256::from_string(value).expect("a number");
+    let scaled = ["62500000000000000000000", "5000000000000000000", "1234550000000000000000000", "0"];
+    let quotients: Decimal256Array = scaled.iter().map(|value| Some(units(value))).collect();
+    let quotients = quotients.with_precision_and_scale(75, 20).expect("fits");
+    texts(
+        quotients,
+        T::Numeric,
+        &["625.0000000000000000", "0.05000000000000000000", "12345.500000000000", "0.00000000000000000000"],
+    );
+}
+
+#[test]
+fn numeric_without_a_scale_shows_no_trailing_zeros() {
+    let plain: Decimal256Array = [150, 0, 100].map(|value| Some(i256::from_i128(value))).into_iter().collect();
+    texts(plain.with_precision_and_scale(76, 2).expect("fits"), T::Numeric, &["1.5", "0", "1"]);
     let large = Decimal256Array::from(vec![i256::from_string("-123456789012345678901234567890123456789012345")])
         .with_precision_and_scale(76, 5)
         .expect("fits");
@@ -126,10 +145,10 @@ fn numeric_is_sent_in_groups_of_four_digits() {
         decimals(vec![0, 12345678, -5, 100_000_000, 1], 4),
         T::Numeric,
         &[
-            "0000 0000 0000 0000",
+            "0000 0000 0000 0004",
             "0002 0000 0000 0004 04d2 162e",
             "0001 ffff 4000 0004 0005",
-            "0001 0001 0000 0000 0001",
+            "0001 0001 0000 0004 0001",
             "0001 ffff 0000 0004 0001",
         ],
     );
