@@ -25,6 +25,8 @@ const PASSING: [i32; 3] = [100, 10, 1];
 const FILTERED_QUERIES: usize = 300;
 /// How long asking for recall may take.
 const RECALL_TIME: Duration = Duration::from_secs(20);
+/// How long an index may take to serve after COPY.
+const INDEXING_TIME: Duration = Duration::from_secs(120);
 /// Rows that pgvector gets with its index in place: in ROUNDS pieces.
 const PEER_INDEXED_ROWS: usize = 20_000;
 /// No peer is tuned beyond this recall: effort does not reach what an exact scan answers.
@@ -440,6 +442,8 @@ impl Bench {
         let rows = self.glove.len();
         let stream = self.glove.copy_stream(0..rows);
         let (mut theirs, mut ours, mut copying, mut finals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let numbers: Vec<String> = self.glove.queries[0].iter().map(f32::to_string).collect();
+        let query = format!("'[{}]'", numbers.join(","));
         let mut peer = self.postgres.connect()?;
         peer.simple(&format!("DROP TABLE IF EXISTS fresh; CREATE TABLE fresh {COLUMNS}"))?;
         peer.simple(&create_index(&self.peer_index, "fresh"))?;
@@ -460,21 +464,30 @@ impl Bench {
             for client in &mut clients {
                 client.prepare("fresh", &NEAREST.replace("words", "fresh"))?;
             }
-            // When each burst of searches began, and its speed, until the speed has settled.
+            // When each burst of searches began, and its speed: short bursts, since searching takes the processors away from indexing.
             let mut bursts: Vec<(f64, f64)> = Vec::new();
-            let speed = |bursts: &[(f64, f64)]| median(&bursts.iter().map(|burst| burst.1).collect::<Vec<_>>());
-            let settled = loop {
+            let mut burst = |seconds: f64| -> Result<f64> {
                 let begun = from.elapsed().as_secs_f64();
-                let burst = rate(&mut clients, 0.25, |client, at| {
+                let speed = rate(&mut clients, seconds, |client, at| {
                     client.execute("fresh", &[&self.queries[at % QUERIES]], |_| {})
                 })?;
-                bursts.push((begun, burst));
-                if let [.., early, late] = bursts.chunks_exact(12).collect::<Vec<_>>()[..]
-                    && (speed(late) < 1.05 * speed(early) || begun > 60.0)
-                {
-                    break speed(late).max(speed(early));
-                }
+                bursts.push((begun, speed));
+                Ok(speed)
             };
+            // Until the index serves every large segment; what is left in memory is compared exactly at any time.
+            let explain = format!("EXPLAIN ANALYZE {}", NEAREST.replace("words", "fresh").replace("$1", &query));
+            loop {
+                burst(0.1)?;
+                let plan = client.simple(&explain)?.join("\n");
+                if plan.contains("probes") && !plan.contains("exact") {
+                    break;
+                }
+                if from.elapsed() > INDEXING_TIME {
+                    return Err(format!("the index does not serve after {INDEXING_TIME:?}:\n{plan}"));
+                }
+                thread::sleep(Duration::from_millis(300));
+            }
+            let settled = median(&(0..12).map(|_| burst(0.25)).collect::<Result<Vec<_>>>()?);
             let ready = bursts.iter().find(|burst| burst.1 >= 0.9 * settled).map_or(f64::INFINITY, |burst| burst.0);
             say(&format!("copied in {copied:.2} s, searched at full speed ({settled:.0}/s) from {ready:.2} s"));
             ours.push(rows as f64 / ready);
