@@ -36,7 +36,7 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_statements_agree_with_the_model() {
     let _turn = TURN.lock().await;
-    let steps = number("LODEDB_MODEL_STEPS").unwrap_or(1500);
+    let steps = number("LODEDB_MODEL_STEPS").unwrap_or(2500);
     let seeds = number("LODEDB_SEED").map_or_else(|| vec![2, 3, 4, rand::random()], |seed| vec![seed]);
     for seed in seeds {
         eprintln!("LODEDB_SEED={seed} LODEDB_MODEL_STEPS={steps}");

@@ -54,9 +54,15 @@ impl Engine {
     }
 
     fn open(folder: tempfile::TempDir, generation: u32, background: bool) -> Result<Self, String> {
-        // A file of the log holds at least one record of the greatest size.
-        let options =
-            Options { log_segment_bytes: 17 << 20, checkpoint_log_bytes: 34 << 20, background, ..Options::for_test() };
+        let options = Options {
+            // A file of the log holds at least one record of the greatest size.
+            log_segment_bytes: 17 << 20,
+            checkpoint_log_bytes: 34 << 20,
+            // Indexes are trained on few rows, so that most searches of a play have one.
+            train_rows: 128,
+            background,
+            ..Options::for_test()
+        };
         let db = Db::open(place(&folder, generation), options).map_err(|error| format!("opening: {error}"))?;
         let session = || {
             // Nobody should ever wait; where someone does, it shall not be for ever.

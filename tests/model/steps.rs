@@ -159,7 +159,7 @@ impl Play {
                 self.perform(write).await
             }
             44..45 => self.delete_near().await,
-            45..46 if self.random.random_bool(0.2) => self.truncate().await,
+            45..46 if self.random.random_bool(0.1) => self.truncate().await,
             46..53 => self.begin_or_end().await,
             53..72 => self.search().await,
             72..78 => self.look_up().await,
@@ -170,7 +170,7 @@ impl Play {
             88..89 => self.checkpoint().await,
             89..91 if self.random.random_bool(0.3) => self.reopen().await,
             91..93 => self.write_at_once().await,
-            93..94 if self.random.random_bool(0.1) => self.recreate().await,
+            93..94 if self.random.random_bool(0.05) => self.recreate().await,
             _ => self.look_aside().await,
         }
     }

@@ -37,18 +37,18 @@ impl Play {
 
     /// A change of some rows.
     pub(crate) fn plan_write(&mut self) -> Write {
-        let full = self.model.seen(self.who).len() > 2500;
+        let full = self.model.seen(self.who).len() > 2000;
         match self.random.random_range(0..44) {
             0..12 => self.insert(1),
             12..18 => {
                 let count = self.random.random_range(2..9);
                 self.insert(count)
             }
-            18..21 if !full => {
+            18..21 if full => self.delete_many(),
+            18..21 => {
                 let count = self.random.random_range(50..250);
                 self.insert(count)
             }
-            18..21 => self.delete_many(),
             21..24 => self.upsert(),
             24..31 => self.update_scalar(),
             31..36 => self.update_vector(),
