@@ -46,7 +46,7 @@ pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
 }
 
 /// The arguments of a call of an aggregate, converted where it needs that.
-pub(crate) fn converted(aggregate: &str, mut args: Vec<Expr>) -> Vec<Expr> {
+pub(super) fn converted(aggregate: &str, mut args: Vec<Expr>) -> Vec<Expr> {
     let place = NAMES.iter().position(|&(_, name)| name == aggregate);
     if let (Some(place), [arg]) = (place, args.as_mut_slice()) {
         let call = ScalarFunction::new_udf(FUNCTIONS[place].clone(), vec![std::mem::take(arg)]);
@@ -78,6 +78,11 @@ impl AggregateInput {
             ("sum", T::Interval | T::Vector) | ("avg", T::Vector) => own,
             ("avg", T::Interval) => return Err(to_datafusion(SqlError::unsupported("avg of intervals"))),
             (_, T::Int2 | T::Int4 | T::Int8) => DataType::Decimal128(20, 0),
+            ("sum", T::Numeric) => match own {
+                // Ten digits more are room for the sum of any table.
+                DataType::Decimal128(precision, scale) if precision > 28 => DataType::Decimal256(precision, scale),
+                own => own,
+            },
             (_, T::Numeric) => own,
             _ => return Err(to_datafusion(undefined_function(self.aggregate, &[ty]))),
         })

@@ -9,7 +9,7 @@
 //! INVARIANT 1: an error leaves DataFusion as it entered it ([`to_datafusion`], [`sql_error`]).
 //! INVARIANT 2: no function keeps state between calls, a cache of compiled patterns aside.
 
-pub(crate) mod aggregate_input;
+mod aggregate_input;
 mod aggregates;
 mod array;
 mod average;

@@ -1,5 +1,6 @@
 //! The forms of SQL that call functions without naming them as functions: `EXTRACT(.. FROM ..)`,
-//! `SUBSTRING(.. FROM ..)`, `POSITION(.. IN ..)`, `OVERLAY(.. PLACING ..)`, and subscripts of arrays.
+//! `SUBSTRING(.. FROM ..)`, `POSITION(.. IN ..)`, `OVERLAY(.. PLACING ..)`, subscripts of arrays, and the conversions
+//! around the arguments of aggregates.
 
 use std::sync::Arc;
 
@@ -7,8 +8,12 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawFieldAccessExpr, RawWindowExpr,
+};
+use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF, WindowFunctionDefinition};
+
+use super::aggregate_input;
 
 /// Plans those forms as calls of this house's functions. It must come before DataFusion's own planners.
 #[derive(Debug)]
@@ -72,5 +77,17 @@ impl ExprPlanner for SyntaxPlanner {
             }
             access => Ok(PlannerResult::Original(access)),
         }
+    }
+
+    fn plan_aggregate(&self, mut expr: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        expr.args = aggregate_input::converted(expr.func.name(), expr.args);
+        Ok(PlannerResult::Original(expr))
+    }
+
+    fn plan_window(&self, mut expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
+        if let WindowFunctionDefinition::AggregateUDF(aggregate) = &expr.func_def {
+            expr.args = aggregate_input::converted(aggregate.name(), expr.args);
+        }
+        Ok(PlannerResult::Original(expr))
     }
 }

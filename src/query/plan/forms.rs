@@ -4,9 +4,11 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, Value,
-    ValueWithSpan, Values, Visit, Visitor,
+    BinaryOperator, Expr, Ident, ObjectNamePart, Parens, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor,
+    Value, ValueWithSpan, Values, Visit, Visitor,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
+use lodedb_sql::TypeWithModifier;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::parse;
 use lodedb_sql::rewrite::{as_cast, cast};
@@ -30,7 +32,7 @@ fn select_of(query: &mut Query) -> Result<&mut Select> {
     }
 }
 
-/// Gives the untyped strings of a column of VALUES the type that another row casts to.
+/// Gives the untyped strings of a column of VALUES the type that another row casts to, and all of it one modifier.
 pub(super) fn type_values(values: &mut Values) {
     let width = values.rows.iter().map(|row| row.content.len()).max().unwrap_or(0);
     for column in 0..width {
@@ -40,6 +42,17 @@ pub(super) fn type_values(values: &mut Values) {
             if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), span }) = cell {
                 let span = *span;
                 *cell = cast(std::mem::replace(cell, null()), ty, span);
+            }
+        }
+        // A modifier is the column's where all its values have it.
+        let of_column = |row: &Parens<Vec<Expr>>| row.content.get(column).and_then(as_cast).map(|(_, to)| to);
+        if values.rows.iter().all(|row| of_column(row) == Some(ty)) {
+            continue;
+        }
+        for cell in values.rows.iter_mut().filter_map(|row| row.content.get_mut(column)) {
+            if let Some((_, to)) = as_cast(cell).filter(|(_, to)| to.modifier >= 0) {
+                let plain = TypeWithModifier::plain(to.ty);
+                *cell = cast(std::mem::replace(cell, null()), plain, Span::empty());
             }
         }
     }

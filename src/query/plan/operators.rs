@@ -9,8 +9,8 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::{BinaryExpr, Placeholder, ScalarFunction};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawWindowExpr};
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator, WindowFunctionDefinition, lit};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use lodedb_sql::cast::{CastContext, CastEnvironment, can_cast, cast};
 use lodedb_sql::error::Result;
@@ -21,7 +21,6 @@ use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier
 use super::checked::checked_name;
 use super::parameters::Parameters;
 use crate::query::arrow::{arrow_type, metadata, pg_type, result_field, scalar_value};
-use crate::query::functions::aggregate_input;
 use crate::query::statement_state::{broken, carry};
 
 /// What typing an expression takes: the functions there are, and where parameters are noted.
@@ -54,18 +53,6 @@ impl ExprPlanner for OperatorPlanner {
             return Ok(PlannerResult::Original(expr));
         };
         carry(typing.binary(name, expr.left, left, expr.right, right)).map(PlannerResult::Planned)
-    }
-
-    fn plan_aggregate(&self, mut expr: RawAggregateExpr) -> DataFusionResult<PlannerResult<RawAggregateExpr>> {
-        expr.args = aggregate_input::converted(expr.func.name(), expr.args);
-        Ok(PlannerResult::Original(expr))
-    }
-
-    fn plan_window(&self, mut expr: RawWindowExpr) -> DataFusionResult<PlannerResult<RawWindowExpr>> {
-        if let WindowFunctionDefinition::AggregateUDF(aggregate) = &expr.func_def {
-            expr.args = aggregate_input::converted(aggregate.name(), expr.args);
-        }
-        Ok(PlannerResult::Original(expr))
     }
 }
 

@@ -102,7 +102,7 @@ fn refused_rows_are_shown() {
         &[
             (
                 "INSERT INTO t (id, name, n) VALUES (9, 'x', -5)",
-                "ERROR 23514: new row for relation \"t\" violates check constraint \"t_check\"\nDETAIL: Failing row contains (9, x, -5, null).",
+                "ERROR 23514: new row for relation \"t\" violates check constraint \"t_n_check\"\nDETAIL: Failing row contains (9, x, -5, null).",
             ),
             (
                 "INSERT INTO t (id, name, n) VALUES (9, NULL, 5)",
