@@ -85,6 +85,8 @@ pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Resul
 
 /// The weight of what becomes a call of a function, or a query.
 const HEAVY: usize = 5;
+/// The weight of what is typed by its operands: finding the type of a chain takes the square of its length.
+const ARITHMETIC: usize = 25;
 
 /// How much a token adds to the depth of the tree.
 fn weight(token: &Token) -> usize {
@@ -95,23 +97,11 @@ fn weight(token: &Token) -> usize {
         | Token::DollarQuotedString(_)
         | Token::Placeholder(_)
         | Token::Period => 0,
-        Token::Plus
-        | Token::Minus
-        | Token::Mul
-        | Token::Div
-        | Token::Mod
-        | Token::Eq
-        | Token::Neq
-        | Token::Lt
-        | Token::LtEq
-        | Token::Gt
-        | Token::GtEq
-        | Token::StringConcat
-        | Token::Tilde => 1,
+        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat => ARITHMETIC,
+        Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq | Token::Tilde => 1,
         Token::Word(word) => match word.keyword {
-            Keyword::AND
-            | Keyword::OR
-            | Keyword::NOT
+            Keyword::AND | Keyword::OR => 2,
+            Keyword::NOT
             | Keyword::IS
             | Keyword::LIKE
             | Keyword::ILIKE
