@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, UnaryOperator,
-    Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
+use lodedb_sql::parse::Places;
 use lodedb_sql::resolve::function_parameter_types;
 use lodedb_sql::rewrite::as_cast;
 use lodedb_sql::{PgType, ScalarType, SqlError, TypeWithModifier};
@@ -26,9 +27,14 @@ pub(crate) fn shown_name(name: &str) -> &str {
 /// Prepares syntax trees, noting the types that parameters must have.
 pub(crate) struct Preparation<'a> {
     pub(crate) parameters: &'a Parameters,
-    /// The text of the statement, to tell an operator from a call of the function it became.
-    pub(crate) text: &'a str,
+    /// To tell an operator from a call of the function it became.
+    pub(crate) places: &'a Places,
+    /// The tables and WITH queries met so far.
+    pub(crate) relations: usize,
 }
+
+/// The most tables and WITH queries in a statement: a plan nests as deep as they follow on each other.
+const RELATIONS_MAX: usize = 2_000;
 
 impl Preparation<'_> {
     /// Prepares a query.
@@ -47,6 +53,14 @@ impl Preparation<'_> {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(error) => Err(error),
         }
+    }
+
+    fn count_relations(&mut self, count: usize) -> ControlFlow<SqlError> {
+        self.relations += count;
+        if self.relations > RELATIONS_MAX {
+            return ControlFlow::Break(lodedb_sql::parse::too_complex());
+        }
+        ControlFlow::Continue(())
     }
 
     fn note(&self, expr: &Expr, ty: PgType) {
@@ -214,14 +228,20 @@ impl Preparation<'_> {
 
     /// Whether the client wrote the name of the function, rather than an operator that became a call.
     fn is_written(&self, name: &Ident) -> bool {
-        let Some(position) = lodedb_sql::parse::position(self.text, name.span.start) else { return false };
-        let rest = self.text.chars().skip(position as usize - 1);
-        rest.take(name.value.chars().count()).collect::<String>().eq_ignore_ascii_case(&name.value)
+        self.places.is_written(&name.value, name.span.start)
     }
 }
 
 impl VisitorMut for Preparation<'_> {
     type Break = SqlError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        self.count_relations(query.with.as_ref().map_or(0, |with| with.cte_tables.len()))
+    }
+
+    fn pre_visit_table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<SqlError> {
+        self.count_relations(1)
+    }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
         if let SetExpr::Values(values) = query.body.as_mut() {
