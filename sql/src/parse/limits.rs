@@ -14,6 +14,8 @@ pub const NESTING_MAX: usize = 50;
 /// [`weight`]. Parsing, printing and dropping what they make recurses that deep and fits a stack of 2 MiB. Copying
 /// and planning it takes more; see [`PLANNING_STACK_LENGTH_MIN`].
 pub const CHAIN_MAX: usize = 5_000;
+/// The most queries of WITH.
+const WITH_QUERIES_MAX: usize = 2_000;
 /// The least stack, in bytes, for a thread that copies or plans statements: copying takes up to 1.5 KiB a level, and
 /// up to 6 KiB a level of calls.
 pub const PLANNING_STACK_LENGTH_MIN: usize = 64 << 20;
@@ -52,6 +54,11 @@ struct Level {
 
 /// Refuses tokens that would parse into a tree too deep.
 pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<()> {
+    let is_as = |token: &Token| matches!(token, Token::Word(word) if word.keyword == Keyword::AS);
+    let queries = tokens.windows(2).filter(|pair| is_as(&pair[0].token) && pair[1].token == Token::LParen);
+    if queries.count() > WITH_QUERIES_MAX {
+        return Err(too_complex());
+    }
     let mut levels = vec![Level::default()];
     for token in tokens {
         let Some(level) = levels.last_mut() else { return Err(too_complex()) };
@@ -97,7 +104,13 @@ fn weight(token: &Token) -> usize {
         | Token::DollarQuotedString(_)
         | Token::Placeholder(_)
         | Token::Period => 0,
-        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat => ARITHMETIC,
+        Token::Plus
+        | Token::Minus
+        | Token::Mul
+        | Token::Div
+        | Token::Mod
+        | Token::StringConcat
+        | Token::DoubleColon => ARITHMETIC,
         Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq | Token::Tilde => 1,
         Token::Word(word) => match word.keyword {
             Keyword::AND | Keyword::OR => 2,

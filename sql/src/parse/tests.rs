@@ -77,7 +77,7 @@ fn chains_and_nests_within_the_bounds_need_no_large_stack() {
         format!("SELECT 1{}", "+1".repeat(n / 25)),
         format!("SELECT 1{}", " IS NULL".repeat(n)),
         format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(n / 5)),
-        format!("SELECT 1{}", "::int".repeat(n / 5)),
+        format!("SELECT 1{}", "::int".repeat(n / 25)),
         format!("SELECT v{}", " <-> v".repeat(n / 5)),
         format!("SELECT a = 1{}", " OR a = 2".repeat(n / 3 - 1)),
         format!("SELECT {}1{}", "(".repeat(50), ")".repeat(50)),

@@ -1,12 +1,13 @@
 //! The syntax tree made ready for DataFusion's planner: columns named as PostgreSQL names them, integers typed, forms
 //! rewritten that it would type otherwise.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
     GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType, visit_relations,
 };
 use lodedb_sql::parse::Places;
 use lodedb_sql::resolve::function_parameter_types;
@@ -33,6 +34,8 @@ pub(crate) struct Preparation<'a> {
     pub(crate) relations: usize,
 }
 
+/// The most tables below a query of WITH, each counted as often as it is named.
+const WITH_SIZE_MAX: usize = 5_000;
 /// The most tables and WITH queries in a statement: a plan nests as deep as they follow on each other.
 const RELATIONS_MAX: usize = 2_000;
 
@@ -236,7 +239,21 @@ impl VisitorMut for Preparation<'_> {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
-        self.count_relations(query.with.as_ref().map_or(0, |with| with.cte_tables.len()))
+        let Some(with) = &query.with else { return ControlFlow::Continue(()) };
+        // A query of WITH is planned wherever it is named, and each may name the one before it twice.
+        let mut sizes: HashMap<String, usize> = HashMap::new();
+        for query in &with.cte_tables {
+            let mut size = 1usize;
+            let _ = visit_relations(&query.query, |name| {
+                size = size.saturating_add(*sizes.get(&name.to_string()).unwrap_or(&1));
+                ControlFlow::<()>::Continue(())
+            });
+            if size > WITH_SIZE_MAX {
+                return ControlFlow::Break(lodedb_sql::parse::too_complex());
+            }
+            sizes.insert(query.alias.name.to_string(), size);
+        }
+        self.count_relations(with.cte_tables.len())
     }
 
     fn pre_visit_table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<SqlError> {
