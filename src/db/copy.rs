@@ -104,7 +104,8 @@ impl CopyIn {
         }
         let cancel = session.cancel.clone();
         let tx = session.transaction()?;
-        let inserted = or_cancelled(&cancel, async { Ok(tx.insert_many(&self.table, rows).await) }).await?;
+        let inserted =
+            or_cancelled(&cancel, async { Ok::<_, SqlError>(tx.insert_many(&self.table, rows).await) }).await?;
         inserted.and(checked).map_err(|refused| self.in_context(refused))?;
         self.lines.clear();
         Ok(())

@@ -50,7 +50,6 @@ impl Registry {
             .with_information_schema(false)
             .with_create_default_catalog_and_schema(false);
         adjust(config.options_mut());
-        config.options_mut().execution.sort_in_place_threshold_bytes = sorted_run_bytes(&options);
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
@@ -110,11 +109,6 @@ fn register(state: &mut SessionState, function: Arc<datafusion::logical_expr::Sc
     use datafusion::execution::FunctionRegistry;
     // Nothing is replaced: the names are ours.
     let _ = state.register_udf(function);
-}
-
-/// How much is sorted at a time before it is merged: merging takes memory for a batch of each, beside what they take.
-fn sorted_run_bytes(options: &QueryOptions) -> usize {
-    (options.memory_limit_bytes / 32).clamp(1 << 20, 64 << 20)
 }
 
 fn runtime(options: &QueryOptions) -> Arc<RuntimeEnv> {
