@@ -211,7 +211,7 @@ fn words_are_found_in_their_statement_of_a_message() {
 fn nothing_but_a_table_follows_from() {
     assert_eq!(error_of("SELECT FROM WHERE"), ("42601", "syntax error at or near \"WHERE\"".into(), Some(13)));
     assert_eq!(error_of("SELECT 1 FROM t JOIN ON true").1, "syntax error at or near \"ON\"");
-    assert!(parse("SELECT extract(year FROM current_date), trim(both FROM user), a IS DISTINCT FROM NULL").is_ok());
+    assert!(parse("SELECT extract(year FROM current_date), trim(both 'x' FROM user), a IS DISTINCT FROM NULL").is_ok());
 }
 
 #[test]
