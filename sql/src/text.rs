@@ -5,6 +5,8 @@
 
 use chrono_tz::Tz;
 
+pub use array::MAX_ARRAY_DIMENSIONS;
+
 use crate::cast::CastEnvironment;
 use crate::datum::Datum;
 use crate::error::{Result, SqlError, SqlState};

@@ -240,9 +240,9 @@ fn numeric_modifier(digits: &ExactNumberInfo) -> Result<i32> {
     if precision > NUMERIC_DIGITS_MAX {
         return Err(SqlError::unsupported(format!("numeric with more than {NUMERIC_DIGITS_MAX} digits")));
     }
-    if !(0..=precision).contains(&scale) {
+    if !(0..=NUMERIC_DIGITS_MAX).contains(&scale) {
         return Err(if (-1000..=1000).contains(&scale) {
-            SqlError::unsupported("a numeric scale outside of its precision")
+            SqlError::unsupported(format!("a numeric scale outside of 0 to {NUMERIC_DIGITS_MAX}"))
         } else {
             invalid(format!("NUMERIC scale {scale} must be between -1000 and 1000"))
         });

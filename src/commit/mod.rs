@@ -24,7 +24,7 @@ pub mod transaction;
 pub mod view;
 
 pub use overlay::{Overlay, OwnRows, RowChange};
-pub use transaction::Transaction;
+pub use transaction::{Refused, Transaction};
 pub use view::{ReadView, Reader, TableView};
 
 /// One row: a value for each column of its table in order, dropped columns NULL.

@@ -46,6 +46,21 @@ pub enum Inserted {
     },
 }
 
+/// Why the rows of a statement are not taken, and the first of them that is to blame.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its place among the rows.
+    pub row: usize,
+    /// What is wrong with it.
+    pub error: SqlError,
+}
+
+impl From<Refused> for SqlError {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
 /// How long to wait for locks.
 #[derive(Clone, Copy, Debug)]
 pub struct LockTimeouts {
@@ -337,11 +352,13 @@ impl Transaction {
 
     /// Inserts rows; the first key that another row has is an error. [`Self::finish_statement`] must follow before they
     /// are read.
-    pub async fn insert_many(&mut self, table: &Arc<Table>, rows: Vec<Row>) -> Result<()> {
+    pub async fn insert_many(&mut self, table: &Arc<Table>, rows: Vec<Row>) -> Result<(), Refused> {
         let indexes = self.btree_indexes(table.id);
-        for row in rows {
-            if let Inserted::Conflict { index, .. } = self.insert_with(table, &indexes, row.clone(), true).await? {
-                return Err(self.unique_violation(table, index, &row));
+        for (at, row) in rows.into_iter().enumerate() {
+            let refused = |error| Refused { row: at, error };
+            match self.insert_with(table, &indexes, row.clone(), true).await.map_err(refused)? {
+                Inserted::Conflict { index, .. } => return Err(refused(self.unique_violation(table, index, &row))),
+                Inserted::Row(_) => {}
             }
         }
         Ok(())

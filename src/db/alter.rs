@@ -96,7 +96,9 @@ impl Session {
                 tx.change_catalog(Change::PutTable(next.clone()));
             }
             TableAction::RenameColumn { from, to } => {
-                let position = self.column_of(&next, from)?;
+                let position = next.position(from).ok_or_else(|| {
+                    SqlError::new(SqlState::UndefinedColumn, format!("column \"{from}\" does not exist"))
+                })?;
                 if next.position(to).is_some() {
                     return Err(SqlError::new(
                         SqlState::DuplicateColumn,

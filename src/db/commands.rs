@@ -6,7 +6,7 @@ use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::error::Result;
-use lodedb_sql::parse::ParsedStatement;
+use lodedb_sql::parse::{ParsedStatement, Places};
 use lodedb_sql::statement::{CreateTableAs, DiscardTarget, InsertSource, Named, SetScope, SetValue, Statement};
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
@@ -53,7 +53,7 @@ impl Session {
         let statement = &prepared.statement.statement;
         let tag = || Ok(Outcome::Command(statement.command_tag().to_owned()));
         match statement {
-            Statement::Copy(copy) => self.copy(copy).await,
+            Statement::Copy(copy) => self.copy(copy, &prepared.statement.places).await,
             Statement::Explain { options, statement: explained } => {
                 let (engine, environment, cancel) = (self.engine().clone(), self.environment(), self.cancel.clone());
                 let Some(plan) = prepared.plan.clone() else {
@@ -74,7 +74,7 @@ impl Session {
                 self.create_table(create).await?;
                 tag()
             }
-            Statement::CreateTableAs(create) => self.create_table_as(create).await,
+            Statement::CreateTableAs(create) => self.create_table_as(create, prepared.statement.places.clone()).await,
             Statement::DropTable { names, if_exists, .. } => {
                 self.drop_tables(names, *if_exists).await?;
                 tag()
@@ -175,6 +175,7 @@ impl Session {
                     text: prepared.statement.text.clone(),
                     statement: (**statement).clone(),
                     parameter_count: *parameter_count,
+                    places: prepared.statement.places.clone(),
                 };
                 let ready = Box::pin(self.prepare(inner, &types)).await?;
                 self.prepared_statements().insert(name.clone(), ready);
@@ -290,13 +291,9 @@ impl Session {
         Ok(())
     }
 
-    async fn create_table_as(&mut self, create: &CreateTableAs) -> Result<Outcome> {
+    async fn create_table_as(&mut self, create: &CreateTableAs, places: Places) -> Result<Outcome> {
         use lodedb_sql::statement::{ColumnDefinition, CreateTable, Insert};
-        let source = ParsedStatement {
-            text: String::new(),
-            statement: Statement::Query(create.query.clone()),
-            parameter_count: 0,
-        };
+        let source = ParsedStatement { places, ..ParsedStatement::unwritten(Statement::Query(create.query.clone())) };
         let planned = Box::pin(self.prepare(source, &[])).await?;
         let fields = planned.fields.clone().unwrap_or_default();
         if create.columns.len() > fields.len() {
@@ -330,19 +327,15 @@ impl Session {
         if self.create_table(&table).await?.is_none() || !create.with_data {
             return Ok(Outcome::Command("CREATE TABLE AS".into()));
         }
-        let insert = ParsedStatement {
-            text: String::new(),
-            statement: Statement::Insert(Box::new(Insert {
-                table: create.name.clone(),
-                alias: None,
-                columns: Vec::new(),
-                overriding: None,
-                source: InsertSource::Query(create.query.clone()),
-                on_conflict: None,
-                returning: Vec::new(),
-            })),
-            parameter_count: 0,
-        };
+        let insert = ParsedStatement::unwritten(Statement::Insert(Box::new(Insert {
+            table: create.name.clone(),
+            alias: None,
+            columns: Vec::new(),
+            overriding: None,
+            source: InsertSource::Query(create.query.clone()),
+            on_conflict: None,
+            returning: Vec::new(),
+        })));
         let ready = Box::pin(self.prepare(insert, &[])).await?;
         match Box::pin(self.execute_prepared(&ready, Vec::new())).await? {
             Outcome::Command(tag) => Ok(Outcome::Command(format!("SELECT {}", tag.rsplit(' ').next().unwrap_or("0")))),

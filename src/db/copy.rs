@@ -9,7 +9,7 @@ use lodedb_sql::copy::{
     CopyColumn, CopyDecoder, CopyDirection, CopyEncoder, CopyFormat, CopyHeader, CopyOptions, ForceColumns,
 };
 use lodedb_sql::error::Result;
-use lodedb_sql::parse::ParsedStatement;
+use lodedb_sql::parse::{ParsedStatement, Places};
 use lodedb_sql::statement::{Copy, CopyClause, CopyDirection as Direction, CopyRelation, Statement};
 use lodedb_sql::{Datum, SqlError, SqlState};
 
@@ -17,6 +17,7 @@ use super::ddl::relation_name;
 use super::outcome::{BatchStream, Outcome};
 use super::session::{Session, or_cancelled};
 use crate::catalog::Table;
+use crate::commit::Refused;
 use crate::commit::locks::LockMode;
 use crate::query::RowInserter;
 use crate::query::arrow::batch_rows;
@@ -30,6 +31,8 @@ pub struct CopyIn {
     decoder: CopyDecoder,
     inserter: RowInserter,
     pending: Vec<Vec<Datum>>,
+    /// The line of each of them.
+    lines: Vec<u64>,
     rows: u64,
     columns: usize,
     binary: bool,
@@ -54,7 +57,8 @@ impl CopyIn {
 
     /// Takes the next bytes.
     pub async fn write(&mut self, session: &mut Session, chunk: Bytes) -> Result<()> {
-        self.decoder.push(&chunk, &mut self.pending)?;
+        let read = self.decoder.push(&chunk, &mut self.pending);
+        self.after_read(read)?;
         if self.pending.len() >= BATCH_ROWS {
             self.insert(session).await?;
         }
@@ -63,10 +67,20 @@ impl CopyIn {
 
     /// Ends the copy; gives the command tag.
     pub async fn finish(mut self, session: &mut Session) -> Result<String> {
-        self.decoder.finish(&mut self.pending)?;
+        let read = self.decoder.finish(&mut self.pending);
+        self.after_read(read)?;
         self.insert(session).await?;
         session.transaction()?.finish_statement().await?;
         Ok(format!("COPY {}", self.rows))
+    }
+
+    /// Rows before a line that cannot be read may be wrong by themselves; then they are what the client hears of.
+    fn after_read(&mut self, read: Result<()>) -> Result<()> {
+        self.lines.extend(self.decoder.take_lines());
+        let Err(error) = read else { return Ok(()) };
+        let rows = self.inserter.fill(std::mem::take(&mut self.pending))?;
+        self.inserter.check(&rows).map_err(|refused| self.in_context(refused))?;
+        Err(error)
     }
 
     /// The client gave up.
@@ -82,10 +96,26 @@ impl CopyIn {
     async fn insert(&mut self, session: &mut Session) -> Result<()> {
         let rows = std::mem::take(&mut self.pending);
         self.rows += rows.len() as u64;
-        let rows = self.inserter.complete(rows)?;
+        let mut rows = self.inserter.fill(rows)?;
+        let checked = self.inserter.check(&rows);
+        if let Err(refused) = &checked {
+            // An earlier row may have a key that is taken.
+            rows.truncate(refused.row);
+        }
         let cancel = session.cancel.clone();
         let tx = session.transaction()?;
-        or_cancelled(&cancel, tx.insert_many(&self.table, rows)).await
+        let inserted =
+            or_cancelled(&cancel, async { Ok::<_, SqlError>(tx.insert_many(&self.table, rows).await) }).await?;
+        inserted.and(checked).map_err(|refused| self.in_context(refused))?;
+        self.lines.clear();
+        Ok(())
+    }
+
+    fn in_context(&self, refused: Refused) -> SqlError {
+        match self.lines.get(refused.row) {
+            Some(line) => refused.error.with_context(format!("COPY {}, line {line}", self.table.name)),
+            None => refused.error,
+        }
     }
 }
 
@@ -260,10 +290,10 @@ impl Session {
     }
 
     /// COPY.
-    pub(super) async fn copy(&mut self, copy: &Copy) -> Result<Outcome> {
+    pub(super) async fn copy(&mut self, copy: &Copy, places: &Places) -> Result<Outcome> {
         match copy.direction {
             Direction::FromStdin => self.copy_in(copy).await,
-            Direction::ToStdout => self.copy_out(copy).await,
+            Direction::ToStdout => self.copy_out(copy, places).await,
         }
     }
 
@@ -290,17 +320,19 @@ impl Session {
             decoder,
             inserter,
             pending: Vec::new(),
+            lines: Vec::new(),
             rows: 0,
             columns: count,
             binary: options.format == CopyFormat::Binary,
         })))
     }
 
-    async fn copy_out(&mut self, copy: &Copy) -> Result<Outcome> {
+    async fn copy_out(&mut self, copy: &Copy, places: &Places) -> Result<Outcome> {
         let statement = match &copy.relation {
-            CopyRelation::Query(query) => {
-                ParsedStatement { text: String::new(), statement: Statement::Query(query.clone()), parameter_count: 0 }
-            }
+            CopyRelation::Query(query) => ParsedStatement {
+                places: places.clone(),
+                ..ParsedStatement::unwritten(Statement::Query(query.clone()))
+            },
             CopyRelation::Table { name, columns } => {
                 let table = self.reader().catalog().require_table(relation_name(name)?)?.clone();
                 let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));

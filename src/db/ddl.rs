@@ -430,10 +430,12 @@ impl Session {
 
     /// Enters the rows there are into a new btree index, as far as this transaction will read it.
     pub(super) fn fill_btree(&mut self, table: &Arc<Table>, index: Index) -> Result<()> {
+        let cancel = self.cancel.clone();
         let tx = self.transaction()?;
         let mut owners: BTreeMap<Vec<u8>, ()> = BTreeMap::new();
         let mut entries = Vec::new();
         for row in tx.reader().scan(table, false)? {
+            cancel.check()?;
             let row = row?;
             match index_key(&index, &row.values) {
                 Some(IndexKey::Unique(key)) => {

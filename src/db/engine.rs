@@ -244,8 +244,11 @@ impl Db {
             view: view.clone(),
         })
         .map_err(|error| OpenError::Io { path: opened.dir.clone(), error })?;
+        let spill_dir = opened.dir.join("spill");
+        clear_spill(&spill_dir).map_err(|error| OpenError::Io { path: spill_dir.clone(), error })?;
         let query = QueryEngine::new(crate::query::QueryOptions {
             memory_limit_bytes: options.query_memory_bytes,
+            spill_dir: Some(spill_dir),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
         });
         let engine = Arc::new(Engine {
@@ -317,5 +320,13 @@ impl Db {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.committer.stop();
+    }
+}
+
+/// Removes what queries of a process that was killed had spilled.
+fn clear_spill(dir: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -642,10 +642,13 @@ fn ends_transaction(statement: &Statement) -> bool {
 }
 
 /// The future's result, or `57014` as soon as the token is cancelled.
-pub(super) async fn or_cancelled<T>(cancel: &CancelToken, future: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn or_cancelled<T, E: Into<SqlError>>(
+    cancel: &CancelToken,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T> {
     tokio::select! {
         biased;
-        result = future => result,
+        result = future => result.map_err(Into::into),
         () = cancel.cancelled() => Err(cancel.error()),
     }
 }

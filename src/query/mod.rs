@@ -21,6 +21,7 @@ pub mod explain;
 pub mod filter;
 pub mod functions;
 pub mod hot;
+mod interrupt;
 pub mod knn;
 pub mod pg_catalog;
 pub mod plan;
@@ -31,6 +32,7 @@ mod statement_state;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -53,17 +55,19 @@ use plan::Body;
 use statement_state::{Reading, Registry, Run};
 
 /// How the query room works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct QueryOptions {
     /// Memory that sorts, joins and aggregates of all statements share before they spill or fail.
     pub memory_limit_bytes: usize,
     /// Threads a statement spreads over.
     pub threads: usize,
+    /// Where what does not fit in memory goes meanwhile; the system's folder for temporary files where there is none.
+    pub spill_dir: Option<PathBuf>,
 }
 
 impl Default for QueryOptions {
     fn default() -> Self {
-        Self { memory_limit_bytes: 1 << 30, threads: 2 }
+        Self { memory_limit_bytes: 1 << 30, threads: 2, spill_dir: None }
     }
 }
 

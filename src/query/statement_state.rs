@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -64,6 +65,9 @@ impl Registry {
         for function in super::plan::checked::functions() {
             register(&mut template, function);
         }
+        for name in WITHOUT_BOUNDS {
+            remove(&mut template, name);
+        }
         if let Err(error) = functions::register(&mut template) {
             // Without them no statement would mean what it says.
             tracing::error!(%error, "functions could not be registered");
@@ -90,6 +94,17 @@ fn settle_options(state: &mut SessionState) {
     state.execution_props_mut().config_options = Some(options);
 }
 
+/// Functions of DataFusion's that PostgreSQL has not, or not there, and whose result is as large as a number says.
+const WITHOUT_BOUNDS: &[&str] =
+    &["array_repeat", "list_repeat", "array_resize", "list_resize", "range", "gen_series", "generate_series"];
+
+fn remove(state: &mut SessionState, name: &str) {
+    use datafusion::execution::FunctionRegistry;
+    if state.deregister_udf(name).is_err() {
+        tracing::debug!(name, "there was no such function");
+    }
+}
+
 fn register(state: &mut SessionState, function: Arc<datafusion::logical_expr::ScalarUDF>) {
     use datafusion::execution::FunctionRegistry;
     // Nothing is replaced: the names are ours.
@@ -98,11 +113,20 @@ fn register(state: &mut SessionState, function: Arc<datafusion::logical_expr::Sc
 
 fn runtime(options: &QueryOptions) -> Arc<RuntimeEnv> {
     let pool = Arc::new(FairSpillPool::new(options.memory_limit_bytes.max(64 << 20)));
-    match RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc() {
-        Ok(runtime) => runtime,
-        // Only a place to spill to can be missing; then nothing spills.
-        Err(_) => Arc::new(RuntimeEnv::default()),
-    }
+    let builder = RuntimeEnvBuilder::new().with_memory_pool(pool);
+    let spilling = match &options.spill_dir {
+        Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
+        None => DiskManagerMode::OsTmpDirectory,
+    };
+    let with =
+        |mode| builder.clone().with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode)).build_arc();
+    with(spilling)
+        .or_else(|error| {
+            tracing::warn!(%error, "queries cannot spill to disk: what does not fit in memory fails");
+            with(DiskManagerMode::Disabled)
+        })
+        // Nothing else can be missing.
+        .unwrap_or_default()
 }
 
 /// DataFusion's settings where its defaults are not PostgreSQL's, or cost planning time for nothing.

@@ -21,6 +21,7 @@ pub(crate) struct Server {
     child: Option<Child>,
     address: SocketAddr,
     dir: PathBuf,
+    arguments: &'static [&'static str],
     lines: Arc<Mutex<Vec<String>>>,
     _temporary: Option<TempDir>,
 }
@@ -28,17 +29,26 @@ pub(crate) struct Server {
 impl Server {
     /// A server on a new directory, which goes with it.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`Self::start`], with more arguments.
+    pub(crate) fn start_with(arguments: &'static [&'static str]) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
-        let mut server = Self::start_in(&temporary.path().join("data"));
+        let mut server = Self::launched(&temporary.path().join("data"), arguments);
         server._temporary = Some(temporary);
         server
     }
 
     /// A server on a directory that stays.
     pub(crate) fn start_in(dir: &Path) -> Self {
+        Self::launched(dir, &[])
+    }
+
+    fn launched(dir: &Path, arguments: &'static [&'static str]) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let (child, address) = launch(dir, &lines).unwrap_or_else(|problem| panic!("{problem}"));
-        Self { child: Some(child), address, dir: dir.to_owned(), lines, _temporary: None }
+        let (child, address) = launch(dir, arguments, &lines).unwrap_or_else(|problem| panic!("{problem}"));
+        Self { child: Some(child), address, dir: dir.to_owned(), arguments, lines, _temporary: None }
     }
 
     /// One server for all tests that run at this moment and do not stop it.
@@ -115,7 +125,8 @@ impl Server {
     /// Starts again on the same directory.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "the server still runs");
-        let (child, address) = launch(&self.dir, &self.lines).unwrap_or_else(|problem| panic!("{problem}"));
+        let (child, address) =
+            launch(&self.dir, self.arguments, &self.lines).unwrap_or_else(|problem| panic!("{problem}"));
         self.child = Some(child);
         self.address = address;
     }
@@ -184,10 +195,11 @@ impl Drop for Server {
 }
 
 /// Starts the program and waits until it says where it serves.
-fn launch(dir: &Path, lines: &Arc<Mutex<Vec<String>>>) -> Result<(Child, SocketAddr), String> {
+fn launch(dir: &Path, arguments: &[&str], lines: &Arc<Mutex<Vec<String>>>) -> Result<(Child, SocketAddr), String> {
     let mut child = Command::new(PROGRAM)
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(dir)
+        .args(arguments)
         .env("LODEDB_LOG", "warn,lodedb=info")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

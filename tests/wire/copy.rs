@@ -216,6 +216,42 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_line_of_a_bad_row_is_named_wherever_it_is() {
+    let server = Server::shared();
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE copy_long (id int PRIMARY KEY, n int NOT NULL CHECK (n > 0 AND 100 / n > 0))").await;
+    // More rows than are taken at a time; of the two that are wrong the earlier one counts.
+    let line = |at: usize, bad: usize, text: &str| match at {
+        _ if at == bad => text.to_owned(),
+        9_500 => "9500\t\\N\n".to_owned(),
+        _ => format!("{at}\t1\n"),
+    };
+    for (bad, text, state) in [
+        (9_001, "9001\t\\N\n", "23502"),
+        (9_001, "9001\t-1\n", "23514"),
+        (9_001, "9001\t0\n", "23514"),
+        (9_001, "17\t1\n", "23505"),
+        (9_001, "8999\t1\n", "23505"),
+        (1, "1\t500\n", "23514"),
+    ] {
+        let data: String = (1..=10_000).map(|at| line(at, bad, text)).collect();
+        let error = copy_in(&client, "COPY copy_long FROM STDIN", data.as_bytes()).await.expect_err("a bad row");
+        let place = format!("COPY copy_long, line {bad}");
+        assert_eq!(
+            (error.code().code(), error.where_()),
+            (state, Some(place.as_str())),
+            "{text:?}: {}",
+            error.message()
+        );
+    }
+    // A quoted value over two lines.
+    let data = "1,1\n\"2\n\",1\n3,\n";
+    let error = copy_in(&client, "COPY copy_long FROM STDIN CSV", data.as_bytes()).await.expect_err("a bad row");
+    assert_eq!((error.code().code(), error.where_()), ("23502", Some("COPY copy_long, line 4")), "{}", error.message());
+    assert_eq!(one(&client, "SELECT count(*) FROM copy_long").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn copy_of_what_is_not_there_fails_before_data_is_asked_for() {
     let server = Server::shared();
     let client = server.connect().await;

@@ -118,6 +118,43 @@ async fn errors_carry_code_sentence_and_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn places_count_from_the_start_of_the_message() {
+    let server = Server::shared();
+    let client = server.connect().await;
+    table(&client, "placed").await;
+    // The place is that of the last `#`, which is not sent.
+    let cases = [
+        "  \n\t SELECT #nothing FROM placed",
+        "-- a comment\nSELECT #nothing FROM placed",
+        "/* ünd */ SELECT 'ü', #nothing FROM placed",
+        "SELECT 1; SELECT #nothing FROM placed",
+        "SELECT 'ü';\n  SELECT id FROM #nowhere; SELECT 2",
+        "SELECT 1; INSERT INTO #nowhere VALUES (1)",
+        "SELECT 1; INSERT INTO placed (id, #nothing) VALUES (1, 2)",
+        "SELECT 1; UPDATE placed SET #nothing = 1",
+        "SELECT 1; DELETE FROM placed WHERE #nothing = 1",
+        "SELECT 1; SELECT #nofunc('x')",
+        "SELECT 1; SELECT 1 + 1, id #+ code FROM placed",
+        "SELECT 1; SELECT #'x'::integer",
+        "SELECT 1; SELEC#T 1",
+        "SELECT 1; SELECT id FROM placed ORDER BY #nothing",
+        "COPY (SELECT #nothing FROM placed) TO STDOUT",
+        "CREATE TABLE placed_copy AS SELECT #nothing FROM placed",
+        "PREPARE placed_one AS SELECT #nothing FROM placed",
+    ];
+    let mut wrong = Vec::new();
+    for marked in cases {
+        let marked = marked.replace("SELEC#T", "#SELEC");
+        let expected = marked.chars().position(|c| c == '#').map(|at| at as u32 + 1);
+        let failed = error(&client, &marked.replacen('#', "", 1)).await;
+        if position(&failed) != expected {
+            wrong.push(format!("{marked}: {} at {:?}, not {expected:?}", failed.message(), position(&failed)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_extended_protocol_gives_the_same_places() {
     let server = Server::shared();
     let client = server.connect().await;

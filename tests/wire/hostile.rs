@@ -85,6 +85,80 @@ async fn statement_timeout_ends_a_statement() {
     run(&other, "DELETE FROM waited").await;
 }
 
+/// How many seconds of processor time a process has used.
+fn processor_seconds(pid: i32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server's stat");
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: Vec<f64> = after_name.split_whitespace().skip(11).take(2).filter_map(|tick| tick.parse().ok()).collect();
+    ticks.iter().sum::<f64>() / 100.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_runs_long_ends_at_once_and_leaves_nothing_running() {
+    let server = Server::start();
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE sink (x int); SET statement_timeout = '100ms'").await;
+    let (a, b) = ("generate_series(1, 100000) a", "generate_series(1, 100000) b");
+    let statements = [
+        format!("SELECT sum(a * b) FROM {a}, {b}"),
+        format!("SELECT count(*) FROM {a}, {b} WHERE a + b < 0"),
+        format!("SELECT a % 10, count(*) FROM {a}, {b} GROUP BY 1"),
+        format!("SELECT count(*) FROM {a} LEFT JOIN {b} ON a + b < 0"),
+        format!("SELECT count(*) FROM {a} JOIN {b} ON a % 2 = b % 2"),
+        format!("SELECT count(*) FROM {a} JOIN {b} ON a % 2 = b % 2 AND a + b < 0"),
+        format!("SELECT count(*) FROM {a} WHERE EXISTS (SELECT 1 FROM {b} WHERE a % 2 = b % 2 AND a + b < 0)"),
+        format!("SELECT count(*) FROM {a} WHERE a > (SELECT count(*) FROM {b} WHERE b % 7 = a % 7)"),
+        format!("SELECT count(*) FROM {a}, LATERAL (SELECT * FROM {b} WHERE b > a) AS l"),
+        format!("INSERT INTO sink SELECT 1 FROM {a}, {b} WHERE a + b < 0"),
+        format!("UPDATE sink SET x = 1 WHERE (SELECT count(*) FROM {a}, {b} WHERE a + b < 0) > 0"),
+        format!("EXPLAIN ANALYZE SELECT count(*) FROM {a}, {b} WHERE a + b < 0"),
+        "SELECT pg_sleep(60)".to_owned(),
+        "SELECT count(*) FROM generate_series(1, 10000000000) a".to_owned(),
+        "SELECT count(*) FROM generate_series(1, 10000000000) a WHERE md5(a::text) LIKE 'zz%'".to_owned(),
+        "SELECT a FROM generate_series(1, 10000000) a ORDER BY a % 1000, a DESC OFFSET 9999999".to_owned(),
+        "SELECT sum(n) FROM (SELECT row_number() OVER (ORDER BY a % 9) AS n FROM generate_series(1, 10000000) a) AS w"
+            .to_owned(),
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r".to_owned(),
+    ];
+    run(&client, "INSERT INTO sink VALUES (1)").await;
+    for sql in &statements {
+        let started = Instant::now();
+        let failed = error(&client, sql).await;
+        assert_eq!(failed.code().code(), "57014", "{sql}: {}", failed.message());
+        assert!(started.elapsed() < Duration::from_secs(2), "{sql} took {:?}", started.elapsed());
+    }
+    let before = processor_seconds(server.pid());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let used = processor_seconds(server.pid()) - before;
+    assert!(used < 0.3, "{used} s of work went on after the last statement had ended");
+    assert_eq!(one(&client, "SELECT count(*) FROM sink").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_use_every_processor_keep_nobody_waiting() {
+    let server = Server::start();
+    let mut tokens = Vec::new();
+    let mut busy = Vec::new();
+    for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) * 2 + 1 {
+        let client = server.connect().await;
+        tokens.push(client.cancel_token());
+        busy.push(tokio::spawn(async move {
+            let sql = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b WHERE a + b < 0";
+            error(&client, sql).await.code().code().to_owned()
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let started = Instant::now();
+    lives(&server).await;
+    assert!(started.elapsed() < Duration::from_secs(3), "a new session waited {:?}", started.elapsed());
+    for token in tokens {
+        token.cancel_query(NoTls).await.expect("the cancel is taken");
+    }
+    for statement in busy {
+        assert_eq!(statement.await.expect("no panic"), "57014");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_leaves_the_server_alive() {
     let server = Server::start();
@@ -164,6 +238,11 @@ async fn lengths_below_their_minimum_close_the_session() {
     lives(&server).await;
 }
 
+fn chain_of_with_queries(length: usize, next: impl Fn(&str) -> String) -> String {
+    let rest: String = (1..length).map(|at| format!(", w{at} AS ({})", next(&format!("w{}", at - 1)))).collect();
+    format!("WITH w0 AS (SELECT 1 AS x){rest} SELECT count(*) FROM w{}", length - 1)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hard_statements_are_refused_in_time() {
     let server = Server::start();
@@ -182,6 +261,28 @@ async fn hard_statements_are_refused_in_time() {
         format!("SELECT {}", "((((((((((((((((((((((((((((((".repeat(5)),
         format!("SELECT '{}'::jsonb", "[".repeat(200_000)),
         format!("SELECT '{}'::int[]", "{".repeat(200_000)),
+        format!("SELECT '{}'::json", "{\"a\":".repeat(200_000)),
+        format!("SELECT '{}{}'::jsonb", "[".repeat(512), "]".repeat(512)),
+        format!("SELECT 1{}", "+1".repeat(195)),
+        format!("SELECT 1{} FROM (VALUES (1)) v(a)", "+a".repeat(195)),
+        format!("SELECT 'a'{}", "||'a'".repeat(195)),
+        format!("SELECT true FROM (VALUES (1)) v(a) WHERE a = 1{}", " AND a = 1".repeat(1_600)),
+        format!("SELECT 1 FROM (VALUES (1)) v(a) WHERE a = 0{}", " OR a = 1".repeat(1_600)),
+        format!("SELECT 1{}", "::int".repeat(195)),
+        format!("SELECT 1{}", " IS NULL".repeat(4_900)),
+        format!("SELECT 1{}", " UNION SELECT 1".repeat(900)),
+        format!("SELECT {}1{}", "abs(".repeat(45), ")".repeat(45)),
+        format!("SELECT * FROM {}(VALUES (1)) v{}", "(SELECT * FROM ".repeat(40), ") v".repeat(40)),
+        format!("SELECT * FROM {}", vec!["(VALUES (1)) v"; 100_000].join(",")),
+        chain_of_with_queries(100_000, |before| format!("SELECT x FROM {before}")),
+        chain_of_with_queries(40, |before| format!("SELECT l.x FROM {before} l, {before} r")),
+        format!("SELECT 'x' ~ '{}a{}'", "(".repeat(10_000), ")".repeat(10_000)),
+        "SELECT 'x' ~ '(((a{1000}){1000}){1000}){1000}'".to_owned(),
+        "SELECT '1e1000000000'::numeric".to_owned(),
+        "SELECT power(10::numeric, 1000000000)".to_owned(),
+        "SELECT round(1.5::numeric, 2147483647)".to_owned(),
+        format!("{}SELECT nothing", "SELECT 1;".repeat(3_000)),
+        format!("SELECT 1 WHERE 1 IN ({})", vec!["2"; 50_000].join(",")),
     ];
     for sql in cases {
         let started = Instant::now();
@@ -210,8 +311,34 @@ async fn too_large_values_are_refused() {
     if let Err(failed) = huge {
         assert_eq!(failed.code().map(|code| code.code()), Some("54000"));
     }
-    let huge = client.simple_query("SELECT length(repeat('x', 2000000000))").await;
-    assert!(huge.is_err(), "a text of 2 GB was made");
+    for (huge, state) in [
+        ("repeat('x', 2000000000)", "54000"),
+        ("lpad('x', 2000000000)", "54000"),
+        ("rpad('x', 2000000000, 'ab')", "54000"),
+        ("replace(repeat('x', 100000), 'x', repeat('y', 100000))", "54000"),
+        ("regexp_replace(repeat('x', 100000), 'x', repeat('y', 100000), 'g')", "54000"),
+        ("format('%2000000000s', 'x')", "54000"),
+        ("format('%99999999999s', 'x')", "22003"),
+    ] {
+        let failed = error(&client, &format!("SELECT length({huge})")).await;
+        assert_eq!(failed.code().code(), state, "{huge}: {}", failed.message());
+    }
+    lives(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_in_memory_goes_to_disk_or_is_refused() {
+    let server = Server::start_with(&["--query-memory", "64"]);
+    let client = server.connect().await;
+    let grouped = "SELECT count(*) FROM (SELECT a, n, count(*) FROM (SELECT (n * 7919) % 10000019 AS a, n \
+                   FROM generate_series(1, 5000000::bigint) n) s GROUP BY 1, 2) t";
+    assert_eq!(one(&client, grouped).await, "5000000");
+    let folders = std::fs::read_dir(server.dir().join("spill")).expect("the folder of what is put aside");
+    let left: usize = folders.flatten().map(|folder| std::fs::read_dir(folder.path()).expect("a folder").count()).sum();
+    assert_eq!(left, 0, "files are left");
+    let failed =
+        error(&client, "SELECT array_length(array_agg(n), 1) FROM generate_series(1, 100000000::bigint) n").await;
+    assert_eq!((failed.code().code(), failed.message()), ("53200", "out of memory"));
     lives(&server).await;
 }
 

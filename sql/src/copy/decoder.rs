@@ -26,6 +26,8 @@ pub struct CopyDecoder {
     scanner: LineScanner,
     /// The line, or binary row, being read; counted from 1.
     line: u64,
+    /// The lines of the rows since they were last taken.
+    lines: Vec<u64>,
     expects_header: bool,
     ended: bool,
 }
@@ -49,6 +51,7 @@ impl CopyDecoder {
             needed: 0,
             scanner: LineScanner::default(),
             line: 0,
+            lines: Vec::new(),
             ended: false,
         })
     }
@@ -77,6 +80,11 @@ impl CopyDecoder {
             }
         }
         Ok(())
+    }
+
+    /// The lines of the rows appended since the last call.
+    pub fn take_lines(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.lines)
     }
 
     fn take(&mut self, bytes: &[u8], last: bool, rows: &mut Vec<Vec<Datum>>) -> Result<()> {
@@ -137,6 +145,7 @@ impl CopyDecoder {
                 }
                 Part::Row(row, length) => {
                     self.line += 1;
+                    self.lines.push(self.line);
                     rows.push(row);
                     at += length;
                 }
@@ -198,6 +207,7 @@ impl CopyDecoder {
                 continue;
             }
             let row = if csv { self.csv_row(content) } else { self.text_row(content) }?;
+            self.lines.push(self.line);
             rows.push(row);
         }
         // Behind the end marker everything is ignored.

@@ -14,6 +14,8 @@ pub const NESTING_MAX: usize = 50;
 /// [`weight`]. Parsing, printing and dropping what they make recurses that deep and fits a stack of 2 MiB. Copying
 /// and planning it takes more; see [`PLANNING_STACK_LENGTH_MIN`].
 pub const CHAIN_MAX: usize = 5_000;
+/// The most queries of WITH.
+const WITH_QUERIES_MAX: usize = 2_000;
 /// The least stack, in bytes, for a thread that copies or plans statements: copying takes up to 1.5 KiB a level, and
 /// up to 6 KiB a level of calls.
 pub const PLANNING_STACK_LENGTH_MIN: usize = 64 << 20;
@@ -52,6 +54,11 @@ struct Level {
 
 /// Refuses tokens that would parse into a tree too deep.
 pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<()> {
+    let is_as = |token: &Token| matches!(token, Token::Word(word) if word.keyword == Keyword::AS);
+    let queries = tokens.windows(2).filter(|pair| is_as(&pair[0].token) && pair[1].token == Token::LParen);
+    if queries.count() > WITH_QUERIES_MAX {
+        return Err(too_complex());
+    }
     let mut levels = vec![Level::default()];
     for token in tokens {
         let Some(level) = levels.last_mut() else { return Err(too_complex()) };
@@ -85,6 +92,8 @@ pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Resul
 
 /// The weight of what becomes a call of a function, or a query.
 const HEAVY: usize = 5;
+/// The weight of what is typed by its operands: finding the type of a chain takes the square of its length.
+const ARITHMETIC: usize = 25;
 
 /// How much a token adds to the depth of the tree.
 fn weight(token: &Token) -> usize {
@@ -100,18 +109,12 @@ fn weight(token: &Token) -> usize {
         | Token::Mul
         | Token::Div
         | Token::Mod
-        | Token::Eq
-        | Token::Neq
-        | Token::Lt
-        | Token::LtEq
-        | Token::Gt
-        | Token::GtEq
         | Token::StringConcat
-        | Token::Tilde => 1,
+        | Token::DoubleColon => ARITHMETIC,
+        Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq | Token::Tilde => 1,
         Token::Word(word) => match word.keyword {
-            Keyword::AND
-            | Keyword::OR
-            | Keyword::NOT
+            Keyword::AND | Keyword::OR => 2,
+            Keyword::NOT
             | Keyword::IS
             | Keyword::LIKE
             | Keyword::ILIKE

@@ -6,19 +6,26 @@
 
 mod dialect;
 pub mod limits;
+mod places;
 mod source;
 mod tokens;
 
 #[cfg(test)]
 mod tests;
 
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
+use std::sync::Arc;
+
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{Result, SqlError, SqlState};
 use crate::statement::{Statement, reader};
 
+pub use places::Places;
+
 pub(crate) use dialect::BoundedDialect;
-pub(crate) use source::{Source, location_in, too_complex};
+use source::Cursor;
+pub use source::too_complex;
+pub(crate) use source::{Source, location_in};
 
 /// A statement, and the piece of the message it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +36,15 @@ pub struct ParsedStatement {
     pub statement: Statement,
     /// The highest `$n` in it.
     pub parameter_count: u16,
+    /// Where its words are in the message.
+    pub places: Places,
+}
+
+impl ParsedStatement {
+    /// A statement that nobody wrote.
+    pub fn unwritten(statement: Statement) -> Self {
+        Self { text: String::new(), statement, parameter_count: 0, places: Places::none() }
+    }
 }
 
 /// Parses a message: any number of statements, none where there is only white space.
@@ -38,6 +54,8 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
     let tokens = tokens::tokenize(source)?;
     let mut statements = Vec::new();
     let mut rest = tokens.into_iter().peekable();
+    let message: Arc<str> = Arc::from(sql);
+    let mut cursor = Cursor::new(sql);
     while rest.peek().is_some() {
         let mut piece: Vec<TokenWithSpan> = Vec::new();
         let mut end = None;
@@ -49,26 +67,18 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
             piece.push(token);
         }
         let (Some(first), Some(last)) = (piece.first(), piece.last()) else { continue };
+        let range = cursor.offsets(first.span.start).0..cursor.offsets(last.span.end).0;
         let whole = statements.is_empty() && rest.peek().is_none();
-        let text = if whole {
-            sql.trim().trim_end_matches(';').trim_end().to_owned()
-        } else {
-            let (start, end) = (source.offsets(first.span.start).0, source.offsets(last.span.end).0);
-            sql.get(start..end).unwrap_or(sql).to_owned()
-        };
+        let text =
+            if whole { sql.trim().trim_end_matches(';').trim_end() } else { sql.get(range.clone()).unwrap_or(sql) };
+        let (text, places) = (text.to_owned(), Places::new(message.clone(), range));
         limits::check_depth(source, &piece)?;
         let parameter_count = parameter_count(source, &piece)?;
         let dialect = BoundedDialect::new(piece.len());
         let statement = reader::read_statement(source, &dialect, piece, end)?;
-        statements.push(ParsedStatement { text, statement, parameter_count });
+        statements.push(ParsedStatement { text, statement, parameter_count, places });
     }
     Ok(statements)
-}
-
-/// The position (characters, counted from 1) of a line and column that the syntax tree carries; none where it
-/// carries none.
-pub fn position(sql: &str, location: Location) -> Option<u32> {
-    (location.line > 0).then(|| Source { text: sql }.offsets(location).1 + 1)
 }
 
 fn parameter_count(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<u16> {

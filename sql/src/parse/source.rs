@@ -13,19 +13,7 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// The byte offset and the number of characters before a location.
     pub(crate) fn offsets(self, location: Location) -> (usize, u32) {
-        let (mut line, mut column, mut characters) = (1, 1, 0);
-        for (byte, c) in self.text.char_indices() {
-            if (line, column) >= (location.line, location.column) {
-                return (byte, characters);
-            }
-            characters += 1;
-            if c == '\n' {
-                (line, column) = (line + 1, 1);
-            } else {
-                column += 1;
-            }
-        }
-        (self.text.len(), characters)
+        Cursor::new(self.text).offsets(location)
     }
 
     /// The text that a span covers.
@@ -70,8 +58,37 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A place in a text that only moves on, so that all the places of a long text are found in one pass.
+pub(crate) struct Cursor<'a> {
+    rest: std::str::Chars<'a>,
+    length: usize,
+    characters: u32,
+    location: Location,
+}
+
+impl<'a> Cursor<'a> {
+    /// The beginning of a text.
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { rest: text.chars(), length: text.len(), characters: 0, location: Location { line: 1, column: 1 } }
+    }
+
+    /// The byte offset and the number of characters before a location, which is not before the one asked for last.
+    pub(crate) fn offsets(&mut self, location: Location) -> (usize, u32) {
+        while (self.location.line, self.location.column) < (location.line, location.column) {
+            let Some(c) = self.rest.next() else { break };
+            self.characters += 1;
+            if c == '\n' {
+                self.location = Location { line: self.location.line + 1, column: 1 };
+            } else {
+                self.location.column += 1;
+            }
+        }
+        (self.length - self.rest.as_str().len(), self.characters)
+    }
+}
+
 /// `54001`.
-pub(crate) fn too_complex() -> SqlError {
+pub fn too_complex() -> SqlError {
     SqlError::new(SqlState::StatementTooComplex, "statement is too complex")
         .with_detail("It nests too deeply or chains too many operators.")
 }

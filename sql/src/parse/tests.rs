@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use sqlparser::tokenizer::Location;
 
 use super::*;
 
@@ -73,11 +74,12 @@ fn chains_and_nests_beyond_the_bounds_are_too_complex() {
 fn chains_and_nests_within_the_bounds_need_no_large_stack() {
     let n = limits::CHAIN_MAX - 10;
     for sql in [
-        format!("SELECT 1{}", "+1".repeat(n)),
+        format!("SELECT 1{}", "+1".repeat(n / 25)),
+        format!("SELECT 1{}", " IS NULL".repeat(n)),
         format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(n / 5)),
-        format!("SELECT 1{}", "::int".repeat(n / 5)),
+        format!("SELECT 1{}", "::int".repeat(n / 25)),
         format!("SELECT v{}", " <-> v".repeat(n / 5)),
-        format!("SELECT a = 1{}", " OR a = 2".repeat(n / 2 - 1)),
+        format!("SELECT a = 1{}", " OR a = 2".repeat(n / 3 - 1)),
         format!("SELECT {}1{}", "(".repeat(50), ")".repeat(50)),
         format!("INSERT INTO t VALUES (1::int + 2){}", ", (1::int + 2)".repeat(20_000)),
     ] {
@@ -185,7 +187,31 @@ fn errors_point_at_the_character() {
     assert_eq!(error_of("CREATE TABLE t (a nosuch)").2, Some(19));
     assert_eq!(error_of("CREATE TABLE select (a int)").1, "syntax error at or near \"select\"");
     assert_eq!(error_of("SELECT $0").0, "42P02");
-    assert_eq!(position("a\nb", Location { line: 2, column: 1 }), Some(3));
+}
+
+#[test]
+fn words_are_found_in_their_statement_of_a_message() {
+    let parsed =
+        parse("SELECT a, 'ü' FROM t;\n /* ü */ SELECT t.a, f(b), a + 'x' FROM t WHERE c + 1 > 'x' -- a").unwrap();
+    let (first, second) = (&parsed[0].places, &parsed[1].places);
+    assert_eq!((first.name("a"), first.name("t"), first.name("b")), (Some(8), Some(20), None));
+    assert_eq!((second.name("a"), second.qualifier("t"), second.name("t")), (Some(50), Some(39), Some(63)));
+    assert_eq!(
+        (second.call("f"), second.call("b"), first.literal("ü"), second.literal("x")),
+        (Some(44), None, Some(11), None)
+    );
+    let after = Location { line: 2, column: 40 };
+    assert_eq!((second.operator("+", None), second.operator("+", Some(after))), (None, Some(73)));
+    assert_eq!(second.at(Location { line: 2, column: 2 }), Some(24));
+    assert!(second.is_written("SELECT", Location { line: 2, column: 10 }));
+    assert_eq!(Places::none().name("a"), None);
+}
+
+#[test]
+fn nothing_but_a_table_follows_from() {
+    assert_eq!(error_of("SELECT FROM WHERE"), ("42601", "syntax error at or near \"WHERE\"".into(), Some(13)));
+    assert_eq!(error_of("SELECT 1 FROM t JOIN ON true").1, "syntax error at or near \"ON\"");
+    assert!(parse("SELECT extract(year FROM current_date), trim(both 'x' FROM user), a IS DISTINCT FROM NULL").is_ok());
 }
 
 #[test]

@@ -53,7 +53,42 @@ pub(crate) fn tokenize(source: Source<'_>) -> Result<Vec<TokenWithSpan>> {
     }
     name_operators(&mut tokens);
     drop_only(&mut tokens);
+    check_from(source, &tokens)?;
     Ok(tokens)
+}
+
+/// Words that are reserved and begin neither a table nor an expression: the parser would take them for a table's name.
+const NEVER_AFTER_FROM: &[Keyword] = &[
+    Keyword::WHERE,
+    Keyword::GROUP,
+    Keyword::ORDER,
+    Keyword::HAVING,
+    Keyword::LIMIT,
+    Keyword::OFFSET,
+    Keyword::FETCH,
+    Keyword::FOR,
+    Keyword::WINDOW,
+    Keyword::UNION,
+    Keyword::INTERSECT,
+    Keyword::EXCEPT,
+    Keyword::FROM,
+    Keyword::INTO,
+    Keyword::ON,
+    Keyword::USING,
+    Keyword::AND,
+    Keyword::OR,
+];
+
+/// Refuses FROM and JOIN without anything after them.
+fn check_from(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<()> {
+    let keyword = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let wrong = tokens.windows(2).find(|pair| {
+        matches!(keyword(&pair[0]), Keyword::FROM | Keyword::JOIN) && NEVER_AFTER_FROM.contains(&keyword(&pair[1]))
+    });
+    wrong.map_or(Ok(()), |pair| Err(source.error_near(&pair[1])))
 }
 
 /// How much of a run of operator characters is one operator: it may end in `+` or `-` only if it holds one of

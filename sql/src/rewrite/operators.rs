@@ -2,37 +2,40 @@
 
 use sqlparser::ast::BinaryOperator;
 
+/// The operators that become calls of functions.
+const FUNCTIONS: &[(&str, &str)] = &[
+    ("<->", "l2_distance"),
+    ("<=>", "cosine_distance"),
+    ("<#>", "vector_negative_inner_product"),
+    ("<+>", "l1_distance"),
+    ("<~>", "hamming_distance"),
+    ("<%>", "jaccard_distance"),
+    ("->", "json_get"),
+    ("->>", "json_get_text"),
+    ("#>", "json_get_path"),
+    ("#>>", "json_get_path_text"),
+    ("@>", "contains_op"),
+    ("<@", "contained_op"),
+    ("&&", "overlap_op"),
+    ("?", "json_exists"),
+    ("?|", "json_exists_any"),
+    ("?&", "json_exists_all"),
+    ("#-", "json_delete_path"),
+    ("@?", "json_path_exists_op"),
+    ("@@", "match_op"),
+    ("^@", "starts_with"),
+    ("^", "power"),
+];
+
 /// The function that a binary operator becomes; none where it stays an operator.
 pub(super) fn function_of(operator: &BinaryOperator) -> Option<&'static str> {
-    Some(match operator {
-        BinaryOperator::LtDashGt => "l2_distance",
-        BinaryOperator::Spaceship => "cosine_distance",
-        BinaryOperator::Custom(name) => match name.as_str() {
-            "<->" => "l2_distance",
-            "<=>" => "cosine_distance",
-            "<#>" => "vector_negative_inner_product",
-            "<+>" => "l1_distance",
-            "<~>" => "hamming_distance",
-            "<%>" => "jaccard_distance",
-            _ => return None,
-        },
-        BinaryOperator::Arrow => "json_get",
-        BinaryOperator::LongArrow => "json_get_text",
-        BinaryOperator::HashArrow => "json_get_path",
-        BinaryOperator::HashLongArrow => "json_get_path_text",
-        BinaryOperator::AtArrow => "contains_op",
-        BinaryOperator::ArrowAt => "contained_op",
-        BinaryOperator::PGOverlap => "overlap_op",
-        BinaryOperator::Question => "json_exists",
-        BinaryOperator::QuestionPipe => "json_exists_any",
-        BinaryOperator::QuestionAnd => "json_exists_all",
-        BinaryOperator::HashMinus => "json_delete_path",
-        BinaryOperator::AtQuestion => "json_path_exists_op",
-        BinaryOperator::AtAt => "match_op",
-        BinaryOperator::PGStartsWith => "starts_with",
-        BinaryOperator::PGExp => "power",
-        _ => return None,
-    })
+    let written = operator.to_string();
+    FUNCTIONS.iter().find(|(operator, _)| *operator == written).map(|(_, function)| *function)
+}
+
+/// The operator that becomes a call of this function.
+pub fn operator_of(function: &str) -> Option<&'static str> {
+    FUNCTIONS.iter().find(|(_, name)| *name == function).map(|(operator, _)| *operator)
 }
 
 /// The operator with this name, where the syntax tree has it.

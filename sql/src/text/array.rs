@@ -9,7 +9,7 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::types::{PgType, ScalarType};
 
 /// The most dimensions an array may have.
-pub(crate) const MAX_ARRAY_DIMENSIONS: usize = 6;
+pub const MAX_ARRAY_DIMENSIONS: usize = 6;
 
 /// Reads an array of `element`; the modifier is that of the elements.
 pub(super) fn parse(text: &str, element: ScalarType, modifier: i32, environment: &CastEnvironment) -> Result<Datum> {

@@ -23,7 +23,12 @@ use crate::catalog::Table;
 /// An Arrow array in the making.
 pub struct ColumnBuilder {
     form: Form,
+    /// How many bytes of text and the like it holds.
+    bytes: usize,
 }
+
+/// The most bytes of text in one column of a batch: Arrow counts them with 31 bits, and memory is finite.
+const COLUMN_BYTES_MAX: usize = 1 << 30;
 
 /// One variant for each Arrow type that [`arrow_type`](super::arrow_type) gives, and a few that DataFusion does.
 enum Form {
@@ -103,11 +108,25 @@ impl ColumnBuilder {
             }
             other => return Err(SqlError::unsupported(format!("a value of the Arrow type {other}"))),
         };
-        Ok(Self { form })
+        Ok(Self { form, bytes: 0 })
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > COLUMN_BYTES_MAX {
+            return Err(SqlError::new(SqlState::ProgramLimitExceeded, "out of memory")
+                .with_detail(format!("One column of a batch of rows holds more than {COLUMN_BYTES_MAX} bytes.")));
+        }
+        Ok(())
     }
 
     /// Appends a value; it must be one that the type of this column can hold.
     pub fn push(&mut self, datum: &Datum) -> Result<()> {
+        if let Datum::Text(text) | Datum::Jsonb(text) = datum {
+            self.reserve(text.len())?;
+        } else if let Datum::Bytea(bytes) = datum {
+            self.reserve(bytes.len())?;
+        }
         match (&mut self.form, datum) {
             (_, Datum::Null) => self.push_null(),
             (Form::Bool(b), Datum::Bool(value)) => b.append_value(*value),
@@ -260,6 +279,7 @@ impl ColumnBuilder {
 
     /// The array; the builder is empty again.
     pub fn finish(&mut self) -> Result<ArrayRef> {
+        self.bytes = 0;
         Ok(match &mut self.form {
             Form::Null(count) => Arc::new(NullArray::new(std::mem::take(count))),
             Form::Bool(b) => Arc::new(b.finish()),

@@ -6,12 +6,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, Volatility};
 use lodedb_sql::error::Result;
+use lodedb_sql::parse::Places;
 use lodedb_sql::vector::check_expected_dimensions;
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::defaults::{DefaultValue, parse_expr};
 use crate::catalog::{Catalog, Table};
-use crate::commit::{Reader, Row};
+use crate::commit::{Reader, Refused, Row};
 use crate::db::error::shown;
 use crate::db::settings::Environment;
 use crate::query::filter::RowPredicate;
@@ -95,39 +96,51 @@ impl RowChecks {
     }
 
     /// Checks rows; the first that fails is the error.
-    pub(crate) fn check(&self, rows: &[Row]) -> Result<()> {
-        for row in rows {
-            for &at in &self.not_null {
-                if row[at].is_null() {
-                    return Err(self.null_violation(at, row));
-                }
-            }
-            for &(at, dims) in &self.vectors {
-                if let Datum::Vector(vector) = &row[at] {
-                    check_expected_dimensions(Some(dims), vector.len())?;
-                }
-            }
-            for &at in &self.arrays {
-                // A column of batches is a list of elements: there is no room for more dimensions.
-                if let Datum::Array(array) = &row[at]
-                    && array.dimensions.len() > 1
-                {
-                    return Err(SqlError::unsupported("storing an array of several dimensions"));
-                }
-            }
-        }
+    pub(crate) fn check(&self, rows: &[Row]) -> Result<(), Refused> {
+        let mut refused =
+            rows.iter().enumerate().find_map(|(row, values)| Some(Refused { row, error: self.unfit(values)? }));
         for (name, predicate) in &self.checks {
-            if let Some(at) = predicate.first_refused(rows)? {
-                return Err(SqlError::new(
-                    SqlState::CheckViolation,
-                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.name),
-                )
-                .with_detail(self.failing(&rows[at]))
-                .with_table(&self.table.name)
-                .with_constraint(name));
+            let before = &rows[..refused.as_ref().map_or(rows.len(), |refused| refused.row)];
+            match predicate.first_refused(before) {
+                Ok(None) => {}
+                Ok(Some(row)) => refused = Some(Refused { row, error: self.check_violation(name, &rows[row]) }),
+                // Which row it was shows when each is alone.
+                Err(error) if before.len() == 1 => return Err(Refused { row: 0, error }),
+                Err(error) => {
+                    let alone = (0..before.len())
+                        .find_map(|row| self.check(&before[row..=row]).err().map(|alone| Refused { row, ..alone }));
+                    return Err(alone.unwrap_or(Refused { row: 0, error }));
+                }
             }
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// What is wrong with the values of a row by themselves.
+    fn unfit(&self, row: &Row) -> Option<SqlError> {
+        if let Some(&at) = self.not_null.iter().find(|&&at| row[at].is_null()) {
+            return Some(self.null_violation(at, row));
+        }
+        let unfit = self.vectors.iter().find_map(|&(at, dims)| match &row[at] {
+            Datum::Vector(vector) => check_expected_dimensions(Some(dims), vector.len()).err(),
+            _ => None,
+        });
+        // A column of batches is a list of elements: there is no room for more dimensions.
+        let is_deep = |at: &usize| matches!(&row[*at], Datum::Array(array) if array.dimensions.len() > 1);
+        unfit.or_else(|| {
+            let deep = self.arrays.iter().any(is_deep);
+            deep.then(|| SqlError::unsupported("storing an array of several dimensions"))
+        })
+    }
+
+    fn check_violation(&self, name: &str, row: &Row) -> SqlError {
+        SqlError::new(
+            SqlState::CheckViolation,
+            format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.name),
+        )
+        .with_detail(self.failing(row))
+        .with_table(&self.table.name)
+        .with_constraint(name)
     }
 
     fn null_violation(&self, at: usize, row: &Row) -> SqlError {
@@ -168,7 +181,7 @@ impl RowInserter {
         table: &Arc<Table>,
         positions: &[usize],
     ) -> Result<Self> {
-        let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), "");
+        let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
         Self::with_planner(&planner, table, positions)
     }
 
@@ -189,7 +202,19 @@ impl RowInserter {
 
     /// Completes rows that have a value for each given column, and checks them.
     pub fn complete(&mut self, rows: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
-        let InserterShape { table, positions, missing, checks } = self.shape.as_ref();
+        let complete = self.fill(rows)?;
+        self.check(&complete)?;
+        Ok(complete)
+    }
+
+    /// Checks rows that are complete.
+    pub fn check(&self, rows: &[Row]) -> Result<(), Refused> {
+        self.shape.checks.check(rows)
+    }
+
+    /// Completes rows that have a value for each given column.
+    pub fn fill(&self, rows: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
+        let InserterShape { table, positions, missing, .. } = self.shape.as_ref();
         let width = table.columns.len();
         let in_order = positions.len() == width && positions.iter().copied().eq(0..width);
         let mut complete = Vec::with_capacity(rows.len());
@@ -210,7 +235,6 @@ impl RowInserter {
             }
             complete.push(Row::from(values));
         }
-        checks.check(&complete)?;
         Ok(complete)
     }
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
+use lodedb_sql::parse::Places;
 use lodedb_sql::{Datum, PgType, SqlError, SqlState, TypeWithModifier};
 
 use super::cancel::CancelToken;
@@ -59,7 +60,7 @@ impl Writing<'_> {
     /// A planner for expressions that are compiled at each run.
     pub(crate) fn planner(&self, tx: &Transaction) -> Planner {
         let parameters = Parameters::new(&[], 0);
-        Planner::new(self.registry, &tx.reader(), &self.environment, parameters, "")
+        Planner::new(self.registry, &tx.reader(), &self.environment, parameters, Places::none())
     }
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn check_expressions(
     environment: &Arc<Environment>,
     table: &Arc<Table>,
 ) -> Result<()> {
-    let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), "");
+    let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
     for check in &table.checks {
         let ast = defaults::parse_expr(&check.condition)?;
         // A subquery would have to be asked again whenever another table changes.
@@ -142,7 +143,7 @@ pub(crate) async fn evaluate(
     expressions: &[Expr],
     types: &[PgType],
 ) -> Result<Vec<Datum>> {
-    let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), "");
+    let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
     let run = Run::new(registry, reader.clone(), environment.clone(), CancelToken::new());
     let none = DFSchema::empty();
     let mut values = Vec::with_capacity(types.len());

@@ -264,6 +264,7 @@ pub(crate) async fn run(writing: &Writing<'_>, update: &UpdatePlan, tx: &mut Tra
     let mut changes: Vec<(RowId, Row, Row)> = Vec::with_capacity(targets.rows.len());
     let mut places = Vec::new();
     for &(batch, row, id, _) in &targets.rows {
+        writing.cancel.check()?;
         let Some(old) = reader.row(table, id)? else { continue };
         let mut values: Vec<Datum> = old.values.to_vec();
         for ((at, value), reader) in update.assignments.iter().zip(&readers[batch]) {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::milliseconds;
 use crate::query::apply::ApplyOperator;
+use crate::query::interrupt;
 use crate::query::knn::NeighborOperator;
 use crate::query::scan::access::Access;
 use crate::query::scan::operator::ScanOperator;
@@ -61,7 +62,12 @@ impl Node {
             return Self::named("Result");
         }
         let mut node = match plan.name() {
-            "ProjectionExec" | "CoalesceBatchesExec" | "RepartitionExec" | "CooperativeExec" | "BufferExec" => {
+            "ProjectionExec"
+            | "CoalesceBatchesExec"
+            | "RepartitionExec"
+            | "CooperativeExec"
+            | "BufferExec"
+            | interrupt::NAME => {
                 let mut children = children;
                 return match children.len() {
                     1 => children.remove(0),

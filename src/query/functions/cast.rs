@@ -11,14 +11,16 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 use lodedb_sql::cast::{CastContext, CastEnvironment, cast};
 use lodedb_sql::error::Result;
+use lodedb_sql::text::MAX_ARRAY_DIMENSIONS;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::definition::{argument_type, cast_environment, scalar_of};
 use super::errors::to_datafusion;
+use super::naming::call_name;
 use super::scope::Scope;
 use super::system;
 use crate::query::arrow::{ColumnBuilder, ColumnReader, arrow_field, arrow_type, list_of, scalar_datum};
@@ -72,7 +74,11 @@ fn result_type(source: &Field, literal: Option<&ScalarValue>, to: TypeWithModifi
         },
         PgType::Array(_) => {
             let depth = match literal.and_then(|literal| literal.try_as_str().flatten()) {
-                Some(text) => text.chars().take_while(|c| *c == '{' || c.is_whitespace()).filter(|c| *c == '{').count(),
+                Some(text) => {
+                    let braces = text.chars().take_while(|c| *c == '{' || c.is_whitespace()).filter(|c| *c == '{');
+                    // Reading the text refuses what is deeper.
+                    braces.take(MAX_ARRAY_DIMENSIONS).count()
+                }
                 None => list_depth(source.data_type()),
             };
             (1..depth).fold(plain, |list, _| list_of(list))
@@ -231,6 +237,9 @@ impl PgCast {
 impl ScalarUDFImpl for PgCast {
     fn name(&self) -> &str {
         CAST_FUNCTION
+    }
+    fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
+        Ok(call_name(CAST_FUNCTION, args))
     }
     fn signature(&self) -> &Signature {
         &self.signature

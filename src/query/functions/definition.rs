@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use lodedb_sql::cast::{CastContext, CastEnvironment, can_cast};
 use lodedb_sql::error::Result;
@@ -21,8 +21,15 @@ use lodedb_sql::{Datum, PgType, ScalarType, SqlError, TypeWithModifier};
 
 use super::cast::cast_value;
 use super::errors::{to_datafusion, undefined_function};
+use super::missing::no_such_call;
+use super::naming::call_name;
 use super::scope::Scope;
 use crate::query::arrow::{self, ColumnBuilder, ColumnReader, pg_type, scalar_datum, scalar_value};
+use crate::query::cancel::CancelToken;
+use crate::query::statement_state::Reading;
+
+/// A statement that is to end is noticed once in so many rows.
+const ROWS_PER_CHECK: usize = 64;
 
 /// What a function takes in one place.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +67,7 @@ pub(crate) struct Call<'a> {
     pub types: &'a [TypeWithModifier],
     scope: Option<&'a Scope>,
     environment: CastEnvironment,
+    cancel: Option<&'a CancelToken>,
 }
 
 /// The Rust function behind a row.
@@ -254,7 +262,7 @@ fn conversion_distance(from: PgType, to: PgType) -> Option<u32> {
 impl Call<'static> {
     /// A call outside of any statement, for values that need none.
     pub(crate) fn detached(zone: chrono_tz::Tz) -> Self {
-        Call { types: &[], scope: None, environment: CastEnvironment { zone, now_us: 0 } }
+        Call { types: &[], scope: None, environment: CastEnvironment { zone, now_us: 0 }, cancel: None }
     }
 }
 
@@ -266,6 +274,10 @@ impl Call<'_> {
     /// The session's zone and clock.
     pub(crate) fn environment(&self) -> &CastEnvironment {
         &self.environment
+    }
+    /// `57014` if the statement is to end.
+    pub(crate) fn check_cancelled(&self) -> Result<()> {
+        self.cancel.map_or(Ok(()), CancelToken::check)
     }
     /// The type of an argument.
     pub(crate) fn ty(&self, place: usize) -> PgType {
@@ -365,7 +377,8 @@ impl SqlFunction {
         let overload = self.choose(&given)?;
         let types = overload.argument_types(&given);
         let scope = Scope::of(&args.config_options).ok();
-        let call = Call { types: &types, scope, environment: cast_environment(scope) };
+        let cancel = Reading::of(&args.config_options).ok().map(|reading| &reading.cancel);
+        let call = Call { types: &types, scope, environment: cast_environment(scope), cancel };
         let rows = args.number_rows;
         if let Some(kernel) = overload.kernel
             && let Some(straight) = straightened(args, &given, &types, &call)?
@@ -388,6 +401,9 @@ impl SqlFunction {
         }
         let mut builder = ColumnBuilder::new(return_type, rows)?;
         for row in 0..rows {
+            if row % ROWS_PER_CHECK == 0 {
+                call.check_cancelled()?;
+            }
             builder.push(&evaluate(overload, &call, &arguments, &mut values, row)?)?;
         }
         Ok(ColumnarValue::Array(builder.finish()?))
@@ -489,6 +505,9 @@ impl ScalarUDFImpl for SqlFunction {
     fn name(&self) -> &str {
         self.name
     }
+    fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
+        Ok(call_name(self.name, args))
+    }
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -500,7 +519,7 @@ impl ScalarUDFImpl for SqlFunction {
     }
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> DataFusionResult<FieldRef> {
         let given: Vec<_> = args.arg_fields.iter().map(|field| argument_type(field)).collect();
-        let overload = self.choose(&given).map_err(to_datafusion)?;
+        let overload = self.choose(&given).map_err(|_| to_datafusion(no_such_call(self.name, &args)))?;
         let ty = overload.return_type(&overload.argument_types(&given));
         let mut field = arrow::arrow_field(self.name, ty, true);
         if let Returns::SameAs(place) = overload.returns

@@ -120,13 +120,21 @@ fn arrow_error(error: &ArrowError) -> SqlError {
 
 fn schema_error(error: &SchemaError) -> SqlError {
     match error {
-        SchemaError::FieldNotFound { field, .. } => undefined_column(field),
+        SchemaError::FieldNotFound { field, valid_fields } => match &field.relation {
+            Some(relation) if !valid_fields.iter().any(|valid| valid.relation.as_ref() == Some(relation)) => {
+                SqlError::new(
+                    SqlState::UndefinedTable,
+                    format!("missing FROM-clause entry for table \"{}\"", relation.table()),
+                )
+            }
+            _ => undefined_column(field),
+        },
         SchemaError::AmbiguousReference { field } => {
             SqlError::new(SqlState::AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
         }
-        SchemaError::DuplicateQualifiedField { name, qualifier } => SqlError::new(
-            SqlState::DuplicateColumn,
-            format!("column \"{name}\" of relation \"{}\" specified more than once", qualifier.table()),
+        SchemaError::DuplicateQualifiedField { qualifier, .. } => SqlError::new(
+            SqlState::DuplicateAlias,
+            format!("table name \"{}\" specified more than once", qualifier.table()),
         ),
         SchemaError::DuplicateUnqualifiedField { name } => {
             SqlError::new(SqlState::DuplicateColumn, format!("column \"{name}\" specified more than once"))
@@ -145,6 +153,9 @@ fn undefined_column(field: &Column) -> SqlError {
 
 fn planning_error(text: &str) -> SqlError {
     let line = first_line(text);
+    if let Some(error) = clause_error(&line) {
+        return error;
+    }
     if let Some(name) = between(&line, "table '", "' not found").or_else(|| line.strip_prefix("Table not found: ")) {
         return SqlError::new(SqlState::UndefinedTable, format!("relation \"{}\" does not exist", unqualified(name)));
     }
@@ -193,6 +204,41 @@ fn planning_error(text: &str) -> SqlError {
         return SqlError::new(SqlState::FeatureNotSupported, line);
     }
     SqlError::new(SqlState::SyntaxError, line)
+}
+
+/// What is wrong with a clause as a whole.
+fn clause_error(line: &str) -> Option<SqlError> {
+    let error = |state, message: &str| Some(SqlError::new(state, message));
+    if line.starts_with("LIMIT must be >= 0") {
+        return error(SqlState::InvalidRowCountInLimitClause, "LIMIT must not be negative");
+    }
+    if line.starts_with("OFFSET must be >=0") {
+        return error(SqlState::InvalidRowCountInResultOffsetClause, "OFFSET must not be negative");
+    }
+    if line.starts_with("Aggregate functions are not allowed in the WHERE clause") {
+        return error(SqlState::GroupingError, "aggregate functions are not allowed in WHERE");
+    }
+    if let Some(place) = between(line, "Order by column out of bounds, specified: ", ",") {
+        let message = format!("ORDER BY position {place} is not in select list");
+        return error(SqlState::InvalidColumnReference, &message);
+    }
+    if let Some(operation) = line.strip_suffix(" queries have different number of columns") {
+        let message = format!("each {operation} query must have the same number of columns");
+        return error(SqlState::SyntaxError, &message);
+    }
+    if let Some(operation) = between(line, "Incompatible inputs for ", ":")
+        && let Some(left) = between(line, "were of type ", ", but")
+        && let Some(right) = between(line, "incompatible type ", " on column")
+    {
+        let (operation, left, right) = (operation.to_uppercase(), sql_name_of_arrow(left), sql_name_of_arrow(right));
+        let message = format!("{operation} types {left} and {right} cannot be matched");
+        return error(SqlState::DatatypeMismatch, &message);
+    }
+    if let Some(ty) = line.strip_prefix("Cannot create filter with non-boolean predicate ") {
+        let ty = sql_name_of_arrow(ty.rsplit(" returning ").next()?);
+        return error(SqlState::DatatypeMismatch, &format!("argument of WHERE must be type boolean, not type {ty}"));
+    }
+    None
 }
 
 /// `Cannot infer common argument type for comparison operation Int64 = Boolean` and its like.

@@ -18,8 +18,11 @@ mod datetime;
 mod definition;
 mod deviation;
 pub mod errors;
+pub(crate) mod growing;
 mod json;
 mod json_text;
+mod missing;
+mod naming;
 mod numbers;
 mod quantified;
 mod quotient;
@@ -48,6 +51,8 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 pub use cast::{CAST_FUNCTION, is_cast};
 pub(crate) use errors::undefined_function;
 pub use errors::{sql_error, to_datafusion};
+pub(crate) use missing::NoFunction;
+pub(crate) use naming::call_name;
 pub use scope::{Hooks, IndexBuildInfo, Scope, SequenceAccess, ServerAccess, SessionInfo, SettingAccess};
 pub use series::shifted;
 pub use session::version;
@@ -59,6 +64,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         vector::FUNCTIONS,
         array::FUNCTIONS,
         strings::FUNCTIONS,
+        growing::FUNCTIONS,
         numbers::FUNCTIONS,
         datetime::FUNCTIONS,
         templates::FUNCTIONS,

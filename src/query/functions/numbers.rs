@@ -59,7 +59,7 @@ fn rounded(value: &BigDecimal, digits: i64, mode: RoundingMode) -> Datum {
 
 fn power(args: &[Datum]) -> Result<Datum> {
     let (base, exponent) = (float(args, 0), float(args, 1));
-    let refused = |what: &str| Err(SqlError::new(SqlState::InvalidParameterValue, what.to_owned()));
+    let refused = |what: &str| Err(SqlError::new(SqlState::InvalidArgumentForPowerFunction, what.to_owned()));
     if base == 0.0 && exponent < 0.0 {
         return refused("zero raised to a negative power is undefined");
     }
@@ -74,7 +74,10 @@ fn numeric_power(args: &[Datum]) -> Result<Datum> {
     let (base, exponent) = (decimal(args, 0), decimal(args, 1));
     let whole = exponent.is_integer().then(|| exponent.to_i64()).flatten();
     if base.is_zero() && exponent.is_negative() {
-        return Err(SqlError::new(SqlState::InvalidParameterValue, "zero raised to a negative power is undefined"));
+        return Err(SqlError::new(
+            SqlState::InvalidArgumentForPowerFunction,
+            "zero raised to a negative power is undefined",
+        ));
     }
     if let Some(exponent) = whole.filter(|exponent| exponent.unsigned_abs() <= 1000) {
         let digits = base.digits() * exponent.unsigned_abs();
@@ -104,17 +107,20 @@ fn decimal_of(value: f64) -> Result<Datum> {
 
 fn logarithm(value: f64, log: fn(f64) -> f64) -> Result<Datum> {
     if value == 0.0 {
-        return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot take logarithm of zero"));
+        return Err(SqlError::new(SqlState::InvalidArgumentForLogarithm, "cannot take logarithm of zero"));
     }
     if value < 0.0 {
-        return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot take logarithm of a negative number"));
+        return Err(SqlError::new(SqlState::InvalidArgumentForLogarithm, "cannot take logarithm of a negative number"));
     }
     Ok(Datum::Float8(log(value)))
 }
 
 fn square_root(args: &[Datum]) -> Result<Datum> {
     if float(args, 0) < 0.0 {
-        return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot take square root of a negative number"));
+        return Err(SqlError::new(
+            SqlState::InvalidArgumentForPowerFunction,
+            "cannot take square root of a negative number",
+        ));
     }
     Ok(Datum::Float8(float(args, 0).sqrt()))
 }

@@ -1,5 +1,7 @@
 //! Functions about the session, its settings, its clock and its sequences.
 
+use std::time::{Duration, Instant};
+
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, ScalarType, SqlError, SqlState};
 
@@ -7,6 +9,7 @@ use super::definition::{Call, Definition, function};
 use super::scope::Scope;
 use super::system::object_named;
 use super::types::*;
+use crate::query::interrupt::giving_way;
 
 fn text(value: impl Into<String>) -> Datum {
     Datum::Text(value.into())
@@ -153,14 +156,20 @@ fn uuid(_: &Call<'_>, _: &[Datum]) -> Result<Datum> {
     Ok(Datum::Uuid(*uuid::Uuid::new_v4().as_bytes()))
 }
 
-fn sleep(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
-    if let Some(Datum::Float8(seconds)) = args.first()
-        && *seconds > 0.0
-    {
-        // Runs on a thread of the pool that computes queries; a cancelled statement ends when this does.
-        std::thread::sleep(std::time::Duration::from_secs_f64(seconds.min(86_400.0)));
-    }
-    Ok(text(""))
+/// How long a sleeper does not look whether its statement is to end.
+const NAP: Duration = Duration::from_millis(5);
+
+fn sleep(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let Some(Datum::Float8(seconds)) = args.first() else { return Ok(text("")) };
+    let started = Instant::now();
+    let length = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    giving_way(|| {
+        while let Some(left) = length.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+            call.check_cancelled()?;
+            std::thread::sleep(left.min(NAP));
+        }
+        Ok(text(""))
+    })
 }
 
 fn void(_: &Call<'_>, _: &[Datum]) -> Result<Datum> {

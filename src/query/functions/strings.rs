@@ -10,10 +10,11 @@ use regex::{Regex, RegexBuilder};
 
 use super::array::array_of;
 use super::definition::{Call, Definition, function};
+use super::growing::push_padded;
 use super::types::*;
 use crate::query::pg_catalog::names::{quote_identifier, quote_literal};
 
-fn string(args: &[Datum], place: usize) -> &str {
+pub(super) fn string(args: &[Datum], place: usize) -> &str {
     match args.get(place) {
         Some(Datum::Text(text)) => text,
         _ => "",
@@ -27,7 +28,7 @@ fn bytes(args: &[Datum], place: usize) -> &[u8] {
     }
 }
 
-fn int(args: &[Datum], place: usize) -> i32 {
+pub(super) fn int(args: &[Datum], place: usize) -> i32 {
     match args.get(place) {
         Some(Datum::Int4(value)) => *value,
         _ => 0,
@@ -136,7 +137,7 @@ fn substring_range(start: i32, length: Option<i32>, available: usize) -> Result<
     let start = i64::from(start);
     let end = match length {
         Some(length) if length < 0 => {
-            return Err(SqlError::new(SqlState::DataException, "negative substring length not allowed"));
+            return Err(SqlError::new(SqlState::SubstringError, "negative substring length not allowed"));
         }
         Some(length) => start + i64::from(length),
         None => i64::MAX,
@@ -248,8 +249,13 @@ fn format(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
             'L' => quote_literal(&call.text(place, datum)),
             other => return Err(invalid(&format!("unrecognized format() type specifier \"{other}\""))),
         };
-        let width: usize = number.parse().unwrap_or(0);
-        let _ = if left { write!(out, "{text:<width$}") } else { write!(out, "{text:>width$}") };
+        let width = match number.as_str() {
+            "" => 0,
+            digits => digits
+                .parse::<i32>()
+                .map_err(|_| SqlError::new(SqlState::NumericValueOutOfRange, "number is out of range"))?,
+        };
+        push_padded(&mut out, &text, width.unsigned_abs() as usize, left)?;
     }
     Ok(Datum::Text(out))
 }
@@ -365,33 +371,6 @@ pub(crate) fn regexp_matches(args: &[Datum]) -> Result<Vec<Datum>> {
     Ok(if flags.contains('g') { all.collect() } else { all.take(1).collect() })
 }
 
-fn regexp_replace(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
-    let flags = string(args, 3);
-    let regex = regex(string(args, 1), flags)?;
-    // `\1` and `\&` are PostgreSQL's names for groups; a dollar means nothing to it.
-    let mut replacement = String::new();
-    let mut chars = string(args, 2).chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '$' => replacement.push_str("$$"),
-            '\\' => match chars.next() {
-                Some('&') => replacement.push_str("${0}"),
-                Some(digit @ '1'..='9') => {
-                    let _ = write!(replacement, "${{{digit}}}");
-                }
-                Some('\\') | None => replacement.push('\\'),
-                Some(other) => {
-                    replacement.push('\\');
-                    replacement.push(other);
-                }
-            },
-            c => replacement.push(c),
-        }
-    }
-    let limit = usize::from(!flags.contains('g'));
-    Ok(Datum::Text(regex.replacen(string(args, 0), limit, replacement.as_str()).into_owned()))
-}
-
 /// The parts between matches, for the array and for the rows.
 pub(crate) fn regexp_split(args: &[Datum]) -> Result<Vec<Datum>> {
     let regex = regex(string(args, 1), string(args, 2))?;
@@ -409,27 +388,12 @@ fn split_part(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     Ok(Datum::Text(at.and_then(|at| parts.get(at)).map_or_else(String::new, |part| (*part).to_owned())))
 }
 
-fn pad(args: &[Datum], left: bool) -> Datum {
-    let width = usize::try_from(int(args, 1)).unwrap_or(0);
-    let text: Vec<char> = string(args, 0).chars().collect();
-    let fill: Vec<char> = if args.len() > 2 { string(args, 2).chars().collect() } else { vec![' '] };
-    if text.len() >= width || fill.is_empty() {
-        return Datum::Text(text.into_iter().take(width).collect());
-    }
-    let filler = fill.iter().copied().cycle().take(width - text.len());
-    Datum::Text(if left {
-        filler.chain(text.iter().copied()).collect()
-    } else {
-        text.iter().copied().chain(filler).collect()
-    })
-}
-
 fn overlay(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     let text: Vec<char> = string(args, 0).chars().collect();
     let new = string(args, 1);
     let start = int(args, 2);
     if start < 1 {
-        return Err(SqlError::new(SqlState::DataException, "negative substring length not allowed"));
+        return Err(SqlError::new(SqlState::SubstringError, "negative substring length not allowed"));
     }
     let from = (start as usize - 1).min(text.len());
     let length = if args.len() > 3 { int(args, 3) } else { new.chars().count() as i32 };
@@ -472,7 +436,6 @@ pub(super) const FUNCTIONS: &[Definition] = &[
         Ok(Datum::Bytea([bytes(args, 0), bytes(args, 1)].concat()))
     }),
     function("regexp_match", &[TEXT, TEXT, TEXT], TO_TEXT_ARRAY, regexp_match).optional(1),
-    function("regexp_replace", &[TEXT, TEXT, TEXT, TEXT], TO_TEXT, regexp_replace).optional(1),
     function("regexp_like", &[TEXT, TEXT, TEXT], TO_BOOL, |_, args| {
         Ok(Datum::Bool(regex(string(args, 1), string(args, 2))?.is_match(string(args, 0))))
     })
@@ -482,8 +445,6 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     })
     .optional(1),
     function("split_part", &[TEXT, TEXT, INT4], TO_TEXT, split_part),
-    function("lpad", &[TEXT, INT4, TEXT], TO_TEXT, |_, args| Ok(pad(args, true))).optional(1),
-    function("rpad", &[TEXT, INT4, TEXT], TO_TEXT, |_, args| Ok(pad(args, false))).optional(1),
     function("overlay", &[TEXT, TEXT, INT4, INT4], TO_TEXT, overlay).optional(1),
     function("to_hex", &[INT4], TO_TEXT, |_, args| Ok(Datum::Text(format!("{:x}", int(args, 0))))),
     function("to_hex", &[INT8], TO_TEXT, |_, args| {

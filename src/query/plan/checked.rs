@@ -8,10 +8,13 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{ScalarValue, exec_err};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 use lodedb_sql::{SqlError, SqlState};
 
 use crate::query::arrow::structural_type;
+use crate::query::functions::call_name;
 use crate::query::statement_state::carry;
 
 type Kernel = fn(&dyn ArrowDatum, &dyn ArrowDatum) -> Result<ArrayRef, ArrowError>;
@@ -63,6 +66,9 @@ impl std::hash::Hash for Checked {
 impl ScalarUDFImpl for Checked {
     fn name(&self) -> &str {
         self.name
+    }
+    fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
+        Ok(call_name(self.name, args))
     }
     fn signature(&self) -> &Signature {
         &self.signature

@@ -15,6 +15,7 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPl
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use lodedb_sql::parse::Places;
 use lodedb_sql::{SqlError, SqlState};
 use parking_lot::Mutex;
 
@@ -22,7 +23,7 @@ use super::operators::OperatorPlanner;
 use super::parameters::Parameters;
 use crate::catalog::{Catalog, Table};
 use crate::db::settings::Environment;
-use crate::query::functions::to_datafusion;
+use crate::query::functions::{NoFunction, to_datafusion};
 use crate::query::pg_catalog;
 use crate::query::scan::TableReader;
 use crate::query::statement_state::cast_environment;
@@ -49,11 +50,13 @@ impl Names {
         catalog: Arc<Catalog>,
         environment: &Environment,
         parameters: Arc<Parameters>,
+        places: Places,
     ) -> Self {
         let operators = OperatorPlanner {
             state: state.clone(),
             parameters: parameters.clone(),
             environment: cast_environment(environment),
+            places,
         };
         let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(operators)];
         planners.extend(state.expr_planners().iter().cloned());
@@ -158,7 +161,17 @@ impl ContextProvider for Names {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.state.scalar_functions().get(name).cloned()
+        if let Some(function) = self.state.scalar_functions().get(name) {
+            return Some(function.clone());
+        }
+        let is_other = name == "unnest"
+            || self.state.aggregate_functions().contains_key(name)
+            || self.state.window_functions().contains_key(name);
+        // It says so with the types of its arguments, which are not known here.
+        (!is_other).then(|| {
+            let gives_rows = self.state.table_functions().contains_key(name);
+            Arc::new(ScalarUDF::new_from_impl(NoFunction::new(name, gives_rows)))
+        })
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

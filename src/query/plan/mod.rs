@@ -18,22 +18,24 @@ pub(crate) mod typing;
 use std::sync::Arc;
 
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use lodedb_sql::error::Result;
-use lodedb_sql::parse::ParsedStatement;
+use lodedb_sql::parse::{ParsedStatement, Places};
 use lodedb_sql::statement::{CopyRelation, Statement};
-use lodedb_sql::{PgType, SqlError};
+use lodedb_sql::{PgType, SqlError, SqlState};
 
 use crate::catalog::{Catalog, Index, Table};
 use crate::commit::Reader;
 use crate::db::outcome::Field;
 use crate::db::settings::Environment;
 use crate::query::hot::HotPlan;
-use crate::query::statement_state::{Registry, cast_environment};
+use crate::query::interrupt::giving_way;
+use crate::query::statement_state::{Registry, carry, cast_environment};
 use crate::query::{dml, hot, planned_statement};
 
 use context::Names;
@@ -81,7 +83,7 @@ pub(crate) struct Planner {
     pub(crate) environment: Arc<Environment>,
     pub(crate) parameters: Arc<Parameters>,
     pub(crate) names: Names,
-    text: String,
+    places: Places,
 }
 
 impl Planner {
@@ -90,16 +92,16 @@ impl Planner {
         reader: &Reader,
         environment: &Arc<Environment>,
         parameters: Arc<Parameters>,
-        text: &str,
+        places: Places,
     ) -> Self {
         let state = Arc::new(registry.planning_state(reader, environment));
         let catalog = reader.catalog();
-        let names = Names::new(state.clone(), catalog.clone(), environment, parameters.clone());
-        Self { state, catalog, environment: environment.clone(), parameters, names, text: text.to_owned() }
+        let names = Names::new(state.clone(), catalog.clone(), environment, parameters.clone(), places.clone());
+        Self { state, catalog, environment: environment.clone(), parameters, names, places }
     }
 
     pub(crate) fn preparation(&self) -> Preparation<'_> {
-        Preparation { parameters: &self.parameters, text: &self.text }
+        Preparation { parameters: &self.parameters, places: &self.places, relations: 0 }
     }
 
     pub(crate) fn typing(&self) -> Typing<'_> {
@@ -108,7 +110,23 @@ impl Planner {
 
     /// An error of DataFusion's as a client sees it, with its place in the statement.
     pub(crate) fn placed(&self, error: DataFusionError) -> SqlError {
-        position::placed(error, &self.text)
+        let refused = error.to_string();
+        let error = position::placed(error, &self.places);
+        if error.state() == SqlState::DatatypeMismatch
+            && let Some(ty) = self.type_of_predicate(&refused)
+        {
+            let message = format!("argument of WHERE must be type boolean, not type {}", ty.sql_name());
+            return SqlError::new(SqlState::DatatypeMismatch, message);
+        }
+        error
+    }
+
+    /// The type of the column that DataFusion says is no predicate: it does not tell text from varchar.
+    fn type_of_predicate(&self, refused: &str) -> Option<PgType> {
+        let predicate = refused.split("non-boolean predicate '").nth(1)?.split('\'').next()?;
+        let (table, column) = predicate.rsplit_once('.')?;
+        let table = self.catalog.table(table)?;
+        Some(table.columns[table.position(column)?].ty.ty)
     }
 
     /// Runs `build` until the types of the parameters no longer change.
@@ -145,6 +163,7 @@ impl Planner {
         let planner = SqlToRel::new(&self.names);
         let statement = ast::Statement::Query(Box::new(query.clone()));
         let plan = planner.sql_statement_to_plan_with_context(statement, &mut self.planner_context())?;
+        check_size(&plan)?;
         let plan = typing::type_plan(plan, &self.typing())?;
         for (name, field) in plan.get_parameter_fields()? {
             if let Some(field) = field {
@@ -177,6 +196,20 @@ impl Planner {
     }
 }
 
+/// Planning a statement longer than this may take its time.
+const LONG_TEXT_BYTES: usize = 4096;
+/// The most nodes of a plan. A WITH query is there as often as it is named, and each may name the one before it twice.
+const PLAN_NODES_MAX: usize = 20_000;
+
+fn check_size(plan: &LogicalPlan) -> DataFusionResult<()> {
+    let mut nodes = 0;
+    plan.apply_with_subqueries(|_| {
+        nodes += 1;
+        Ok(if nodes > PLAN_NODES_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if nodes > PLAN_NODES_MAX { carry(Err(lodedb_sql::parse::too_complex())) } else { Ok(()) }
+}
+
 /// Plans a statement.
 pub(crate) async fn prepare(
     registry: &Arc<Registry>,
@@ -186,10 +219,11 @@ pub(crate) async fn prepare(
     types: &[Option<PgType>],
 ) -> Result<Planned> {
     let parameters = Parameters::new(types, statement.parameter_count as usize);
-    let planner = Planner::new(registry, reader, environment, parameters, &statement.text);
+    let planner = Planner::new(registry, reader, environment, parameters, statement.places.clone());
     let explained = matches!(statement.statement, Statement::Explain { .. });
-    let planned = plan_statement(&planner, planned_statement(&statement.statement), !explained);
-    planned.map_err(|error| position::placed_sql(error, &statement.text))
+    let plan = || plan_statement(&planner, planned_statement(&statement.statement), !explained);
+    let planned = if statement.text.len() > LONG_TEXT_BYTES { giving_way(plan) } else { plan() };
+    planned.map_err(|error| position::placed_sql(error, &statement.places))
 }
 
 fn plan_statement(planner: &Planner, statement: &Statement, may_be_hot: bool) -> Result<Planned> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::metadata::FieldMetadata;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
@@ -12,8 +13,10 @@ use datafusion::logical_expr::expr::{BinaryExpr, Placeholder, ScalarFunction};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
+use datafusion::sql::sqlparser::tokenizer::Location;
 use lodedb_sql::cast::{CastContext, CastEnvironment, can_cast, cast};
 use lodedb_sql::error::Result;
+use lodedb_sql::parse::Places;
 use lodedb_sql::resolve::resolve_operator;
 use lodedb_sql::text::parse_text_in;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
@@ -36,6 +39,7 @@ pub(crate) struct OperatorPlanner {
     pub(crate) state: Arc<SessionState>,
     pub(crate) parameters: Arc<Parameters>,
     pub(crate) environment: CastEnvironment,
+    pub(crate) places: Places,
 }
 
 impl ExprPlanner for OperatorPlanner {
@@ -52,8 +56,33 @@ impl ExprPlanner for OperatorPlanner {
         let (Ok(left), Ok(right)) = (operand_type(&expr.left, schema), operand_type(&expr.right, schema)) else {
             return Ok(PlannerResult::Original(expr));
         };
-        carry(typing.binary(name, expr.left, left, expr.right, right)).map(PlannerResult::Planned)
+        let start = start_of(&expr.left);
+        let planned = typing.binary(name, expr.left, left, expr.right, right);
+        carry(planned.map_err(|error| match error.state() {
+            SqlState::UndefinedFunction => match self.places.operator(&expr.op.to_string(), start) {
+                Some(position) => error.with_position(position),
+                None => error,
+            },
+            _ => error,
+        }))
+        .map(PlannerResult::Planned)
     }
+}
+
+/// Where the first column of an expression is written.
+fn start_of(expr: &Expr) -> Option<Location> {
+    let mut start: Option<Location> = None;
+    // Nothing in it fails.
+    let _ = expr.apply(|expr| {
+        if let Expr::Column(column) = expr
+            && let Some(span) = column.spans().first()
+        {
+            start = Some(Location { line: span.start.line, column: span.start.column });
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    start
 }
 
 /// The type of an operand; `None` for an untyped literal or parameter.

@@ -21,6 +21,7 @@ use crate::db::outcome::BatchStream;
 use crate::query::arrow::scalar_value;
 use crate::query::cancel::CancelToken;
 use crate::query::functions::sql_error;
+use crate::query::interrupt::interruptible;
 use crate::query::scan::TableReader;
 use crate::query::statement_state::{Run, sql};
 use crate::query::{apply, knn};
@@ -126,18 +127,20 @@ pub(crate) async fn physical(run: &Run, plan: LogicalPlan) -> DataFusionResult<A
         state.config_mut().options_mut().execution.target_partitions = 1;
     }
     let plan = knn::recognise(plan)?;
-    if !apply::holds_subquery(&plan)? {
-        return state.create_physical_plan(&plan).await;
-    }
-    let easier = apply::take_out(plan.clone(), apply::Which::BeyondTheOptimizer)?;
-    match state.create_physical_plan(&easier).await {
-        // An error of the statement itself will come again.
-        Err(_) if apply::is_correlated(&plan)? => {
-            let plan = apply::take_out(plan, apply::Which::All)?;
-            state.create_physical_plan(&plan).await
+    let physical = if apply::holds_subquery(&plan)? {
+        let easier = apply::take_out(plan.clone(), apply::Which::BeyondTheOptimizer)?;
+        match state.create_physical_plan(&easier).await {
+            // An error of the statement itself will come again.
+            Err(_) if apply::is_correlated(&plan)? => {
+                let plan = apply::take_out(plan, apply::Which::All)?;
+                state.create_physical_plan(&plan).await
+            }
+            done => done,
         }
-        done => done,
-    }
+    } else {
+        state.create_physical_plan(&plan).await
+    };
+    interruptible(physical?, &run.reading.cancel)
 }
 
 fn is_small(run: &Run, plan: &LogicalPlan) -> DataFusionResult<bool> {

@@ -1,13 +1,15 @@
 //! The syntax tree made ready for DataFusion's planner: columns named as PostgreSQL names them, integers typed, forms
 //! rewritten that it would type otherwise.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, UnaryOperator,
-    Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType, visit_relations,
 };
+use lodedb_sql::parse::Places;
 use lodedb_sql::resolve::function_parameter_types;
 use lodedb_sql::rewrite::as_cast;
 use lodedb_sql::{PgType, ScalarType, SqlError, TypeWithModifier};
@@ -26,9 +28,16 @@ pub(crate) fn shown_name(name: &str) -> &str {
 /// Prepares syntax trees, noting the types that parameters must have.
 pub(crate) struct Preparation<'a> {
     pub(crate) parameters: &'a Parameters,
-    /// The text of the statement, to tell an operator from a call of the function it became.
-    pub(crate) text: &'a str,
+    /// To tell an operator from a call of the function it became.
+    pub(crate) places: &'a Places,
+    /// The tables and WITH queries met so far.
+    pub(crate) relations: usize,
 }
+
+/// The most tables below a query of WITH, each counted as often as it is named.
+const WITH_SIZE_MAX: usize = 5_000;
+/// The most tables and WITH queries in a statement: a plan nests as deep as they follow on each other.
+const RELATIONS_MAX: usize = 2_000;
 
 impl Preparation<'_> {
     /// Prepares a query.
@@ -47,6 +56,14 @@ impl Preparation<'_> {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(error) => Err(error),
         }
+    }
+
+    fn count_relations(&mut self, count: usize) -> ControlFlow<SqlError> {
+        self.relations += count;
+        if self.relations > RELATIONS_MAX {
+            return ControlFlow::Break(lodedb_sql::parse::too_complex());
+        }
+        ControlFlow::Continue(())
     }
 
     fn note(&self, expr: &Expr, ty: PgType) {
@@ -214,14 +231,34 @@ impl Preparation<'_> {
 
     /// Whether the client wrote the name of the function, rather than an operator that became a call.
     fn is_written(&self, name: &Ident) -> bool {
-        let Some(position) = lodedb_sql::parse::position(self.text, name.span.start) else { return false };
-        let rest = self.text.chars().skip(position as usize - 1);
-        rest.take(name.value.chars().count()).collect::<String>().eq_ignore_ascii_case(&name.value)
+        self.places.is_written(&name.value, name.span.start)
     }
 }
 
 impl VisitorMut for Preparation<'_> {
     type Break = SqlError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        let Some(with) = &query.with else { return ControlFlow::Continue(()) };
+        // A query of WITH is planned wherever it is named, and each may name the one before it twice.
+        let mut sizes: HashMap<String, usize> = HashMap::new();
+        for query in &with.cte_tables {
+            let mut size = 1usize;
+            let _ = visit_relations(&query.query, |name| {
+                size = size.saturating_add(*sizes.get(&name.to_string()).unwrap_or(&1));
+                ControlFlow::<()>::Continue(())
+            });
+            if size > WITH_SIZE_MAX {
+                return ControlFlow::Break(lodedb_sql::parse::too_complex());
+            }
+            sizes.insert(query.alias.name.to_string(), size);
+        }
+        self.count_relations(with.cte_tables.len())
+    }
+
+    fn pre_visit_table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<SqlError> {
+        self.count_relations(1)
+    }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
         if let SetExpr::Values(values) = query.body.as_mut() {

@@ -13,7 +13,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, WindowFunctionDefinition};
 use lodedb_sql::resolve::{common_type, function_parameter_types, resolve_operator};
-use lodedb_sql::{PgType, ScalarType, SqlError, TypeWithModifier};
+use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::operators::{Typing, operand_type};
 use crate::query::arrow::pg_type;
@@ -155,6 +155,20 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
                     }
                 }
                 case.expr = Some(operand);
+            } else {
+                for (when, _) in &mut case.when_then_expr {
+                    let ty = operand_type(when, schema).ok().flatten().map(|ty| ty.ty);
+                    let boolean = PgType::Scalar(ScalarType::Bool);
+                    if is_untyped(when) {
+                        **when = carry(typing.convert(std::mem::take(when.as_mut()), None, boolean))?;
+                        changed = true;
+                    } else if let Some(ty) = ty.filter(|ty| *ty != boolean) {
+                        return carry(Err(SqlError::new(
+                            SqlState::DatatypeMismatch,
+                            format!("argument of CASE/WHEN must be type boolean, not type {}", ty.sql_name()),
+                        )));
+                    }
+                }
             }
             let mut results: Vec<&mut Box<Expr>> = case.when_then_expr.iter_mut().map(|(_, then)| then).collect();
             results.extend(case.else_expr.as_mut());
@@ -209,6 +223,12 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             if let Some(literal) = carry(literal_cast(&call, typing))? {
                 return Ok(Transformed::yes(literal));
             }
+            if let Some(common) = carry(common_argument_type(&call, schema))? {
+                for arg in call.args.iter_mut().filter(|arg| is_untyped(arg)) {
+                    *arg = carry(typing.convert(std::mem::take(arg), None, common))?;
+                }
+                return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+            }
             let vector = PgType::Scalar(ScalarType::Vector);
             let types = function_parameter_types(call.name(), call.args.len()).unwrap_or_default();
             let mut changed = false;
@@ -258,6 +278,27 @@ fn compared(
         subquery.subquery = Arc::new(plan);
     }
     Ok((value, subquery, true))
+}
+
+/// The type that what is untyped among the arguments takes from those beside it.
+fn common_argument_type(call: &ScalarFunction, schema: &DFSchema) -> lodedb_sql::error::Result<Option<PgType>> {
+    let shown = match call.name() {
+        "coalesce" => "COALESCE",
+        "greatest" => "GREATEST",
+        "least" => "LEAST",
+        "nullif" => "NULLIF",
+        "contains_op" | "contained_op" | "overlap_op" => "",
+        _ => return Ok(None),
+    };
+    let types: Vec<Option<PgType>> =
+        call.args.iter().map(|arg| operand_type(arg, schema).ok().flatten().map(|ty| ty.ty)).collect();
+    if types.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    match shown {
+        "" => Ok(types.into_iter().flatten().next()),
+        shown => common_type(shown, &types).map(Some),
+    }
 }
 
 /// The literal that an integer in the text of a statement is, once its type is known.
