@@ -90,6 +90,10 @@ pub(super) fn choose(facts: &Facts) -> Strategy {
     };
     let candidates =
         candidates.clamp(1, u32::try_from(facts.coded).unwrap_or(u32::MAX)).max(facts.k.min(1 << 24) as u32);
+    // A graph may have nodes that no path leads to: who asks it for every row is to get every row.
+    if facts.kind == IndexKind::Hnsw && u64::from(candidates) >= facts.coded {
+        return Strategy::Exact;
+    }
     let exact = facts.survivors as f64 * exact_cost(facts.dims);
     let index = index_cost(facts, probes, candidates) + f64::from(candidates) * exact_cost(facts.dims)
         // The bitmap is made and asked.

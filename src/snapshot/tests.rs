@@ -105,7 +105,7 @@ async fn files_of_old_generations_and_dropped_indexes_go_with_the_manifests_that
     assert_eq!(quantizers(&named), 2, "{named:?}");
     // Four times as many rows: both are trained again.
     run(&db, "INSERT INTO t SELECT id + 1000 * i, v FROM t, generate_series(1, 4) AS s(i)").await;
-    db.settle();
+    tokio::task::block_in_place(|| db.settle());
     let both = derived(dir.path());
     assert_eq!(quantizers(&both), 4, "{both:?}");
     for _ in 0..2 {

@@ -84,7 +84,10 @@ pub(crate) async fn play(seed: u64, steps: u64) -> Result<Counts, (u64, String)>
             Ok(Err(difference)) => difference,
             Err(_) => "it hangs".to_owned(),
         };
-        let history = play.history.iter().rev().take(14).rev().cloned().collect::<Vec<_>>().join("\n  ");
+        let recent = play.history.len().saturating_sub(14);
+        let is_told = |(at, step): &(usize, &String)| *at >= recent || step.contains("INDEX t_v");
+        let told: Vec<&str> = play.history.iter().enumerate().filter(is_told).map(|(_, step)| step.as_str()).collect();
+        let history = told.join("\n  ");
         return Err((step, format!("step {step}: {difference}\n  after\n  {history}")));
     }
     Ok(play.counts)

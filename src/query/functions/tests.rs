@@ -264,7 +264,7 @@ fn errors_keep_their_states_through_datafusion() {
     assert_eq!(state_of("SELECT a FROM (VALUES (1), (2)) AS t(a) GROUP BY 1 HAVING b > 1"), SqlState::UndefinedColumn);
     assert_eq!(state_of("SELECT a, sum(b) FROM (VALUES (1, 2)) AS t(a, b)"), SqlState::GroupingError);
     assert_eq!(state_of("SELECT (SELECT a FROM (VALUES (1), (2)) AS t(a))"), SqlState::CardinalityViolation);
-    assert_eq!(state_of("SELECT sqrt(-1::float8)"), SqlState::InvalidParameterValue);
+    assert_eq!(state_of("SELECT sqrt(-1::float8)"), SqlState::InvalidArgumentForPowerFunction);
     assert_eq!(state_of("SELECT '[1,2]'::vector(3)"), SqlState::DataException);
     let wording = one("SELECT nope").unwrap_err();
     assert_eq!(wording.message(), "column \"nope\" does not exist");

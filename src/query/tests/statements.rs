@@ -110,7 +110,7 @@ fn refused_rows_are_shown() {
             ),
             (
                 "INSERT INTO t (name, n) VALUES ('q', true)",
-                "ERROR 42804: column \"n\" is of type integer but expression is of type boolean\nHINT: You will need to rewrite or cast the expression.",
+                "ERROR 42804: column \"n\" is of type integer but expression is of type boolean\nHINT: You will need to rewrite or cast the expression.\nat 22",
             ),
         ],
     );
