@@ -270,6 +270,10 @@ impl Catalog {
     pub fn indexes_of(&self, table: TableId) -> impl Iterator<Item = &Arc<Index>> {
         self.indexes.values().filter(move |index| index.table == table)
     }
+    /// The btree indexes of a table, by id.
+    pub fn btree_indexes_of(&self, table: TableId) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes_of(table).filter(|index| matches!(index.kind, IndexKind::Btree { .. }))
+    }
     /// The primary key of a table.
     pub fn primary_key(&self, table: TableId) -> Option<&Arc<Index>> {
         self.indexes_of(table).find(|index| index.is_primary())

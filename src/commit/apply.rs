@@ -503,7 +503,7 @@ impl<'a> RowWriter<'a> {
     }
 
     fn indexes(catalog: &Catalog, table: TableId) -> Vec<Arc<Index>> {
-        catalog.indexes_of(table).filter(|index| matches!(index.kind, IndexKind::Btree { .. })).cloned().collect()
+        catalog.btree_indexes_of(table).cloned().collect()
     }
 
     fn put(&mut self, table: &Table, row: RowId, values: &Row) {
@@ -554,6 +554,9 @@ impl<'a> RowWriter<'a> {
 
     /// Writes what was gathered so far. The store stays at the commit before.
     fn write_part(&mut self) -> Result<(), ApplyError> {
+        if self.batch.is_empty() && self.additions.is_empty() {
+            return Ok(());
+        }
         let mut batch = std::mem::take(&mut self.batch);
         for addition in self.additions.drain(..) {
             addition.put(&mut batch);

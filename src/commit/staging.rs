@@ -73,11 +73,6 @@ impl Staging {
         Ok(Self { table: table.clone(), writer, scalars, places: Vec::new(), encoded: Vec::new(), folder })
     }
 
-    /// The table.
-    pub fn table(&self) -> &Arc<Table> {
-        &self.table
-    }
-
     /// How many rows there are.
     pub fn count(&self) -> u32 {
         self.writer.count()
@@ -87,13 +82,11 @@ impl Staging {
     pub fn push(&mut self, values: &[Datum]) -> Result<()> {
         self.encoded.clear();
         row::encode(0, without_vectors(values), &mut self.encoded);
-        let ids: smallvec::SmallVec<[u32; 4]> = self.writer.columns().iter().map(|column| column.id).collect();
-        let vectors = ids.iter().map(|&id| vector_of(values, id));
-        let place = self.writer.push(&self.encoded, vectors)?;
+        let place = self.writer.push(&self.encoded, |column| vector_of(values, column))?;
         if (self.writer.count() - 1).is_multiple_of(PLACE_ROWS) {
             self.places.push(place);
         }
-        if !ids.is_empty() {
+        if self.writer.has_vectors() {
             self.scalars.push(values)?;
             if self.scalars.len() == SCALAR_BATCH_ROWS {
                 self.writer.push_scalars(&self.scalars.finish()?)?;

@@ -17,7 +17,7 @@ use super::record::{Op, estimated_row_bytes};
 use super::staging::Staging;
 use super::view::{Reader, ScannedRow};
 use super::{FIRST_PROVISIONAL_ROW, ReadView, Row, RowId};
-use crate::catalog::{Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
+use crate::catalog::{Change, Index, IndexId, SequenceId, Table, TableId};
 use crate::db::engine::Engine;
 
 /// How many row and key locks a transaction takes in one table before it asks for the whole table.
@@ -266,7 +266,7 @@ impl Transaction {
     /// The btree indexes of a table, this transaction's own included.
     fn btree_indexes(&self, table: TableId) -> Vec<Arc<Index>> {
         let catalog = self.overlay.catalog(&self.view.catalog);
-        catalog.indexes_of(table).filter(|index| matches!(index.kind, IndexKind::Btree { .. })).cloned().collect()
+        catalog.btree_indexes_of(table).cloned().collect()
     }
 
     /// Locks a key and gives the row that has it, if any other than `except` does.

@@ -21,6 +21,7 @@ use crate::commit::Refused;
 use crate::commit::locks::LockMode;
 use crate::query::RowInserter;
 use crate::query::arrow::batch_rows;
+use crate::query::dml::quoted;
 
 /// Rows gathered before they are checked and put into the transaction.
 const BATCH_ROWS: usize = 4096;
@@ -335,7 +336,6 @@ impl Session {
             },
             CopyRelation::Table { name, columns } => {
                 let table = self.reader().catalog().require_table(relation_name(name)?)?.clone();
-                let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
                 let names: Vec<String> =
                     positions(&table, columns)?.into_iter().map(|at| quoted(&table.columns[at].name)).collect();
                 let text = format!("SELECT {} FROM {}", names.join(", "), quoted(&table.name));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::utils::conjunction;
@@ -157,6 +158,17 @@ impl RowPredicate {
             None => builders.iter_mut().map(ColumnBuilder::finish).collect(),
         }
     }
+}
+
+/// The expression with its columns named as [`RowPredicate`] wants them.
+pub(crate) fn unqualified(expr: Expr) -> Result<Expr> {
+    let unqualified = expr.transform_up(|expr| {
+        Ok(match expr {
+            Expr::Column(column) => Transformed::yes(Expr::Column(Column::new_unqualified(column.name))),
+            other => Transformed::no(other),
+        })
+    });
+    Ok(sql(unqualified)?.data)
 }
 
 fn push_vector(

@@ -17,7 +17,7 @@ use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::raw::RawWriter;
 use super::scalars::ScalarsWriter;
 use super::sealed::{SCALARS, create_folder, vectors_name};
-use super::{RowId, RowIds, SegmentFiles, SegmentId, VectorColumn};
+use super::{ColumnId, RowId, RowIds, SegmentFiles, SegmentId, VectorColumn};
 
 /// The name of the file of rows.
 pub const STAGED_ROWS: &str = "rows";
@@ -76,9 +76,9 @@ impl StagedWriter {
         Ok(Self { fs: Arc::clone(fs), dir: dir.to_owned(), id, columns, count: 0, rows, vectors, scalars })
     }
 
-    /// The vector columns, in order.
-    pub fn columns(&self) -> &[VectorColumn] {
-        &self.columns
+    /// Whether the table has vector columns.
+    pub fn has_vectors(&self) -> bool {
+        !self.columns.is_empty()
     }
 
     /// How many rows there are.
@@ -86,8 +86,8 @@ impl StagedWriter {
         self.count
     }
 
-    /// Adds a row with its vectors, one (or NULL) for each column in order. Gives where it starts, for [`StagedRows::at`].
-    pub fn push<'v>(&mut self, row: &[u8], vectors: impl Iterator<Item = Option<&'v [f32]>>) -> Result<u64> {
+    /// Adds a row with the vector (or NULL) that it has in each column. Gives where it starts, for [`StagedRows::at`].
+    pub fn push<'v>(&mut self, row: &[u8], vector: impl Fn(ColumnId) -> Option<&'v [f32]>) -> Result<u64> {
         let next = self.count.checked_add(1).filter(|&count| count < u32::MAX);
         let (Some(next), Ok(len)) = (next, u32::try_from(row.len())) else {
             return Err(SqlError::new(
@@ -98,8 +98,8 @@ impl StagedWriter {
         let at = self.rows.position();
         self.rows.put(&len.to_le_bytes())?;
         self.rows.put(row)?;
-        for (writer, vector) in self.vectors.iter_mut().zip(vectors) {
-            writer.push(vector)?;
+        for (writer, column) in self.vectors.iter_mut().zip(&self.columns) {
+            writer.push(vector(column.id))?;
         }
         self.count = next;
         Ok(at)

@@ -7,6 +7,7 @@ use lodedb_sql::{SqlError, SqlState, TypeWithModifier};
 use super::rows::Rows;
 use super::value::{ToSql, Value};
 use crate::db::session::{Session, or_cancelled};
+use crate::query::dml::quoted;
 
 /// Rows put into the transaction together.
 const BATCH_ROWS: usize = 4096;
@@ -184,8 +185,4 @@ impl Search<'_, '_> {
         );
         session.query_values(&sql, values).await
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

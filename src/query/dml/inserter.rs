@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, Volatility};
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::Places;
@@ -15,7 +15,7 @@ use crate::catalog::{Catalog, Table};
 use crate::commit::{Reader, Refused, Row};
 use crate::db::error::shown;
 use crate::db::settings::Environment;
-use crate::query::filter::RowPredicate;
+use crate::query::filter::{RowPredicate, unqualified};
 use crate::query::plan::Planner;
 use crate::query::plan::parameters::Parameters;
 use crate::query::scan::TableReader;
@@ -70,13 +70,7 @@ impl RowChecks {
             let mut ast = parse_expr(&check.condition)?;
             planner.preparation().expr(&mut ast)?;
             let expr = planner.expr(&ast, &schema).map_err(|error| planner.placed(error))?;
-            let expr = sql(expr.transform_up(|expr| {
-                Ok(match expr {
-                    Expr::Column(column) => Transformed::yes(Expr::Column(Column::new_unqualified(column.name))),
-                    other => Transformed::no(other),
-                })
-            }))?
-            .data;
+            let expr = unqualified(expr)?;
             is_lasting &= is_immutable(&expr);
             if let Some(predicate) = RowPredicate::compile(&planner.state, table, &[expr])? {
                 checks.push((check.name.clone(), predicate));

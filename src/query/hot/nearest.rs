@@ -5,8 +5,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::TableProvider;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::split_conjunction_owned;
@@ -24,7 +24,7 @@ use super::value::{Source, count, query_vector};
 use crate::catalog::Table;
 use crate::commit::RowId;
 use crate::db::outcome::Field;
-use crate::query::filter::RowPredicate;
+use crate::query::filter::{RowPredicate, unqualified};
 use crate::query::knn::{metric_of, search::Ask};
 use crate::query::plan::Planner;
 use crate::query::plan::query::{bind_tree, param_values};
@@ -167,13 +167,7 @@ fn filter(planner: &Planner, named: &Named, condition: Option<&ast::Expr>) -> Re
     let schema = sql(DFSchema::try_from_qualified_schema(named.alias.as_str(), reader.schema().as_ref()))?;
     // What is wrong with it is for the planned road to say.
     let Ok(expr) = planner.settle_partly(|planner| planner.expr(&condition, &schema)) else { return Ok(None) };
-    let expr = sql(expr.transform_up(|expr| {
-        Ok(match expr {
-            Expr::Column(column) => Transformed::yes(Expr::Column(Column::new_unqualified(column.name))),
-            other => Transformed::no(other),
-        })
-    }))?
-    .data;
+    let expr = unqualified(expr)?;
     let conditions = split_conjunction_owned(expr);
     let has = |wanted: fn(&Expr) -> bool| {
         conditions.iter().any(|condition| condition.exists(|expr| Ok(wanted(expr))).unwrap_or(true))

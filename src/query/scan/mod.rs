@@ -23,7 +23,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::arrow::arrow_field;
 use super::statement_state::{Reading, carry};
-use crate::catalog::{Catalog, Index, IndexKind, Table};
+use crate::catalog::{Catalog, Index, Table};
 use crate::commit::Reader;
 use access::Access;
 use operator::ScanOperator;
@@ -59,11 +59,7 @@ impl TableReader {
             fields.push(Field::new(VERSION, DataType::UInt64, false));
             slots.extend([Slot::RowId, Slot::Version]);
         }
-        let indexes: Vec<Arc<Index>> = catalog
-            .indexes_of(table.id)
-            .filter(|index| matches!(index.kind, IndexKind::Btree { .. }))
-            .cloned()
-            .collect();
+        let indexes: Vec<Arc<Index>> = catalog.btree_indexes_of(table.id).cloned().collect();
         let key = indexes.iter().find(|index| index.is_primary()).and_then(|index| {
             let place = |position| slots.iter().position(|slot| *slot == Slot::Column(position));
             index.key_positions()?.map(place).collect::<Option<Vec<usize>>>()
