@@ -3,7 +3,7 @@
 #
 #   cmake, make, g++, pkg-config    FAISS and RocksDB are built from source
 #   clang, libclang-dev             bindgen reads RocksDB's header
-#   libopenblas-serial-dev          BLAS and LAPACK for FAISS; the pthread flavour fights with OpenMP for the cores
+#   libopenblas-openmp-dev          BLAS and LAPACK for FAISS: in FAISS's own threads; the pthread flavour fights with them for the cores
 #   postgresql-client               psql, for the demo
 set -euo pipefail
 
@@ -29,7 +29,7 @@ have psql || missing+=(postgresql-client)
 if have dpkg-query; then
     installed clang || have clang || missing+=(clang)
     [ -n "${LIBCLANG_PATH:-}" ] || installed libclang-dev || missing+=(libclang-dev)
-    installed libopenblas-serial-dev || missing+=(libopenblas-serial-dev)
+    installed libopenblas-openmp-dev || missing+=(libopenblas-openmp-dev)
 else
     have clang || missing+=(clang)
 fi

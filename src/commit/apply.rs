@@ -40,7 +40,7 @@ pub enum ApplyError {
     },
 }
 
-/// The newest state, owned by the one thread that applies.
+/// The newest state. One thread at a time applies to it.
 #[derive(Debug)]
 pub struct State {
     /// The last commit applied.

@@ -1,9 +1,13 @@
-//! The one thread that commits: it takes all that wait, logs them, makes one fsync, applies and publishes.
+//! Committing: one group at a time is logged, made durable by one fsync, applied and published.
+//!
+//! Commits that come while another is under way wait in a queue; a thread takes all of them as the next group. A commit that finds
+//! nobody at it is done by the thread that asks: waking another one and being woken by it take longer than everything but the fsync.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use lodedb_sql::{SqlError, SqlState};
@@ -33,17 +37,35 @@ enum Message {
     Stop,
 }
 
-/// The way to the commit thread.
-#[derive(Debug)]
+/// The most that a commit done by the asking thread may have to write, in bytes: it holds up whatever else that thread would do.
+const MOST_HERE: usize = 64 << 10;
+/// Where commits take longer than this, they are left to the commit thread.
+const QUICK: Duration = Duration::from_millis(1);
+
+/// The way to commit.
 pub struct Committer {
+    shared: Arc<Shared>,
     requests: Mutex<Sender<Message>>,
-    thread: Mutex<Option<JoinHandle<State>>>,
-    failed: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the commit thread works on.
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Committer").field("failed", &self.shared.failed).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    /// Who holds this commits; empty once stopped.
+    parts: Mutex<Option<CommitParts>>,
+    failed: AtomicBool,
+    /// Whether the last commit was alone and quick, so that the next one probably is.
+    alone: AtomicBool,
+}
+
+/// What committing works on.
 pub struct CommitParts {
-    /// The newest state; the thread owns it.
+    /// The newest state.
     pub state: State,
     /// The log.
     pub log: Arc<Log>,
@@ -59,43 +81,88 @@ impl Committer {
     /// Starts the thread.
     pub fn start(parts: CommitParts) -> std::io::Result<Self> {
         let (requests, inbox) = channel();
-        let failed = Arc::new(AtomicBool::new(false));
-        let failed_in_thread = failed.clone();
-        let thread = std::thread::Builder::new()
-            .name("lodedb-commit".into())
-            .spawn(move || run(parts, &inbox, &failed_in_thread))?;
-        Ok(Self { requests: Mutex::new(requests), thread: Mutex::new(Some(thread)), failed })
+        let shared = Arc::new(Shared {
+            parts: Mutex::new(Some(parts)),
+            failed: AtomicBool::new(false),
+            alone: AtomicBool::new(true),
+        });
+        let in_thread = shared.clone();
+        let thread = std::thread::Builder::new().name("lodedb-commit".into()).spawn(move || run(&in_thread, &inbox))?;
+        Ok(Self { shared, requests: Mutex::new(requests), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Begins a commit; the answer comes when it is durable, applied and published, or its outcome is unknown. It may be there already.
+    pub fn begin(&self, ops: Vec<Op>) -> Committing {
+        // The stream is made here, by the thread of the session: committing only writes it.
+        let encoded = EncodedOps::encode(&ops);
+        let (answer, answered) = oneshot::channel();
+        let request = Request { ops, encoded, answer };
+        if let Err(request) = self.commit_here(request) {
+            // If the thread is gone the answer is dropped with the request, and the receiver says so.
+            let _ = self.requests.lock().send(Message::Commit(request));
+        }
+        Committing(answered)
+    }
+
+    /// Commits in this thread if nobody else is at it or was just now; otherwise gives the request back.
+    fn commit_here(&self, request: Request) -> Result<(), Request> {
+        if request.encoded.size_bytes() > MOST_HERE || !self.shared.alone.load(Ordering::Relaxed) {
+            return Err(request);
+        }
+        let Some(mut parts) = self.shared.parts.try_lock() else { return Err(request) };
+        match parts.as_mut() {
+            Some(parts) => {
+                commit_group(parts, vec![request], &self.shared);
+                Ok(())
+            }
+            None => Err(request),
+        }
     }
 
     /// Commits: returns when the commit is durable, applied and published.
-    pub async fn commit(&self, ops: Vec<Op>) -> Result<Lsn, SqlError> {
-        self.submit(ops).await.unwrap_or_else(|_| Err(outcome_unknown("the commit thread is gone")))
-    }
-
-    /// As [`Self::commit`], for threads.
     pub fn commit_blocking(&self, ops: Vec<Op>) -> Result<Lsn, SqlError> {
-        self.submit(ops).blocking_recv().unwrap_or_else(|_| Err(outcome_unknown("the commit thread is gone")))
-    }
-
-    fn submit(&self, ops: Vec<Op>) -> oneshot::Receiver<Result<Lsn, SqlError>> {
-        // The stream is made here, by the thread of the session: the commit thread only writes it.
-        let encoded = EncodedOps::encode(&ops);
-        let (answer, answered) = oneshot::channel();
-        // If the thread is gone the answer is dropped with the request, and the receiver says so.
-        let _ = self.requests.lock().send(Message::Commit(Request { ops, encoded, answer }));
-        answered
+        self.begin(ops).0.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
 
     /// Whether a write failed: nothing is committed any more, and the process should end.
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+        self.shared.failed.load(Ordering::Acquire)
     }
 
-    /// Lets the commits under way finish, ends the thread and gives its state back.
-    pub fn stop(&self) -> Option<State> {
+    /// Lets the commits under way finish and ends the thread; later commits fail.
+    pub fn stop(&self) {
         let _ = self.requests.lock().send(Message::Stop);
-        self.thread.lock().take().and_then(|thread| thread.join().ok())
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the commit thread panicked");
+        }
+        self.shared.parts.lock().take();
     }
+}
+
+/// A commit that was begun. It goes on if this is dropped.
+#[derive(Debug)]
+pub struct Committing(oneshot::Receiver<Result<Lsn, SqlError>>);
+
+impl Committing {
+    /// The answer, if it is there.
+    pub fn answered(&mut self) -> Option<Result<Lsn, SqlError>> {
+        match self.0.try_recv() {
+            Ok(result) => Some(result),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(gone())),
+        }
+    }
+
+    /// Waits for the answer.
+    pub async fn wait(self) -> Result<Lsn, SqlError> {
+        self.0.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn gone() -> SqlError {
+    outcome_unknown("the commit thread is gone")
 }
 
 fn outcome_unknown(why: impl std::fmt::Display) -> SqlError {
@@ -103,8 +170,10 @@ fn outcome_unknown(why: impl std::fmt::Display) -> SqlError {
         .with_hint("Restart the database; it will come back with every commit that reached the disk.")
 }
 
-fn run(mut parts: CommitParts, inbox: &Receiver<Message>, failed: &AtomicBool) -> State {
+fn run(shared: &Shared, inbox: &Receiver<Message>) {
     while let Ok(first) = inbox.recv() {
+        // Whoever is committing now is waited for, so that the group is all that came meanwhile.
+        let mut parts = shared.parts.lock();
         let mut group = Vec::new();
         let mut stop = false;
         let mut next = Some(first);
@@ -118,17 +187,36 @@ fn run(mut parts: CommitParts, inbox: &Receiver<Message>, failed: &AtomicBool) -
             }
             next = inbox.try_recv().ok();
         }
-        if !group.is_empty() {
-            commit_group(&mut parts, group, failed);
+        if let Some(parts) = parts.as_mut()
+            && !group.is_empty()
+        {
+            commit_group(parts, group, shared);
         }
         if stop {
             break;
         }
     }
-    parts.state
 }
 
-fn commit_group(parts: &mut CommitParts, group: Vec<Request>, failed: &AtomicBool) {
+fn commit_group(parts: &mut CommitParts, group: Vec<Request>, shared: &Shared) {
+    let (begun, alone) = (Instant::now(), group.len() == 1);
+    // A panic in the middle leaves a state that nothing may be built on.
+    let unfinished = Unfinished(&shared.failed);
+    log_and_apply(parts, group, &shared.failed);
+    std::mem::forget(unfinished);
+    shared.alone.store(alone && begun.elapsed() < QUICK, Ordering::Relaxed);
+}
+
+/// Dropped by a panic only.
+struct Unfinished<'a>(&'a AtomicBool);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn log_and_apply(parts: &mut CommitParts, group: Vec<Request>, failed: &AtomicBool) {
     if failed.load(Ordering::Acquire) {
         for request in group {
             let _ = request.answer.send(Err(outcome_unknown("the database stopped after a failed write")));

@@ -4,14 +4,14 @@
 //! 1. [`transaction`] plans nothing: it takes row ids and new rows from the query room, takes locks
 //!    ([`locks`]), checks keys, and puts the rows into its [`overlay`]; many rows go to files at once ([`staging`]).
 //! 2. COMMIT turns the overlay into [`record`] operations (resolved effects only).
-//! 3. [`committer`], one thread, appends them to the log, makes one fsync for all that wait, and then
+//! 3. [`committer`] appends them to the log, makes one fsync for all that wait, and then
 //! 4. [`apply`]s them in order to the store and the segments, and publishes the next [`ReadView`].
 //! 5. Locks are released after the view is published; then the client hears of it.
 //!
 //! Recovery calls the same `apply` for each record of the log.
 //!
 //! INVARIANT 3: a record is applied only after the fsync that covers it.
-//! INVARIANT 4: records are applied one after the other, in the order of the log, by one thread.
+//! INVARIANT 4: records are applied one after the other, in the order of the log, by whoever holds the newest state.
 //! INVARIANT 5: a view shows every commit up to its `lsn` whole, and nothing of a later one.
 
 pub mod apply;

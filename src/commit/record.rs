@@ -164,6 +164,11 @@ fn config() -> Configuration {
 }
 
 impl EncodedOps {
+    /// How many bytes they take.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Encodes the effects of a commit.
     pub fn encode(ops: &[Op]) -> Self {
         let mut bytes = Vec::with_capacity(ops.iter().map(estimated_bytes).sum());

@@ -480,19 +480,20 @@ impl Transaction {
         drop(overlay);
         let engine = self.engine.clone();
         let files: Vec<u64> = ops.iter().flat_map(crate::compaction::jobs::file_ids).collect();
-        // The commit goes on if this future is dropped; the locks must outlive it, so they travel along.
-        let committing = tokio::spawn(async move {
-            let result = engine.committer.commit(ops).await;
+        let mut committing = engine.committer.begin(ops);
+        let finish = move |result: Result<_>| {
             for id in files {
                 engine.segment_ids.settle(id);
             }
             drop(self);
-            result
-        });
-        match committing.await {
-            Ok(result) => result.map(|_| ()),
-            Err(error) => Err(SqlError::internal(error)),
+            result.map(|_| ())
+        };
+        if let Some(result) = committing.answered() {
+            return finish(result);
         }
+        // The commit goes on if this future is dropped; the locks must outlive it, so they travel along.
+        let finished = tokio::spawn(async move { finish(committing.wait().await) });
+        finished.await.unwrap_or_else(|error| Err(SqlError::internal(error)))
     }
 
     /// The net effects of the overlay, in the order they are applied.

@@ -10,7 +10,7 @@
 //!
 //! The CRC of the block table with the length is the file's fingerprint; whoever names the file keeps both.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -344,6 +344,42 @@ impl Frame {
             return Ok(());
         }
         Err(damaged(&self.path, format!("block {block}")))
+    }
+}
+
+/// Reads a body from its start, a block at a time: each is copied, and the copy checked, so that what is given is what was checked even
+/// where a failing disk changes a mapped page in between.
+pub(super) struct BodyReader<'a> {
+    frame: &'a Frame,
+    block: Vec<u8>,
+    /// What was given of the block.
+    at: usize,
+    /// The block after it.
+    next: usize,
+}
+
+impl<'a> BodyReader<'a> {
+    pub(super) fn new(frame: &'a Frame) -> Self {
+        Self { frame, block: Vec::with_capacity(BLOCK), at: 0, next: 0 }
+    }
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.block.len() && self.next < self.frame.crcs.len() {
+            let end = (HEADER + self.frame.body_len).min((self.next + 1) * BLOCK);
+            self.block.clear();
+            self.block.extend_from_slice(&self.frame.bytes.as_slice()[self.next * BLOCK..end]);
+            if crc32fast::hash(&self.block) != self.frame.crcs[self.next] {
+                return Err(io::Error::other(damaged(&self.frame.path, format!("block {}", self.next))));
+            }
+            self.at = if self.next == 0 { HEADER } else { 0 };
+            self.next += 1;
+        }
+        let taken = into.len().min(self.block.len() - self.at);
+        into[..taken].copy_from_slice(&self.block[self.at..self.at + taken]);
+        self.at += taken;
+        Ok(taken)
     }
 }
 

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::nearest::{Nearest, Target};
 use super::quantizer::build_threads;
-use super::search::{Coded, Scratch, SearchStats, code_bytes, nominate};
+use super::search::{Coded, Nominee, Scratch, SearchStats, code_bytes, nominate};
 use super::strategy::{Facts, exact_cost, index_cost};
-use super::{IndexId, IndexKind, IndexView, Segment, SegmentView, cancelled_by};
+use super::{IndexId, IndexKind, IndexView, Segment, SegmentView};
 
 /// Most queries a calibration asks.
 const QUERIES: usize = 256;
@@ -22,6 +22,8 @@ const QUERIES: usize = 256;
 const TRUTH_BUDGET: f64 = 6e10;
 /// The numbers of candidates measured.
 const CANDIDATES: [u32; 16] = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
+/// Most queries compared with a row while it is near.
+const TOGETHER: usize = 16;
 /// The two numbers of neighbours recall is measured at.
 const AT: [usize; 2] = [10, 100];
 /// What a recall measured on a few hundred rows may be off by, and what it aims above the target for it.
@@ -172,7 +174,10 @@ pub fn calibrate(
     if queries.len() < 16 {
         return Ok(None);
     }
-    let truth = in_parallel(queries.len(), |at| true_neighbors(&targets, &queries[at], index.spec.metric, cancelled))?;
+    let together = queries.len().div_ceil(2 * build_threads()).min(TOGETHER);
+    let batches: Vec<&[Probe<'_>]> = queries.chunks(together).collect();
+    let truth = in_parallel(batches.len(), |at| true_neighbors(&targets, batches[at], index.spec.metric, cancelled))?;
+    let truth: Vec<Vec<(u32, u32)>> = truth.into_iter().flatten().collect();
     progress(0.5);
 
     let lists = quantizer.lists();
@@ -187,26 +192,26 @@ pub fn calibrate(
         probes: Vec::new(),
         recalls: [Vec::new(), Vec::new()],
     };
-    for probes in probe_ladder(lists) {
-        cancelled_by(cancelled)?;
-        let ranks = in_parallel(queries.len(), |at| ranks_of(&coded, &queries[at], &truth[at], probes, cancelled))?;
+    let known: Vec<Known<'_>> =
+        queries.iter().zip(&truth).map(|(probe, neighbors)| Known { probe, neighbors }).collect();
+    let (ladder, ranks) = if lists == 0 {
+        let ranks = in_parallel(known.len(), |at| Ok(vec![ranks_in_graph(&coded, &known[at], cancelled)?]))?;
+        (vec![1], ranks)
+    } else {
+        rank_in_lists(&coded, &known, probe_ladder(lists), cancelled)?
+    };
+    for (rung, &probes) in ladder.iter().enumerate() {
         measured.probes.push(probes);
         for (which, &at) in AT.iter().enumerate() {
-            for (column, _) in CANDIDATES.iter().enumerate() {
+            for column in 0..CANDIDATES.len() {
                 let (mut found, mut exist) = (0usize, 0usize);
                 for (ranks, truth) in ranks.iter().zip(&truth) {
                     let true_count = at.min(truth.len());
                     exist += true_count;
-                    found += ranks[..true_count].iter().filter(|&&rank| rank <= column as u8).count();
+                    found += ranks[rung][..true_count].iter().filter(|&&rank| rank <= column as u8).count();
                 }
                 measured.recalls[which].push(if exist == 0 { 1.0 } else { found as f32 / exist as f32 });
             }
-        }
-        progress(0.5 + 0.5 * f64::from(probes) / f64::from(lists.max(1)));
-        // Nothing more to find: more probes only cost.
-        let saturated = measured.recalls.iter().all(|recalls| recalls.last().is_some_and(|&recall| recall >= 0.9995));
-        if saturated {
-            break;
         }
     }
     progress(1.0);
@@ -244,61 +249,155 @@ fn choose_queries<'a>(coded: &[Coded<'a>], count: usize, metric: Metric) -> Resu
     Ok(queries)
 }
 
+/// The nearest other rows of each query, found by comparing everything.
 fn true_neighbors(
     targets: &[Target<'_>],
-    probe: &Probe<'_>,
+    probes: &[Probe<'_>],
     metric: Metric,
     cancelled: &AtomicBool,
-) -> Result<Vec<(u32, u32)>> {
-    let query = metric.prepare(probe.vector);
+) -> Result<Vec<Vec<(u32, u32)>>> {
+    let queries: Vec<_> = probes.iter().map(|probe| metric.prepare(probe.vector)).collect();
     // One more, for the row itself.
-    let mut nearest = Nearest::new(AT[1] + 1, u64::MAX);
+    let mut nearest: Vec<_> = probes.iter().map(|_| Nearest::new(AT[1] + 1, u64::MAX)).collect();
     for target in targets {
-        target.scan(&target.eligible(None), &query, &mut nearest, cancelled)?;
+        let mut pairs: Vec<_> = queries.iter().zip(&mut nearest).collect();
+        target.scan_for_each(&target.eligible(None), &mut pairs, cancelled)?;
     }
-    let found = nearest.into_sorted().into_iter().map(|found| (found.segment, found.ordinal));
-    Ok(found.filter(|&place| place != (probe.segment, probe.ordinal)).take(AT[1]).collect())
+    let others = |(nearest, probe): (Nearest, &Probe<'_>)| {
+        let found = nearest.into_sorted().into_iter().map(|found| (found.segment, found.ordinal));
+        found.filter(|&place| place != (probe.segment, probe.ordinal)).take(AT[1]).collect()
+    };
+    Ok(nearest.into_iter().zip(probes).map(others).collect())
 }
 
-/// For each true neighbour the first number of candidates (its place in [`CANDIDATES`]) that includes it; `u8::MAX` if none does.
-/// Neighbours in segments without codes are found whatever the effort.
-fn ranks_of(
-    coded: &[Coded<'_>],
-    probe: &Probe<'_>,
-    truth: &[(u32, u32)],
-    probes: u32,
-    cancelled: &AtomicBool,
-) -> Result<Vec<u8>> {
-    let place: HashMap<(u32, u32), usize> = truth.iter().enumerate().map(|(at, &key)| (key, at)).collect();
-    let mut ranks = vec![u8::MAX; truth.len()];
-    for (at, (segment, _)) in truth.iter().enumerate() {
-        if !coded.iter().any(|coded| coded.target.number == *segment) {
-            ranks[at] = 0;
-        }
+/// A query and its true neighbours, by segment and ordinal, nearest first.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    probe: &'a Probe<'a>,
+    neighbors: &'a [(u32, u32)],
+}
+
+impl Known<'_> {
+    /// Whether a neighbour's segment has no codes, so that it is found whatever the effort.
+    fn is_uncoded(&self, coded: &[Coded<'_>], neighbor: usize) -> bool {
+        !coded.iter().any(|coded| coded.target.number == self.neighbors[neighbor].0)
     }
-    let mut scratch = Scratch::default();
-    // A graph's effort is its number of candidates, so each number is a search of its own.
-    let graph = coded.first().is_some_and(|segment| segment.index.quantizer().kind() == IndexKind::Hnsw);
-    let asked: &[u32] = if graph { &CANDIDATES } else { &CANDIDATES[CANDIDATES.len() - 1..] };
-    for &candidates in asked {
+
+    /// Which neighbours the codes name and in which order: calls `on` for each nominee, best first, with the number of the neighbour it is.
+    fn nominees(
+        &self,
+        coded: &[Coded<'_>],
+        probes: u32,
+        candidates: u32,
+        cancelled: &AtomicBool,
+        mut on: impl FnMut(&Nominee, Option<usize>),
+    ) -> Result<()> {
+        let place: HashMap<(u32, u32), usize> = self.neighbors.iter().enumerate().map(|(at, &key)| (key, at)).collect();
+        // One more, for the row itself.
         let effort: Vec<Coded<'_>> = coded
             .iter()
             .map(|segment| Coded { probes, candidates: candidates + 1, allowed: None, ..*segment })
             .collect();
-        nominate(&effort, probe.vector, cancelled, &mut scratch, &mut SearchStats::default())?;
-        let nominees = &mut scratch.nominees;
-        nominees.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate));
-        let places = nominees.iter().map(|nominee| (coded[nominee.segment as usize].target.number, nominee.ordinal));
-        let others = places.filter(|&place| place != (probe.segment, probe.ordinal));
-        for (rank, key) in others.take(candidates as usize).enumerate() {
-            if let Some(&at) = place.get(&key) {
-                let needed =
-                    CANDIDATES.iter().position(|&known| rank < known as usize && (!graph || known >= candidates));
-                ranks[at] = ranks[at].min(needed.map_or(u8::MAX, |column| column as u8));
+        let mut scratch = Scratch::default();
+        nominate(&effort, self.probe.vector, cancelled, &mut scratch, &mut SearchStats::default())?;
+        scratch.nominees.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate));
+        let mut left = candidates;
+        for nominee in &scratch.nominees {
+            let key = (coded[nominee.segment as usize].target.number, nominee.ordinal);
+            if key != (self.probe.segment, self.probe.ordinal) && left > 0 {
+                left -= 1;
+                on(nominee, place.get(&key).copied());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For each true neighbour the first number of candidates (its place in [`CANDIDATES`]) that includes it; `u8::MAX` if none does.
+/// A graph's effort is its number of candidates, so each number is a search of its own.
+fn ranks_in_graph(coded: &[Coded<'_>], known: &Known<'_>, cancelled: &AtomicBool) -> Result<Vec<u8>> {
+    let uncoded = |at| if known.is_uncoded(coded, at) { 0 } else { u8::MAX };
+    let mut ranks: Vec<u8> = (0..known.neighbors.len()).map(uncoded).collect();
+    for (column, &candidates) in CANDIDATES.iter().enumerate() {
+        known.nominees(coded, 1, candidates, cancelled, |_, neighbor| {
+            if let Some(at) = neighbor {
+                ranks[at] = ranks[at].min(column as u8);
+            }
+        })?;
+    }
+    Ok(ranks)
+}
+
+/// For each number of probes and each true neighbour what [`ranks_in_graph`] says.
+type Ranks = Vec<Vec<u8>>;
+
+/// Ranks for each query, each number of probes and each true neighbour.
+///
+/// One search over the most probes says it for all: fewer probes leave out the nominees in farther lists. What was no candidate with the
+/// most probes is taken for lost with fewer, which can be wrong at the largest numbers of candidates only, and to the safe side.
+///
+/// The ladder ends where no true neighbour is left in a farther list: more probes only cost.
+fn rank_in_lists(
+    coded: &[Coded<'_>],
+    known: &[Known<'_>],
+    mut ladder: Vec<u32>,
+    cancelled: &AtomicBool,
+) -> Result<(Vec<u32>, Vec<Ranks>)> {
+    let list_of: Vec<Vec<Option<u32>>> = coded
+        .iter()
+        .map(|segment| segment.index.codes().lists_of_labels(segment.target.view.segment.len() as usize))
+        .collect();
+    let order: Vec<Vec<u32>> = in_parallel(known.len(), |at| order_of_lists(coded, known[at].probe))?;
+    // How many lists a query must visit to come to a row.
+    let depth = |query: usize, segment: usize, ordinal: u32| {
+        list_of[segment][ordinal as usize].map_or(u32::MAX, |list| order[query][list as usize] + 1)
+    };
+    let mut depths: Vec<u32> = Vec::new();
+    for (query, known) in known.iter().enumerate() {
+        for &(number, ordinal) in known.neighbors {
+            if let Some(segment) = coded.iter().position(|coded| coded.target.number == number) {
+                depths.push(depth(query, segment, ordinal));
             }
         }
     }
-    Ok(ranks)
+    let deeper = |probes: u32| depths.iter().filter(|&&depth| depth > probes).count();
+    let enough = ladder.iter().position(|&probes| deeper(probes) as f64 <= 0.0005 * depths.len() as f64);
+    ladder.truncate(enough.map_or(ladder.len(), |last| last + 1));
+    let most = ladder.last().copied().unwrap_or(1);
+    let ranks = in_parallel(known.len(), |query| {
+        let known = &known[query];
+        let uncoded = |at| if known.is_uncoded(coded, at) { 0 } else { u8::MAX };
+        let mut ranks: Ranks = vec![(0..known.neighbors.len()).map(uncoded).collect(); ladder.len()];
+        let mut passed = vec![0; ladder.len()];
+        known.nominees(coded, most, CANDIDATES[CANDIDATES.len() - 1], cancelled, |nominee, neighbor| {
+            let depth = depth(query, nominee.segment as usize, nominee.ordinal);
+            for (rung, _) in ladder.iter().enumerate().rev().take_while(|&(_, &probes)| probes >= depth) {
+                if let Some(at) = neighbor {
+                    let needed = CANDIDATES.iter().position(|&candidates| passed[rung] < candidates);
+                    ranks[rung][at] = needed.map_or(u8::MAX, |column| column as u8);
+                }
+                passed[rung] += 1;
+            }
+        })?;
+        Ok(ranks)
+    })?;
+    Ok((ladder, ranks))
+}
+
+/// For each list its place in a query's order, nearest first.
+fn order_of_lists(coded: &[Coded<'_>], probe: &Probe<'_>) -> Result<Vec<u32>> {
+    let Some(quantizer) = coded.first().map(|segment| segment.index.quantizer()) else { return Ok(Vec::new()) };
+    let lists = quantizer.lists() as usize;
+    let (mut form, mut distances, mut nearest) = (Vec::new(), vec![0.0; lists], vec![-1; lists]);
+    quantizer.push(probe.vector, &mut form);
+    quantizer.template().nearest_lists(&form, &mut distances, &mut nearest)?;
+    let mut order = vec![u32::MAX - 1; lists];
+    for (place, list) in nearest.into_iter().enumerate() {
+        if let Some(order) = usize::try_from(list).ok().and_then(|list| order.get_mut(list)) {
+            *order = place as u32;
+        }
+    }
+    Ok(order)
 }
 
 /// Computes `of(0..count)` on all cores; the first error stops it.

@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::fmt;
+use std::io::Read;
 use std::ptr::{self, NonNull};
 
 use faiss_sys as ffi;
@@ -149,6 +150,26 @@ impl Index {
     pub(super) fn lists(&self) -> usize {
         // SAFETY: a getter of a live index.
         self.ivf().map_or(0, |ivf| unsafe { ffi::faiss_IndexIVF_nlist(ivf.as_ptr()) })
+    }
+
+    /// The list that each label below `labels` is in; `None` for a label that is in none.
+    pub(super) fn lists_of_labels(&self, labels: usize) -> Vec<Option<u32>> {
+        let mut lists = vec![None; labels];
+        let Some(ivf) = self.ivf() else { return lists };
+        let mut members: Vec<i64> = Vec::new();
+        for list in 0..self.lists() {
+            // SAFETY: a getter of a live index, of one of its lists.
+            let size = unsafe { ffi::faiss_IndexIVF_get_list_size(ivf.as_ptr(), list) };
+            members.resize(size, -1);
+            // SAFETY: FAISS writes as many labels as the list has, which there is room for.
+            unsafe { ffi::faiss_IndexIVF_invlists_get_ids(ivf.as_ptr(), list, members.as_mut_ptr()) };
+            for &label in &members {
+                if let Some(place) = usize::try_from(label).ok().and_then(|label| lists.get_mut(label)) {
+                    *place = Some(list as u32);
+                }
+            }
+        }
+        lists
     }
 
     /// Sets how many lists [`Index::search_lists`] is given.
@@ -340,37 +361,54 @@ impl Index {
         Ok(WRITTEN.with_borrow_mut(std::mem::take))
     }
 
-    /// Reads what [`Index::write`] gave. The bytes must have been checked: FAISS has no checksum and trusts what it reads. The caller
-    /// compares dimensions, lists and rows afterwards.
-    pub(super) fn read(bytes: &[u8], fourcc: &[u8; 4]) -> Result<Self> {
-        if !bytes.starts_with(fourcc) {
-            return Err(SqlError::new(SqlState::DataCorrupted, "vector index: it is of another kind"));
+    /// Reads what [`Index::write`] gave, to its end. The bytes must have been checked: FAISS has no checksum and trusts what it reads. The
+    /// caller compares dimensions, lists and rows afterwards.
+    pub(super) fn read(from: &mut dyn Read, fourcc: &[u8; 4]) -> Result<Self> {
+        let corrupted = |what: &str| SqlError::new(SqlState::DataCorrupted, format!("vector index: {what}"));
+        let mut kind = [0; 4];
+        from.read_exact(&mut kind).map_err(|error| corrupted(&error.to_string()))?;
+        if kind != *fourcc {
+            return Err(corrupted("it is of another kind"));
         }
-        TO_READ.set((bytes.as_ptr(), bytes.len()));
+        let mut bytes = (&kind[..]).chain(&mut *from);
+        let mut source = Source { bytes: &mut bytes, error: None };
         let (mut reader, mut raw) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: `reader` receives an owned object, used and freed here; the callback is called on this thread during the call, while
-        // `bytes` is borrowed.
+        // `source` lives and nothing else uses it; the pointer to it is taken away before it goes.
         let read = unsafe {
-            checked(ffi::faiss_CustomIOReader_new(&mut reader, Some(take_to_read))).and_then(|()| {
+            TO_READ.set(ptr::from_mut(&mut source).cast());
+            let read = checked(ffi::faiss_CustomIOReader_new(&mut reader, Some(take_to_read))).and_then(|()| {
                 let read = checked(ffi::faiss_read_index_custom(reader.cast(), 0, &mut raw));
                 ffi::faiss_CustomIOReader_free(reader);
                 read
-            })
+            });
+            TO_READ.set(ptr::null_mut());
+            read
         };
-        let (_, left) = TO_READ.replace((ptr::null(), 0));
+        if let Some(error) = source.error {
+            return Err(corrupted(&error.to_string()));
+        }
         read?;
         let index = Self::own(raw)?;
-        if left != 0 {
-            return Err(SqlError::new(SqlState::DataCorrupted, "vector index: bytes are left over"));
+        match from.read(&mut [0]) {
+            Ok(0) => Ok(index),
+            Ok(_) => Err(corrupted("bytes are left over")),
+            Err(error) => Err(corrupted(&error.to_string())),
         }
-        Ok(index)
     }
+}
+
+/// Where FAISS reads from.
+struct Source<'a> {
+    bytes: &'a mut dyn Read,
+    error: Option<std::io::Error>,
 }
 
 thread_local! {
     /// FAISS's callbacks carry no context, so what they work on is the thread's.
     static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static TO_READ: std::cell::Cell<(*const u8, usize)> = const { std::cell::Cell::new((ptr::null(), 0)) };
+    /// A [`Source`], while one is read.
+    static TO_READ: std::cell::Cell<*mut c_void> = const { std::cell::Cell::new(ptr::null_mut()) };
 }
 
 unsafe extern "C" fn append_written(data: *const c_void, size: usize, items: usize) -> usize {
@@ -389,15 +427,25 @@ unsafe extern "C" fn append_written(data: *const c_void, size: usize, items: usi
 }
 
 unsafe extern "C" fn take_to_read(into: *mut c_void, size: usize, items: usize) -> usize {
-    let (from, left) = TO_READ.get();
-    if size == 0 || items == 0 {
+    let source = TO_READ.get().cast::<Source<'_>>();
+    let Some(len) = size.checked_mul(items).filter(|_| !source.is_null()) else { return 0 };
+    if len == 0 {
         return items;
     }
-    let taken = items.min(left / size);
-    // SAFETY: FAISS passes room for `size * items` bytes; `from` has `left` readable bytes, borrowed by `Index::read` above us.
-    unsafe {
-        ptr::copy_nonoverlapping(from, into.cast::<u8>(), taken * size);
-        TO_READ.set((from.add(taken * size), left - taken * size));
+    // SAFETY: `Index::read` above us owns the source and does not touch it during the call.
+    let source = unsafe { &mut *source };
+    // What FAISS has room for need not be initialised, so it is written to, never borrowed.
+    let mut piece = [0; 4096];
+    let mut done = 0;
+    while done < len {
+        let wanted = piece.len().min(len - done);
+        if let Err(error) = source.bytes.read_exact(&mut piece[..wanted]) {
+            source.error = Some(error);
+            return 0;
+        }
+        // SAFETY: FAISS passes room for `len` bytes, and `done + wanted <= len`.
+        unsafe { ptr::copy_nonoverlapping(piece.as_ptr(), into.cast::<u8>().add(done), wanted) };
+        done += wanted;
     }
-    taken
+    items
 }

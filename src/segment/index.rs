@@ -4,6 +4,7 @@
 //! that have no code, and FAISS's bytes.
 
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use lodedb_sql::error::{Result, SqlError};
 use lodedb_wal::fs::FileSystem;
 
-use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
+use super::blocks::{BodyReader, FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::faiss::{Allowed, Index, Threads};
 use super::quantizer::{build_threads, code_metric, fourcc};
 use super::{IndexKind, Quantizer, Sealed, SegmentId, cancelled_by};
@@ -132,10 +133,14 @@ impl SegmentIndex {
         expected: Option<&FileEntry>,
     ) -> Result<Arc<Self>> {
         let frame = Frame::open(fs, path, Kind::Index, sealed.id(), expected)?;
-        // A mapped page can change under a failing disk between the check and FAISS's read, so FAISS reads a checked copy.
-        let body = frame.get(0..frame.body_len())?.to_vec();
+        let mut body = BodyReader::new(&frame);
         let wrong = |what: &str| damaged(path, what);
-        let (head, rest) = body.split_at_checked(40).ok_or_else(|| wrong("too short"))?;
+        let unread = |error: std::io::Error| failed(path, &error);
+        let mut head = [0; 40];
+        if frame.body_len() < head.len() {
+            return Err(wrong("too short"));
+        }
+        body.read_exact(&mut head).map_err(unread)?;
         let mut header = head.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
         let mut next = || header.next().unwrap_or(0);
         let (index_id, generation, rows, labelled, uncoded_len) = (next(), next(), next(), next(), next());
@@ -145,15 +150,16 @@ impl SegmentIndex {
         let (has_ordinals, ordinals_len) = (labelled >> 63 == 1, labelled & !(1 << 63));
         let lists_len =
             ordinals_len.checked_add(uncoded_len).and_then(|n| n.checked_mul(4)).and_then(|n| usize::try_from(n).ok());
-        let (lists, bytes) =
-            lists_len.and_then(|len| rest.split_at_checked(len)).ok_or_else(|| wrong("its parts do not fit"))?;
+        let lists_len = lists_len.filter(|&len| len <= frame.body_len() - head.len());
+        let mut lists = vec![0; lists_len.ok_or_else(|| wrong("its parts do not fit"))?];
+        body.read_exact(&mut lists).map_err(unread)?;
         let mut ordinals: Vec<u32> = lists.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
         let uncoded = ordinals.split_off(ordinals_len as usize);
         if ordinals.iter().chain(&uncoded).any(|&ordinal| ordinal >= sealed.len()) {
             return Err(wrong("a row that the segment has not"));
         }
         let ordinals = has_ordinals.then_some(ordinals);
-        let index = Index::read(bytes, fourcc(quantizer.kind())).map_err(|e| wrong(e.message()))?;
+        let index = Index::read(&mut body, fourcc(quantizer.kind())).map_err(|e| wrong(e.message()))?;
         let agrees = index.d() == quantizer.code_dims() as usize
             && index.ntotal() == rows
             && rows + uncoded.len() as u64 <= u64::from(sealed.len())

@@ -238,7 +238,7 @@ fn move_codes(
     }
     // After the four letters and the dimensions.
     out[8..16].copy_from_slice(&total.to_le_bytes());
-    let index = Index::read(&out, fourcc(quantizer.kind()))?;
+    let index = Index::read(&mut &out[..], fourcc(quantizer.kind()))?;
     let mut uncoded: Vec<u32> = inputs
         .iter()
         .enumerate()

@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use lodedb_sql::error::{Result, SqlError, SqlState};
 use lodedb_sql::vector::PreparedQuery;
+use smallvec::SmallVec;
 
 use super::bits::{Ones, full_words};
+use super::mapped::prefetch;
 use super::{RowId, Segment, SegmentView, cancelled_by};
 
 /// How many rows ahead of the one being compared are asked for from memory.
@@ -133,14 +135,28 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// Compares these rows exactly, in order.
-    pub(super) fn compare_all(&self, ordinals: &[u32], query: &PreparedQuery<'_>, nearest: &mut Nearest) -> Result<()> {
-        ordinals[..ordinals.len().min(AHEAD)].iter().for_each(|&ordinal| self.prefetch(ordinal));
-        for (at, &ordinal) in ordinals.iter().enumerate() {
-            if let Some(&next) = ordinals.get(at + AHEAD) {
-                self.prefetch(next);
+    /// Compares these rows exactly with each query.
+    fn compare_all(&self, ordinals: &[u32], queries: &mut [(&PreparedQuery<'_>, &mut Nearest)]) -> Result<()> {
+        let segment = &self.view.segment;
+        let mut rows: SmallVec<[(u32, &[f32]); GATHER]> = SmallVec::new();
+        for &ordinal in ordinals {
+            if let Some(vector) = segment.vector(self.column, ordinal)? {
+                rows.push((ordinal, vector));
             }
-            self.compare(ordinal, query, nearest)?;
+        }
+        for (query, nearest) in queries {
+            let dims = query.query().len();
+            if let Some((_, other)) = rows.iter().find(|(_, vector)| vector.len() != dims) {
+                return Err(wrong_dimensions(other.len(), dims));
+            }
+            rows.iter().take(AHEAD).for_each(|(_, vector)| prefetch(vector));
+            for (at, &(ordinal, vector)) in rows.iter().enumerate() {
+                if let Some((_, next)) = rows.get(at + AHEAD) {
+                    prefetch(next);
+                }
+                nearest.offer(query.order_key(vector), self.number, ordinal, || segment.row_id(ordinal));
+            }
+            nearest.compared += rows.len() as u64;
         }
         Ok(())
     }
@@ -169,6 +185,20 @@ impl Target<'_> {
         nearest: &mut Nearest,
         cancelled: &AtomicBool,
     ) -> Result<()> {
+        self.scan_for_each(eligible, &mut [(query, nearest)], cancelled)
+    }
+
+    /// Compares every eligible row exactly with each query, a few rows at a time, so that they come from memory once.
+    pub(super) fn scan_for_each(
+        &self,
+        eligible: &[u64],
+        queries: &mut [(&PreparedQuery<'_>, &mut Nearest)],
+        cancelled: &AtomicBool,
+    ) -> Result<()> {
+        let mut compare = |ordinals: &[u32]| {
+            cancelled_by(cancelled)?;
+            self.compare_all(ordinals, queries)
+        };
         let mut gathered = [0u32; GATHER];
         let mut len = 0;
         for (at, &word) in eligible.iter().enumerate() {
@@ -176,13 +206,12 @@ impl Target<'_> {
                 gathered[len] = at as u32 * 64 + bit;
                 len += 1;
                 if len == GATHER {
-                    cancelled_by(cancelled)?;
-                    self.compare_all(&gathered, query, nearest)?;
+                    compare(&gathered)?;
                     len = 0;
                 }
             }
         }
-        self.compare_all(&gathered[..len], query, nearest)
+        compare(&gathered[..len])
     }
 }
 

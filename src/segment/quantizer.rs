@@ -131,7 +131,7 @@ impl Quantizer {
             return Err(damaged(path, "it belongs to another index"));
         }
         let bytes = bytes.to_vec();
-        let template = Index::read(&bytes, fourcc(spec.kind)).map_err(|e| damaged(path, e.message()))?;
+        let template = Index::read(&mut &bytes[..], fourcc(spec.kind)).map_err(|e| damaged(path, e.message()))?;
         let agrees = template.d() == number(4) as usize
             && number(4) >= number(3)
             && template.ntotal() == 0
@@ -180,7 +180,7 @@ impl Quantizer {
 
     /// An index with the same training and no rows.
     pub(super) fn instance(&self) -> Result<Index> {
-        Index::read(&self.bytes, fourcc(self.kind))
+        Index::read(&mut &self.bytes[..], fourcc(self.kind))
     }
 
     pub(super) fn template(&self) -> &Index {
