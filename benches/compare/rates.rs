@@ -34,6 +34,20 @@ pub(crate) fn rate<T: Send>(
     })
 }
 
+/// The threads share the numbers below `times` and do `work` once for each.
+pub(crate) fn each<T: Send>(
+    each: &mut [T],
+    times: usize,
+    work: impl Fn(&mut T, usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let threads = each.len();
+    let run = |at: usize, own: &mut T| (at..times).step_by(threads).try_for_each(|number| work(own, number));
+    thread::scope(|scope| {
+        let all: Vec<_> = each.iter_mut().enumerate().map(|(at, own)| scope.spawn(move || run(at, own))).collect();
+        all.into_iter().try_for_each(|one| one.join().map_err(|_| "a client panicked".to_owned())?)
+    })
+}
+
 /// The middle one.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

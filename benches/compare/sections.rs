@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::glove::{Glove, K, QUERIES, SPREAD, scattered};
-use crate::rates::{ROUNDS, median, rate, timed};
+use crate::rates::{ROUNDS, each, median, rate, timed};
 use crate::raw_faiss::{CANDIDATES, DESCRIPTION, RawFaiss};
 use crate::servers::{Server, ticks};
 use crate::wire::{Client, Result, vector};
@@ -348,15 +348,20 @@ impl Bench {
         Ok(Value::Object(out))
     }
 
-    /// Reopens LodeDB, asks a table every query, and gives the server's anonymous and whole resident memory.
-    fn resident(&mut self, table: &str) -> Result<(f64, f64)> {
+    /// Reopens LodeDB, asks a table every query, reads every query's neighbours in `words` by their ids, and gives the server's anonymous and
+    /// whole resident memory.
+    fn resident(&mut self, table: &str, neighbors: &[Vec<u32>]) -> Result<(f64, f64)> {
         self.lodedb.stop()?;
         drop(self.lodedb.start()?);
         let mut clients = self.lodedb.connect_some(2)?;
         for client in &mut clients {
             client.prepare("asked", &NEAREST.replace("words", table))?;
+            client.prepare("row", "SELECT id FROM words WHERE id = $1")?;
         }
-        rate(&mut clients, 2.0, |client, at| client.execute("asked", &[&self.queries[at % QUERIES]], |_| {}))?;
+        each(&mut clients, QUERIES, |client, at| {
+            client.execute("asked", &[&self.queries[at]], |_| {})?;
+            neighbors[at].iter().try_for_each(|id| client.execute("row", &[&id.to_be_bytes()], |_| {}))
+        })?;
         let pid = self.lodedb.pid().ok_or("it does not run")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| error.to_string())?;
         let bytes = |name: &str| {
@@ -372,22 +377,29 @@ impl Bench {
         let mut client = self.postgres.connect()?;
         let size = client.simple("SELECT pg_relation_size('words_embedding')")?;
         let theirs: f64 = size.first().and_then(|size| size.parse().ok()).ok_or("no size")?;
-        // Without the index, the same searches of a few rows: an exact scan of all would leave buffers behind.
+        // Without the index, the same searches of a few rows: an exact scan of all would leave buffers behind. The rows of the answers are
+        // read by their ids in both, so that the store's cache holds the same blocks.
         let mut client = self.lodedb.connect()?;
         client.simple(&format!("DROP TABLE IF EXISTS few; CREATE TABLE few {COLUMNS}"))?;
         client.simple("INSERT INTO few SELECT * FROM words WHERE id < 100")?;
+        client.simple("CREATE INDEX words_id ON words (id)")?;
+        client.prepare("nearest", NEAREST)?;
+        let mut neighbors = vec![Vec::new(); QUERIES];
+        for (at, found) in neighbors.iter_mut().enumerate() {
+            self.ask(&mut client, at, found)?;
+        }
         let (mut with, mut without, mut whole) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let (anonymous, all) = self.resident("words")?;
+            let (anonymous, all) = self.resident("words", &neighbors)?;
             with.push(anonymous);
             whole.push(all);
         }
         self.lodedb.connect()?.simple("DROP INDEX words_embedding")?;
         self.lodedb.set_done("indexed", false)?;
         for _ in 0..ROUNDS {
-            without.push(self.resident("few")?.0);
+            without.push(self.resident("few", &neighbors)?.0);
         }
-        self.lodedb.connect()?.simple("DROP TABLE few")?;
+        self.lodedb.connect()?.simple("DROP TABLE few; DROP INDEX words_id")?;
         self.index(&self.lodedb, &self.index)?;
         let rows = self.glove.len() as f64;
         Ok(json!({
