@@ -3,9 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use lodedb::db::options::Keep;
 
+mod backup;
+mod check;
 mod serve;
 mod sql;
 mod table;
@@ -43,6 +47,60 @@ enum Command {
         /// Memory queries may use to sort, join and group, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 2048)]
         query_memory: usize,
+        /// How often a backup is taken when something has changed, in minutes; 0 is never.
+        #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+        backup_interval: u64,
+        /// The folder these backups go to, better on another disk [default: DIR/backups]
+        #[arg(long, value_name = "FOLDER")]
+        backup_dir: Option<PathBuf>,
+        /// How many of the newest backups are kept, and of how many days the last one.
+        #[arg(long, value_name = "NEWEST,DAYS", default_value = "24,7", value_parser = parse_keep)]
+        backup_keep: Keep,
+    },
+    /// Take a backup of a database, in use or not.
+    ///
+    /// Writers go on meanwhile. The folder is made if it is not there, and holds any number of backups of one database:
+    /// what has not changed since an earlier one is not copied again, and what is copied is read back.
+    ///
+    /// Example: lodedb backup ./data --to /mnt/other/backups
+    Backup {
+        /// The directory of the database.
+        #[arg(value_name = "DIR")]
+        data: PathBuf,
+        /// The folder of backups.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
+    /// Check a database, in use or not: every byte on disk, and whether rows, keys and vectors fit together.
+    ///
+    /// Nothing is changed. Faults are printed with the file and the place in it; the exit status is 3 if there are any, and 1 if the
+    /// database could not be checked.
+    ///
+    /// Example: lodedb check ./data
+    Check {
+        /// The directory of the database.
+        #[arg(value_name = "DIR")]
+        data: PathBuf,
+        /// Print the faults as a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a new database out of a backup.
+    ///
+    /// Every file is compared with its checksum, and the database is opened once, before it gets its name. A backup that is
+    /// damaged is not used: the one before it is.
+    ///
+    /// Example: lodedb restore /mnt/other/backups --to ./data
+    Restore {
+        /// The folder of backups.
+        #[arg(value_name = "FOLDER")]
+        from: PathBuf,
+        /// The directory of the new database; it must not exist, or be empty.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// The number of the backup [default: the newest]
+        #[arg(long, value_name = "N")]
+        backup: Option<u64>,
     },
     /// Run SQL on the directory of a database.
     ///
@@ -60,6 +118,13 @@ enum Command {
     },
 }
 
+fn parse_keep(text: &str) -> Result<Keep, String> {
+    let wrong = || format!("{text:?} is not two numbers such as 24,7");
+    let (newest, days) = text.split_once(',').ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse().map_err(|_| wrong());
+    Ok(Keep { newest: number(newest)?, days: number(days)? })
+}
+
 /// Runs the command that was asked for.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
@@ -71,14 +136,33 @@ pub(crate) fn run() -> ExitCode {
         .init();
     let result = match lodedb::runtime() {
         Ok(runtime) => match arguments.command {
-            Command::Serve { data, listen, max_connections, row_cache, query_memory } => {
+            Command::Serve {
+                data,
+                listen,
+                max_connections,
+                row_cache,
+                query_memory,
+                backup_interval,
+                backup_dir,
+                backup_keep,
+            } => {
                 let options = lodedb::Options {
                     row_cache_bytes: row_cache << 20,
                     query_memory_bytes: query_memory << 20,
+                    backup_interval: (backup_interval > 0).then(|| Duration::from_secs(backup_interval * 60)),
+                    backup_dir,
+                    backup_keep,
                     ..lodedb::Options::default()
                 };
                 serve::serve(&runtime, &data, listen, max_connections, options)
             }
+            Command::Backup { data, to } => backup::backup(&runtime, &data, &to),
+            Command::Check { data, json } => match check::check(&runtime, &data, json) {
+                Ok(0) => Ok(()),
+                Ok(_) => return ExitCode::from(3),
+                Err(message) => Err(message),
+            },
+            Command::Restore { from, to, backup } => backup::restore(&from, &to, backup),
             Command::Sql { data, statements } => sql::sql(&runtime, &data, &statements),
         },
         Err(error) => Err(error.to_string()),

@@ -32,7 +32,7 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// The background thread.
+/// A thread that works in the background.
 #[derive(Debug)]
 pub struct Worker {
     signal: Arc<Signal>,
@@ -47,42 +47,52 @@ struct Signal {
 }
 
 impl Worker {
-    /// Starts the thread, if the options want one.
+    /// Starts the thread that seals, trains, merges and takes checkpoints, if the options want one.
     pub fn start(engine: &Arc<Engine>) -> Self {
+        if !engine.options.background {
+            return Self { signal: Arc::default(), thread: Mutex::new(None) };
+        }
+        Self::spawn("lodedb-background", Duration::from_millis(50), engine, run_one)
+    }
+
+    /// Starts a thread that calls `work` again and again, with a pause whenever there was nothing to do. It is told what says that it
+    /// should end.
+    pub fn spawn(
+        name: &str,
+        pause: Duration,
+        engine: &Arc<Engine>,
+        mut work: impl FnMut(&Arc<Engine>, &AtomicBool) -> bool + Send + 'static,
+    ) -> Self {
         let signal = Arc::new(Signal::default());
-        let thread = engine.options.background.then(|| {
-            let (signal, engine) = (signal.clone(), Arc::downgrade(engine));
-            std::thread::Builder::new().name("lodedb-background".into()).spawn(move || {
-                while !signal.stop.load(Ordering::Acquire) {
-                    let Some(engine) = engine.upgrade() else { return };
-                    let worked = !engine.has_failed() && run_one(&engine, &signal.stop);
-                    drop(engine);
-                    if !worked {
-                        let mut guard = signal.lock.lock();
-                        signal.wake.wait_for(&mut guard, Duration::from_millis(50));
+        let (told, weak) = (signal.clone(), Arc::downgrade(engine));
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            while !told.stop.load(Ordering::Acquire) {
+                let Some(engine) = weak.upgrade() else { return };
+                let worked = !engine.has_failed() && work(&engine, &told.stop);
+                drop(engine);
+                if !worked {
+                    let mut guard = told.lock.lock();
+                    if !told.stop.load(Ordering::Acquire) {
+                        told.wake.wait_for(&mut guard, pause);
                     }
                 }
-            })
-        });
-        let thread = match thread.transpose() {
-            Ok(thread) => thread,
-            Err(error) => {
-                tracing::error!(%error, "the background thread did not start; nothing is sealed until a restart");
-                None
             }
-        };
-        Self { signal, thread: Mutex::new(thread) }
+        });
+        let thread = thread
+            .inspect_err(|error| tracing::error!(%error, name, "a thread did not start; its work waits for a restart"));
+        Self { signal, thread: Mutex::new(thread.ok()) }
     }
 
     /// Ends the thread after the job under way gives up.
     pub fn stop(&self) {
         self.signal.stop.store(true, Ordering::Release);
+        drop(self.signal.lock.lock());
         self.signal.wake.notify_all();
         if let Some(thread) = self.thread.lock().take()
             && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
         {
-            tracing::error!("the background thread panicked");
+            tracing::error!("a background thread panicked");
         }
     }
 
@@ -115,10 +125,9 @@ fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
         }
     }
     drop(guard);
-    let grown = {
-        let last = engine.checkpoint.lock();
-        engine.log.size_bytes().saturating_sub(last.log_bytes) > engine.options.checkpoint_log_bytes
-    };
+    // Held by a backup for as long as it takes: other jobs do not wait for that.
+    let Some(last) = engine.checkpoint.try_lock().map(|last| last.log_bytes) else { return false };
+    let grown = engine.log.size_bytes().saturating_sub(last) > engine.options.checkpoint_log_bytes;
     if grown {
         match crate::snapshot::checkpoint::checkpoint(engine) {
             Ok(()) => return true,

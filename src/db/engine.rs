@@ -22,6 +22,7 @@ use crate::commit::locks::LockManager;
 use crate::compaction::Worker;
 use crate::query::QueryEngine;
 use crate::segment::SegmentId;
+use crate::snapshot::backup::{self, Backup, BackupError, DatabaseId};
 use crate::snapshot::checkpoint::{CheckpointError, checkpoint};
 use crate::snapshot::files::SegmentStore;
 use crate::snapshot::recovery;
@@ -32,6 +33,8 @@ use crate::store::Store;
 pub struct Engine {
     /// The directory.
     pub dir: PathBuf,
+    /// Which database it is.
+    pub id: DatabaseId,
     /// How it was opened.
     pub options: Options,
     /// The rows.
@@ -54,6 +57,8 @@ pub struct Engine {
     pub maintenance: Mutex<()>,
     /// Progress of index builds under way.
     pub progress: Mutex<BTreeMap<u64, crate::compaction::Progress>>,
+    /// Backups under way.
+    pub backups: Mutex<Vec<Arc<backup::Progress>>>,
     pub(crate) view: Arc<ArcSwap<ReadView>>,
     /// When it was opened: microseconds since 1970 UTC.
     pub started_us: i64,
@@ -205,6 +210,11 @@ impl Engine {
     pub fn has_failed(&self) -> bool {
         self.committer.has_failed()
     }
+
+    /// The folder that backups go to by themselves.
+    pub fn backup_dir(&self) -> PathBuf {
+        self.options.backup_dir.clone().unwrap_or_else(|| self.dir.join("backups"))
+    }
 }
 
 /// An open database. Clones share it; it closes with the last one, or by [`Db::close`].
@@ -212,6 +222,7 @@ impl Engine {
 pub struct Db {
     engine: Arc<Engine>,
     worker: Arc<Worker>,
+    backups: Arc<Option<Worker>>,
 }
 
 impl Db {
@@ -253,6 +264,7 @@ impl Db {
         });
         let engine = Arc::new(Engine {
             dir: opened.dir,
+            id: opened.id,
             options,
             store,
             log,
@@ -264,6 +276,7 @@ impl Db {
             checkpoint: Mutex::new(opened.last_checkpoint),
             maintenance: Mutex::new(()),
             progress: Mutex::default(),
+            backups: Mutex::default(),
             view,
             started_us: super::clock::now_us(),
             sequences: Mutex::new(sequences),
@@ -273,7 +286,8 @@ impl Db {
             _lock: opened.lock,
         });
         let worker = Arc::new(Worker::start(&engine));
-        Ok(Self { engine, worker })
+        let backups = Arc::new(backup::schedule::start(&engine));
+        Ok(Self { engine, worker, backups })
     }
 
     /// A session. Each runs one statement at a time.
@@ -292,6 +306,14 @@ impl Db {
         checkpoint(&self.engine)
     }
 
+    /// Takes a backup into a folder, which is made if it is not there; writers go on meanwhile. `session` is shown as its owner, and
+    /// `stop` is asked now and then whether to give up.
+    pub fn backup(&self, into: &Path, session: i32, stop: &dyn Fn() -> bool) -> Result<Backup, BackupError> {
+        let engine = &self.engine;
+        let stop = || stop() || engine.closed.load(Ordering::Acquire);
+        backup::take::backup(engine, into, session, &stop)
+    }
+
     /// Waits until no background work is left: everything sealed, trained and merged that should be.
     pub fn settle(&self) {
         self.worker.settle(&self.engine);
@@ -308,6 +330,7 @@ impl Db {
             return Ok(());
         }
         self.worker.stop();
+        self.backups.iter().for_each(Worker::stop);
         self.engine.committer.stop();
         if !self.engine.has_failed() {
             checkpoint(&self.engine)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
@@ -10,7 +11,10 @@ use parking_lot::Mutex;
 use super::engine::Engine;
 use super::settings::Settings;
 use crate::catalog::{IndexKind, SequenceId};
-use crate::query::functions::{Hooks, IndexBuildInfo, SequenceAccess, ServerAccess, SessionInfo, SettingAccess};
+use crate::query::functions::{
+    BackupInfo, BackupProgress, Hooks, IndexBuildInfo, SequenceAccess, ServerAccess, SessionInfo, SettingAccess,
+};
+use crate::snapshot::backup::repository::Repository;
 
 /// What statements of one session left behind for it.
 #[derive(Debug, Default)]
@@ -146,6 +150,33 @@ impl ServerAccess for SessionHooks {
                 tuples_total: progress.total as i64,
             })
             .collect()
+    }
+
+    fn backups_under_way(&self) -> Vec<BackupProgress> {
+        let under_way = self.engine.backups.lock();
+        let shown = |progress: &Arc<crate::snapshot::backup::Progress>| BackupProgress {
+            session: progress.session,
+            total: progress.total.load(Ordering::Relaxed) as i64,
+            done: progress.done.load(Ordering::Relaxed) as i64,
+        };
+        under_way.iter().map(shown).collect()
+    }
+
+    fn backups(&self) -> Result<Vec<BackupInfo>> {
+        let folder = self.engine.backup_dir();
+        let backups = Repository::look(self.engine.files.fs.clone(), &folder).map_err(|error| error.to_sql())?;
+        Ok(backups
+            .iter()
+            .map(|backup| BackupInfo {
+                number: backup.number as i64,
+                lsn: backup.lsn as i64,
+                time_us: backup.time_us,
+                files: backup.files.len() as i64,
+                size_bytes: backup.size_bytes() as i64,
+                copied_bytes: backup.copied_bytes as i64,
+                folder: folder.display().to_string(),
+            })
+            .collect())
     }
 
     fn signal(&self, _session: i32, _terminate: bool) -> bool {

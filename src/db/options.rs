@@ -1,5 +1,6 @@
 //! How a database is opened: plain data, checked in one place.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::OpenError;
@@ -25,6 +26,21 @@ pub struct Options {
     pub background: bool,
     /// How long a lock is waited for before deadlocks are looked for.
     pub deadlock_timeout: Duration,
+    /// How often a backup is taken by itself, when something has changed; `None` is never.
+    pub backup_interval: Option<Duration>,
+    /// The folder these backups go to; `None` is `backups` in the directory of the database. Better on another disk.
+    pub backup_dir: Option<PathBuf>,
+    /// Which of them are kept.
+    pub backup_keep: Keep,
+}
+
+/// Which backups are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The newest so many.
+    pub newest: usize,
+    /// The last one of each of so many days.
+    pub days: usize,
 }
 
 impl Default for Options {
@@ -39,6 +55,9 @@ impl Default for Options {
             train_rows: 4096,
             background: true,
             deadlock_timeout: Duration::from_secs(1),
+            backup_interval: Some(Duration::from_secs(3600)),
+            backup_dir: None,
+            backup_keep: Keep { newest: 24, days: 7 },
         }
     }
 }
@@ -56,6 +75,8 @@ impl Options {
             train_rows: 512,
             background: true,
             deadlock_timeout: Duration::from_millis(100),
+            backup_interval: None,
+            ..Self::default()
         }
     }
 
@@ -70,6 +91,8 @@ impl Options {
                 "checkpoint_log_bytes must be at least log_segment_bytes",
             ),
             (self.merge_segments < 2, "merge_segments must be at least 2"),
+            (self.backup_interval.is_some_and(|interval| interval.is_zero()), "backup_interval must not be 0"),
+            (self.backup_keep.newest == 0, "backup_keep must keep the newest backup"),
         ];
         let wrong: Vec<&str> = checks.iter().filter(|(bad, _)| *bad).map(|(_, text)| *text).collect();
         if wrong.is_empty() { Ok(()) } else { Err(OpenError::Options(wrong.join("; "))) }

@@ -65,7 +65,7 @@ enum State {
 #[derive(Debug)]
 pub struct Session {
     pub(super) db: Db,
-    number: i32,
+    pub(super) number: i32,
     user: String,
     database: String,
     state: State,
@@ -273,6 +273,7 @@ impl Session {
                     self.plan(&mut prepared, types).await?;
                 }
             }
+            Statement::Check { .. } => prepared.fields = Some(super::commands::check_fields()),
             Statement::Show(name) => prepared.fields = Some(super::commands::show_fields(name)),
             Statement::Execute { name, .. } => {
                 prepared.fields = self.prepared_statement(name)?.fields.clone();

@@ -228,6 +228,16 @@ impl Frame {
         owner: u64,
         expected: Option<&FileEntry>,
     ) -> Result<Self> {
+        Self::open_any(fs, path, Some((kind, owner)), expected)
+    }
+
+    /// As [`Self::open`], for a file of any kind where none is given.
+    fn open_any(
+        fs: &dyn FileSystem,
+        path: &Path,
+        known: Option<(Kind, u64)>,
+        expected: Option<&FileEntry>,
+    ) -> Result<Self> {
         let file = fs.open(path, OpenMode::Read).map_err(|e| failed(path, &e))?;
         let len = file.len().map_err(|e| failed(path, &e))?;
         if let Some(expected) = expected
@@ -251,7 +261,7 @@ impl Frame {
         if crc32fast::hash(&all[..HEADER - 4]) != u32_at(HEADER - 4) {
             return Err(damaged(path, "header"));
         }
-        if u32_at(12) != kind as u32 || u64_at(16) != owner {
+        if known.is_some_and(|(kind, owner)| u32_at(12) != kind as u32 || u64_at(16) != owner) {
             return Err(damaged(path, "it is another file"));
         }
         let body_len = u64_at(24);
@@ -338,13 +348,30 @@ impl Frame {
         Ok(())
     }
 
+    /// Where a block ends in the file.
+    fn block_end(&self, block: usize) -> usize {
+        (HEADER + self.body_len).min((block + 1) * BLOCK)
+    }
+
     fn verify_block(&self, block: usize) -> Result<()> {
-        let end = (HEADER + self.body_len).min((block + 1) * BLOCK);
-        if crc32fast::hash(&self.bytes.as_slice()[block * BLOCK..end]) == self.crcs[block] {
+        if crc32fast::hash(&self.bytes.as_slice()[block * BLOCK..self.block_end(block)]) == self.crcs[block] {
             return Ok(());
         }
         Err(damaged(&self.path, format!("block {block}")))
     }
+}
+
+/// Reads a file whole and checks all of it, whatever it holds; it must be the one that is named. Damage is `XX001`.
+pub fn verify_file(fs: &dyn FileSystem, path: &Path, expected: &FileEntry) -> Result<()> {
+    Frame::open_any(fs, path, None, Some(expected))?.verify_all()
+}
+
+/// The blocks of a file that fail their checksum: where each begins, and its length in bytes. A file whose frame cannot be read is
+/// an error, `XX001`.
+pub fn damaged_blocks(fs: &dyn FileSystem, path: &Path, expected: &FileEntry) -> Result<Vec<(u64, usize)>> {
+    let frame = Frame::open_any(fs, path, None, Some(expected))?;
+    let failing = (0..frame.crcs.len()).filter(|&block| frame.verify_block(block).is_err());
+    Ok(failing.map(|block| ((block * BLOCK) as u64, frame.block_end(block) - block * BLOCK)).collect())
 }
 
 /// Reads a body from its start, a block at a time: each is copied, and the copy checked, so that what is given is what was checked even
@@ -367,7 +394,7 @@ impl<'a> BodyReader<'a> {
 impl Read for BodyReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.at == self.block.len() && self.next < self.frame.crcs.len() {
-            let end = (HEADER + self.frame.body_len).min((self.next + 1) * BLOCK);
+            let end = self.frame.block_end(self.next);
             self.block.clear();
             self.block.extend_from_slice(&self.frame.bytes.as_slice()[self.next * BLOCK..end]);
             if crc32fast::hash(&self.block) != self.frame.crcs[self.next] {

@@ -48,7 +48,7 @@ use lodedb_sql::error::{Result, SqlError, SqlState};
 use serde::{Deserialize, Serialize};
 
 pub use bits::Bits;
-pub use blocks::FileEntry;
+pub use blocks::{FileEntry, damaged_blocks, verify_file};
 pub use calibration::{Calibration, calibrate};
 pub use index::SegmentIndex;
 pub use merge::{MergedRows, Merging, merge_index, merge_sealed};

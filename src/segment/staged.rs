@@ -40,6 +40,11 @@ impl StagedFiles {
     pub fn segment_from(&self, first: RowId) -> Option<SegmentFiles> {
         self.segment.clone().map(|files| SegmentFiles { row_ids: RowIds::From(first), ..files })
     }
+
+    /// All files, each with whether it is primary.
+    pub fn entries(&self) -> impl Iterator<Item = (&FileEntry, bool)> {
+        std::iter::once((&self.rows, true)).chain(self.segment.iter().flat_map(SegmentFiles::entries))
+    }
 }
 
 /// Writes staged rows, row after row. Dropped before the end, it leaves a folder that nothing names.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::TableId;
 use crate::commit::ReadView;
-use crate::db::engine::Engine;
+use crate::db::engine::{Engine, LastCheckpoint};
 use crate::fault::{Fault, planted};
 use crate::segment::{Bits, SealInput, Segment, SegmentId, SegmentView, write_sealed};
 
@@ -36,7 +36,11 @@ pub enum CheckpointError {
 ///
 /// ORDER: rows, segments, manifest, then what they replace.
 pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
-    let mut last = engine.checkpoint.lock();
+    checkpoint_after(engine, &mut engine.checkpoint.lock())
+}
+
+/// As [`checkpoint`], for a caller that holds the last one: until it lets go no file is removed.
+pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointError> {
     // ORDER: before the view, so that every id below it that a commit ever names is named by a commit in the view.
     let unsettled_from = engine.segment_ids.first_not_settled();
     let view = engine.view();

@@ -9,9 +9,9 @@ use crate::catalog::{Catalog, IndexId, SequenceId, TableId};
 use crate::commit::RowId;
 use crate::segment::{FileEntry, SegmentFiles, SegmentId};
 
-const MAGIC: &[u8; 8] = b"LODEMANI";
-const FORMAT: u32 = 2;
-const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
+use super::framed::Form;
+
+const FORM: Form = Form { magic: b"LODEMANI", format: 2, name: "manifest" };
 /// How many generations are kept.
 pub const RETAINED: usize = 2;
 
@@ -112,45 +112,13 @@ pub enum ManifestError {
 impl Manifest {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut payload = Vec::new();
-        if let Err(error) = bincode::serde::encode_into_std_write(self, &mut payload, bincode::config::standard()) {
-            unreachable!("a manifest could not be encoded: {error}");
-        }
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
-        bytes.extend(MAGIC);
-        bytes.extend(FORMAT.to_le_bytes());
-        bytes.extend(self.generation.to_le_bytes());
-        bytes.extend((payload.len() as u64).to_le_bytes());
-        bytes.extend(crc32fast::hash(&payload).to_le_bytes());
-        let header = crc32fast::hash(&bytes);
-        bytes.extend(header.to_le_bytes());
-        bytes.extend(payload);
-        bytes
+        FORM.encode(self.generation, self)
     }
 
-    /// Reads what [`Self::encode`] wrote. Nothing is parsed before its checksum holds.
+    /// Reads what [`Self::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let (header, payload) = bytes.split_at_checked(HEADER_BYTES).ok_or("it is shorter than its header")?;
-        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        if &header[..8] != MAGIC {
-            return Err("it is no manifest".into());
-        }
-        if crc32fast::hash(&header[..HEADER_BYTES - 4]) != u32_at(HEADER_BYTES - 4) {
-            return Err("its header fails its checksum".into());
-        }
-        if u32_at(8) != FORMAT {
-            return Err(format!("its format is {}, and this version knows {FORMAT}", u32_at(8)));
-        }
-        if payload.len() as u64 != u64_at(20) {
-            return Err(format!("it has {} bytes and should have {}", payload.len(), u64_at(20)));
-        }
-        if crc32fast::hash(payload) != u32_at(28) {
-            return Err("its payload fails its checksum".into());
-        }
-        let (manifest, used): (Self, usize) = bincode::serde::decode_from_slice(payload, bincode::config::standard())
-            .map_err(|error| error.to_string())?;
-        if used != payload.len() || manifest.generation != u64_at(12) {
+        let (generation, manifest): (u64, Self) = FORM.decode(bytes)?;
+        if manifest.generation != generation {
             return Err("its payload is not what its header says".into());
         }
         Ok(manifest)

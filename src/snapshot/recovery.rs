@@ -17,6 +17,7 @@ use crate::fault::{Fault, planted};
 use crate::segment::{Bits, IndexView, Mutable, Sealed, Segment, SegmentView};
 use crate::store::{Store, StoreOptions};
 
+use super::backup::DatabaseId;
 use super::checkpoint::create_layout;
 use super::cleanup;
 use super::files::SegmentStore;
@@ -24,11 +25,15 @@ use super::manifest::{Manifest, TableManifest};
 
 /// The format of the directory as a whole.
 const FORMAT: u32 = 1;
+/// The largest record of the log: a commit is cut into records of about a mebibyte.
+pub(super) const MAX_RECORD_BYTES: u32 = 2 << 20;
 
 /// What opening yields.
 pub struct Opened {
     /// The directory, absolute.
     pub dir: PathBuf,
+    /// Which database it is.
+    pub id: DatabaseId,
     /// The newest state.
     pub state: State,
     /// The rows at that state.
@@ -73,9 +78,9 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
         if Manifest::generations(&*fs, &manifests).map_err(io(&manifests))?.is_empty() {
             first_manifest().write(&*fs, &manifests).map_err(io(&manifests))?;
         }
-        fs::publish(&*fs, &format_path, format!("lodedb {FORMAT}\n").as_bytes()).map_err(io(&format_path))?;
+        write_format(&*fs, &dir, DatabaseId::new_v4())?;
     }
-    check_format(&*fs, &dir, &format_path)?;
+    let id = check_format(&*fs, &dir, &format_path)?;
 
     let manifest = newest_manifest(&*fs, &manifests)?;
     let store_options = StoreOptions { block_cache_bytes: options.row_cache_bytes, ..StoreOptions::default() };
@@ -83,8 +88,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let stored = store.applied_lsn()?;
     let log_options = LogOptions {
         segment_bytes: options.log_segment_bytes,
-        // A commit is cut into records of about a mebibyte.
-        max_record_bytes: 2 << 20,
+        max_record_bytes: MAX_RECORD_BYTES,
         ..LogOptions::default()
     };
     let floor = stored.max(manifest.lsn);
@@ -94,7 +98,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let last_checkpoint = LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, log_bytes: 0 };
     replay(&mut state, &store, stored, &log, &files)?;
     cleanup::remove_left_over(&files, &manifests, &state).map_err(io(&dir))?;
-    Ok(Opened { dir, state, store, log, files, last_checkpoint, lock })
+    Ok(Opened { dir, id, state, store, log, files, last_checkpoint, lock })
 }
 
 /// The log after the manifest goes through the same `apply` as a live commit.
@@ -150,14 +154,32 @@ fn refuse_foreign(fs: &dyn FileSystem, dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn check_format(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<(), OpenError> {
+/// Makes a directory a database: from here on it is opened as it is.
+pub(super) fn write_format(fs: &dyn FileSystem, dir: &Path, id: DatabaseId) -> Result<(), OpenError> {
+    let path = dir.join("FORMAT");
+    fs::publish(fs, &path, format!("lodedb {FORMAT}\n{id}\n").as_bytes()).map_err(|error| OpenError::Io { path, error })
+}
+
+/// Whether the directory has a format that is known, and which database it is.
+fn check_format(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<DatabaseId, OpenError> {
     let bytes = fs::read_file(fs, path).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
     let text = String::from_utf8_lossy(&bytes);
-    let found = text.trim().strip_prefix("lodedb ").and_then(|number| number.parse::<u32>().ok());
-    match found {
-        Some(FORMAT) => Ok(()),
-        Some(found) => Err(OpenError::Newer { path: dir.to_owned(), found, known: FORMAT }),
-        None => Err(OpenError::Foreign { path: dir.to_owned(), reason: "its FORMAT file says nothing known".into() }),
+    let mut lines = text.lines();
+    let found =
+        lines.next().and_then(|line| line.strip_prefix("lodedb ")).and_then(|number| number.parse::<u32>().ok());
+    let id = lines.next().and_then(|line| line.parse().ok());
+    match (found, id) {
+        (Some(FORMAT), Some(id)) => Ok(id),
+        (Some(FORMAT), None) => {
+            // Made before databases had an identity.
+            let id = DatabaseId::new_v4();
+            write_format(fs, dir, id)?;
+            Ok(id)
+        }
+        (Some(found), _) => Err(OpenError::Newer { path: dir.to_owned(), found, known: FORMAT }),
+        (None, _) => {
+            Err(OpenError::Foreign { path: dir.to_owned(), reason: "its FORMAT file says nothing known".into() })
+        }
     }
 }
 

@@ -108,10 +108,109 @@ async fn lodedb_sql_works_with_and_without_a_server() {
     assert!(done && said.contains("three"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_are_taken_from_a_running_server_and_restored_to_another_directory() {
+    let mut server = Server::start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE safe (id serial PRIMARY KEY, v vector(2)); CREATE INDEX ON safe USING ivfpq (v vector_l2_ops);
+         INSERT INTO safe (v) SELECT ARRAY[g, -g]::vector FROM generate_series(1, 5000) g",
+    )
+    .await;
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (folder, copy) = (temporary.path().join("it's backups"), temporary.path().join("copy"));
+    let lodedb = |arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().expect("the program runs");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), format!("{out}{err}"))
+    };
+    let backup = ["backup".as_ref(), server.dir().as_os_str(), "--to".as_ref(), folder.as_os_str()];
+    let (done, said) = lodedb(&backup);
+    assert!(done && said.contains("backup 1 of"), "{said}");
+    run(&client, "DELETE FROM safe WHERE id > 2").await;
+    drop(client);
+    assert!(server.terminate().success());
+    // Without a server the program opens the database itself.
+    let backup = ["backup".as_ref(), server.dir().as_os_str(), "--to".as_ref(), folder.as_os_str()];
+    let (done, said) = lodedb(&backup);
+    assert!(done && said.contains("backup 2 of"), "{said}");
+
+    let first = ["restore".as_ref(), folder.as_os_str(), "--to".as_ref(), copy.as_os_str(), "--backup=1".as_ref()];
+    let (done, said) = lodedb(&first);
+    assert!(done && said.contains("is backup 1"), "{said}");
+    let restored = Server::start_in(&copy);
+    let client = restored.connect().await;
+    assert_eq!(one(&client, "SELECT count(*) FROM safe").await, "5000");
+    assert_eq!(one(&client, "SELECT id FROM safe ORDER BY v <-> '[42,-42]' LIMIT 1").await, "42");
+    let (done, said) = lodedb(&first);
+    assert!(!done && said.contains("not empty"), "a restore went over a database: {said}");
+    assert_eq!(one(&client, "SELECT count(*) FROM safe").await, "5000");
+    let error = crate::harness::error(&client, &format!("BACKUP TO '{}'", copy.join("meta").display())).await;
+    assert_eq!(error.code().code(), "22023");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_every_byte_that_was_changed() {
+    let mut server = Server::start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE checked (id serial PRIMARY KEY, name text, v vector(64));
+         CREATE INDEX ON checked (name);
+         INSERT INTO checked (name, v) SELECT 'n' || g % 100, (SELECT array_agg(sin(g * j)::real) FROM generate_series(1, 64) AS s(j))::vector
+         FROM generate_series(1, 6000) AS t(g);
+         DELETE FROM checked WHERE id % 7 = 0; UPDATE checked SET name = 'other' WHERE id % 11 = 0",
+    )
+    .await;
+    run(&client, "CREATE INDEX ON checked USING ivfpq (v vector_l2_ops)").await;
+    run(&client, "CHECKPOINT").await;
+    assert!(rows(&client, "CHECK TABLE checked").await.is_empty());
+    assert_eq!(crate::harness::error(&client, "CHECK TABLE nothing").await.code().code(), "42P01");
+    let check = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM).arg("check").arg(server.dir()).args(arguments).output();
+        let output = output.expect("the program runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (status, said) = check(&[]);
+    assert!(status == Some(0) && said.contains("no faults"), "{said}");
+    let mut files = vec![server.dir().join("segments"), server.dir().join("quantizers")];
+    let mut seen = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+            continue;
+        }
+        let whole = std::fs::read(&path).expect("a file");
+        let mut damaged = whole.clone();
+        let at = whole.len() * (seen % 7 + 1) / 8;
+        damaged[at] ^= 1;
+        // In place: the server has it mapped.
+        write_in_place(&path, &damaged);
+        let (status, said) = check(&["--json"]);
+        write_in_place(&path, &whole);
+        assert_eq!(status, Some(3), "byte {at} of {} was changed: {said}", path.display());
+        let told: Vec<serde_json::Value> = serde_json::from_str(&said).expect("JSON");
+        assert!(told.iter().all(|fault| fault["file"] == path.to_str().expect("UTF-8")), "{said}");
+        seen += 1;
+    }
+    assert!(seen >= 4, "{seen} files");
+    let (status, said) = check(&["--json"]);
+    assert!(status == Some(0) && said.trim() == "[]", "{said}");
+    drop(client);
+    assert!(server.terminate().success());
+}
+
+fn write_in_place(path: &std::path::Path, bytes: &[u8]) {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).expect("a file");
+    file.write_all(bytes).expect("it is written");
+}
+
 #[test]
 fn help_tells_what_the_program_can() {
     for (arguments, words) in [
-        (&["--help"][..], &["serve", "sql"][..]),
+        (&["--help"][..], &["serve", "sql", "backup", "restore", "check"][..]),
         (&["serve", "--help"][..], &["--data", "--listen"][..]),
         (&["--version"][..], &["lodedb"][..]),
     ] {

@@ -147,6 +147,18 @@ pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io
     Ok(())
 }
 
+/// Asks the page cache to forget what it holds of a file, so that what is read next is what the disk holds. Advice only; nothing may depend
+/// on it being followed.
+pub fn drop_cached_pages(fs: &dyn FileSystem, path: &Path) -> io::Result<()> {
+    let file = fs.open(path, OpenMode::Read)?;
+    #[cfg(target_os = "linux")]
+    if let Some(os_file) = file.os_file() {
+        let _ = rustix::fs::fadvise(os_file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+    drop(file);
+    Ok(())
+}
+
 /// Writes all of `buf` at `offset`. Short writes and interruptions are dealt with here and nowhere else.
 pub fn write_all_at(file: &dyn File, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
     while !buf.is_empty() {

@@ -15,12 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::frame::{FrameHeader, FrameKind, encode_record};
-use crate::fs::{File, FileSystem, OpenMode, parent_of};
+use crate::fs::{File, FileSystem, OpenMode, drop_cached_pages, parent_of};
 use crate::options::Planted;
 use crate::segment::{
-    HEADER_BYTES, LoadedSegment, MARK_ALIGN, SegmentFile, SegmentHeader, Spare, choose_segment_id, drop_cached_pages,
-    is_zero_file, load_segment, make_spare, parse_segment_name, publish_segment, segment_path, spare_path,
-    unfinished_spare_path,
+    HEADER_BYTES, LoadedSegment, MARK_ALIGN, SegmentFile, SegmentHeader, Spare, choose_segment_id, is_zero_file,
+    load_segment, make_spare, parse_segment_name, publish_segment, segment_path, spare_path, unfinished_spare_path,
 };
 use crate::walk::{TailState, Walk};
 use crate::{LogError, LogOptions, Lsn};
@@ -64,7 +63,8 @@ pub(crate) fn recover(
         );
     };
 
-    drop_cached_pages(fs, &newest.path)?;
+    // After a failed sync the cache may show bytes the disk never got.
+    drop_cached_pages(fs, &newest.path).map_err(LogError::io("open", &newest.path))?;
     let (loaded, mut walk) = verify_segments(fs, dir, &segments, first_needed, options)?;
     let last_lsn = walk.next_lsn - 1;
     let tail = walk.judge_tail(&loaded.bytes);

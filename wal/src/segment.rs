@@ -136,18 +136,6 @@ pub(crate) fn load_segment(
     Ok(LoadedSegment { header, bytes, file })
 }
 
-/// Asks the page cache to forget what it holds of a file, so that what is read next is what the disk holds: after a failed sync the
-/// cache may show bytes the disk never got. Advice only; recovery does not depend on it being followed.
-pub(crate) fn drop_cached_pages(fs: &dyn FileSystem, path: &Path) -> Result<(), LogError> {
-    let file = fs.open(path, OpenMode::Read).map_err(LogError::io("open", path))?;
-    #[cfg(target_os = "linux")]
-    if let Some(os_file) = file.os_file() {
-        let _ = rustix::fs::fadvise(os_file, 0, None, rustix::fs::Advice::DontNeed);
-    }
-    drop(file);
-    Ok(())
-}
-
 /// A file of zeros, on disk, ready to become a segment.
 #[derive(Debug)]
 pub(crate) struct Spare {

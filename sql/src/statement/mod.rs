@@ -160,6 +160,10 @@ pub enum Statement {
     Analyze { tables: Vec<ObjectName>, verbose: bool },
     /// CHECKPOINT.
     Checkpoint,
+    /// CHECK TABLE, or CHECK DATABASE without tables.
+    Check { tables: Option<Vec<ObjectName>> },
+    /// BACKUP TO a folder.
+    Backup { to: String },
 }
 
 /// A name, or all there are.
@@ -396,6 +400,8 @@ impl Statement {
             Self::Vacuum { .. } => "VACUUM",
             Self::Analyze { .. } => "ANALYZE",
             Self::Checkpoint => "CHECKPOINT",
+            Self::Backup { .. } => "BACKUP",
+            Self::Check { .. } => "CHECK",
         }
     }
 
@@ -435,7 +441,7 @@ impl Statement {
     /// Whether it has rows to send back.
     pub fn returns_rows(&self) -> bool {
         match self {
-            Self::Query(_) | Self::Explain { .. } | Self::Show(_) | Self::Fetch { .. } => true,
+            Self::Query(_) | Self::Explain { .. } | Self::Show(_) | Self::Fetch { .. } | Self::Check { .. } => true,
             Self::Insert(insert) => !insert.returning.is_empty(),
             Self::Update(update) => !update.returning.is_empty(),
             Self::Delete(delete) => !delete.returning.is_empty(),

@@ -86,6 +86,23 @@ impl Reader<'_> {
                 self.next();
                 Ok(Statement::Checkpoint)
             }
+            "check" => {
+                self.next();
+                if self.take_words("database") {
+                    return Ok(Statement::Check { tables: None });
+                }
+                self.expect_words("table")?;
+                let mut tables = vec![self.object_name()?];
+                while self.take(&Token::Comma) {
+                    tables.push(self.object_name()?);
+                }
+                Ok(Statement::Check { tables: Some(tables) })
+            }
+            "backup" => {
+                self.next();
+                self.expect_words("to")?;
+                Ok(Statement::Backup { to: self.string()? })
+            }
             _ => self.refuse(),
         }
     }

@@ -53,7 +53,9 @@ pub(crate) use errors::undefined_function;
 pub use errors::{sql_error, to_datafusion};
 pub(crate) use missing::NoFunction;
 pub(crate) use naming::call_name;
-pub use scope::{Hooks, IndexBuildInfo, Scope, SequenceAccess, ServerAccess, SessionInfo, SettingAccess};
+pub use scope::{
+    BackupInfo, BackupProgress, Hooks, IndexBuildInfo, Scope, SequenceAccess, ServerAccess, SessionInfo, SettingAccess,
+};
 pub use series::shifted;
 pub use session::version;
 pub use syntax::SyntaxPlanner;

@@ -48,6 +48,10 @@ pub trait ServerAccess: Send + Sync {
     fn sessions(&self) -> Vec<SessionInfo>;
     /// Every index being built.
     fn index_builds(&self) -> Vec<IndexBuildInfo>;
+    /// Every backup being taken.
+    fn backups_under_way(&self) -> Vec<BackupProgress>;
+    /// The backups in the folder they go to by themselves, newest first.
+    fn backups(&self) -> Result<Vec<BackupInfo>>;
     /// Ends the statement (`pg_cancel_backend`) or the session (`pg_terminate_backend`); whether there is one.
     fn signal(&self, session: i32, terminate: bool) -> bool;
     /// The number of the current transaction.
@@ -94,6 +98,36 @@ pub struct IndexBuildInfo {
     pub tuples_done: i64,
     /// Rows to do.
     pub tuples_total: i64,
+}
+
+/// A backup being taken, as `pg_stat_progress_basebackup` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct BackupProgress {
+    /// The session that asked; 0 if nobody did.
+    pub session: i32,
+    /// Bytes there are; 0 while they are not known yet.
+    pub total: i64,
+    /// Bytes that are done.
+    pub done: i64,
+}
+
+/// A backup, as `lodedb_backups` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct BackupInfo {
+    /// Its number.
+    pub number: i64,
+    /// The commit it stands for.
+    pub lsn: i64,
+    /// When it was taken.
+    pub time_us: i64,
+    /// How many files it has.
+    pub files: i64,
+    /// Their bytes.
+    pub size_bytes: i64,
+    /// Bytes that were copied for it.
+    pub copied_bytes: i64,
+    /// The folder.
+    pub folder: String,
 }
 
 /// What the engine lends to the functions of one statement.

@@ -1,5 +1,5 @@
 //! The relations of the system schemas as PostgreSQL 15 defines them: names, OIDs and columns, read from a table of
-//! text taken from one.
+//! text taken from one; and LodeDB's own, `lodedb_...`, from OID 13600 on.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

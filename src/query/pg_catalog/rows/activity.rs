@@ -62,6 +62,40 @@ pub(super) fn index_builds(scope: &Scope, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// `pg_stat_progress_basebackup`.
+pub(super) fn backups_under_way(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for backup in server.backups_under_way() {
+        let known = backup.total > 0;
+        rows.push([
+            ("pid", Datum::Int4(backup.session)),
+            ("phase", text(if known { "streaming database files" } else { "waiting for checkpoint to finish" })),
+            ("backup_total", if known { Datum::Int8(backup.total) } else { Datum::Null }),
+            ("backup_streamed", Datum::Int8(backup.done)),
+            ("tablespaces_total", Datum::Int8(1)),
+            ("tablespaces_streamed", Datum::Int8(0)),
+        ])?;
+    }
+    Ok(())
+}
+
+/// `lodedb_backups`.
+pub(super) fn backups(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for backup in server.backups()? {
+        rows.push([
+            ("number", Datum::Int8(backup.number)),
+            ("taken", Datum::Timestamptz(backup.time_us)),
+            ("lsn", Datum::Int8(backup.lsn)),
+            ("files", Datum::Int8(backup.files)),
+            ("size_bytes", Datum::Int8(backup.size_bytes)),
+            ("copied_bytes", Datum::Int8(backup.copied_bytes)),
+            ("folder", text(backup.folder)),
+        ])?;
+    }
+    Ok(())
+}
+
 /// `pg_stat_database`.
 pub(super) fn databases(scope: &Scope, rows: &mut Rows) -> Result<()> {
     let sessions = scope.hooks.server.as_ref().map_or(0, |server| server.sessions().len());

@@ -62,6 +62,8 @@ pub(super) fn fill(scope: &Scope, relation: &Relation, rows: &mut Rows) -> Resul
         "pg_statio_user_tables" | "pg_statio_all_tables" => views::table_statistics(scope, rows),
         "pg_stat_activity" => activity::sessions(scope, rows),
         "pg_stat_progress_create_index" => activity::index_builds(scope, rows),
+        "pg_stat_progress_basebackup" => activity::backups_under_way(scope, rows),
+        "lodedb_backups" => activity::backups(scope, rows),
         "pg_stat_database" => activity::databases(scope, rows),
         _ => Ok(()),
     }

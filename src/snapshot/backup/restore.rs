@@ -1,0 +1,121 @@
+//! A new database out of a backup.
+//!
+//! It is put together in a folder beside the place it is for, every file compared with its hash while it is copied, opened
+//! once as any database is, and only then given its name: what is at that place is a whole database or nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lodedb_wal::fs::FileSystem;
+
+use super::repository::{Repository, copy};
+use super::{Backup, BackupError, DatabaseId, Progress};
+use crate::db::options::Options;
+use crate::snapshot::recovery;
+
+type Result<T> = std::result::Result<T, BackupError>;
+
+/// Makes the database `to` out of a backup in the folder `from`: the one with a number, or the newest. `to` must not exist or be an empty
+/// folder. A backup that is damaged is not used; if none was named the one before is.
+pub fn restore(
+    fs: &Arc<dyn FileSystem>,
+    from: &Path,
+    number: Option<u64>,
+    to: &Path,
+    progress: &Progress,
+) -> Result<Backup> {
+    let repository = Repository::existing(fs.clone(), from)?;
+    let to = std::path::absolute(to).map_err(BackupError::io(to))?;
+    refuse_used(&**fs, &to)?;
+    let backups = match number {
+        Some(number) => vec![repository.read(number)?],
+        None => repository.backups()?,
+    };
+    let mut failed = None;
+    for backup in backups {
+        match restore_one(fs, &repository, &backup, &to, progress) {
+            Ok(()) => return Ok(backup),
+            Err(error @ (BackupError::Damaged { .. } | BackupError::Open(_))) => {
+                tracing::error!(%error, number = backup.number, "a backup cannot be restored");
+                failed.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| BackupError::None(format!("{} holds no backup that can be read", from.display()))))
+}
+
+fn restore_one(
+    fs: &Arc<dyn FileSystem>,
+    repository: &Repository,
+    backup: &Backup,
+    to: &Path,
+    progress: &Progress,
+) -> Result<()> {
+    let io = BackupError::io;
+    let parent = to.parent().unwrap_or(Path::new("/"));
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".restoring");
+    let building = parent.join(name);
+    if fs.exists(&building).map_err(io(&building))? {
+        // CRASH: an earlier restore was cut off; nothing but that makes such a folder.
+        fs.remove_dir_all(&building).map_err(io(&building))?;
+    }
+    progress.total.store(backup.size_bytes(), std::sync::atomic::Ordering::Relaxed);
+    progress.done.store(0, std::sync::atomic::Ordering::Relaxed);
+    make_dirs(&**fs, &building)?;
+    let layout = ["wal", "meta", "segments", "quantizers", "manifest"];
+    layout.iter().try_for_each(|folder| make_dirs(&**fs, &building.join(folder)))?;
+    for file in backup.files.iter().filter(|file| file.path != "FORMAT") {
+        let target = building.join(checked(&file.path)?);
+        make_dirs(&**fs, target.parent().unwrap_or(&building))?;
+        let source = repository.path_of(file);
+        if !fs.exists(&source).map_err(io(&source))? {
+            return Err(BackupError::damaged(&source, format!("backup {} needs it, and it is gone", backup.number)));
+        }
+        copy(&**fs, &source, &target, file)?;
+        progress.add(file.len);
+    }
+    // It goes its own way from here: its backups must not mix with those of the database it was.
+    recovery::write_format(&**fs, &building, DatabaseId::new_v4())?;
+    drop(recovery::open(fs.clone(), &building, &Options::default())?);
+    if fs.exists(to).map_err(io(to))? {
+        // An empty folder.
+        fs.remove_dir_all(to).map_err(io(to))?;
+    }
+    fs.rename(&building, to).map_err(io(to))?;
+    fs.sync_dir(parent).map_err(io(parent))
+}
+
+/// A path of a list: below the directory, whatever the list says.
+fn checked(path: &str) -> Result<&Path> {
+    let path = Path::new(path);
+    let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    if plain && path.components().next().is_some() {
+        return Ok(path);
+    }
+    Err(BackupError::damaged(path, "a list names a place outside of the database"))
+}
+
+fn refuse_used(fs: &dyn FileSystem, to: &Path) -> Result<()> {
+    if !fs.exists(to).map_err(BackupError::io(to))? {
+        return Ok(());
+    }
+    let entries = fs.read_dir(to).map_err(BackupError::io(to))?;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let reason = "it is not empty; restore into a new folder".to_owned();
+    Err(BackupError::Refused { path: PathBuf::from(to), reason })
+}
+
+/// A folder and its parents, durable when this returns.
+fn make_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+    if fs.exists(dir).map_err(BackupError::io(dir))? {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    make_dirs(fs, parent)?;
+    fs.create_dir(dir).map_err(BackupError::io(dir))?;
+    fs.sync_dir(parent).map_err(BackupError::io(parent))
+}

@@ -1,0 +1,376 @@
+//! Backups taken, damaged, restored and let go.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lodedb_wal::fs::{FileSystem, OsFileSystem};
+
+use super::repository::Repository;
+use super::restore::restore;
+use super::{Backup, BackupError, Progress};
+use crate::db::options::Keep;
+use crate::{Db, Options, SessionOptions};
+
+fn options() -> Options {
+    Options { background: false, ..Options::for_test() }
+}
+
+fn open(dir: &Path) -> Db {
+    Db::open(dir, options()).unwrap()
+}
+
+async fn run(db: &Db, sql: &str) {
+    db.session(SessionOptions::default()).unwrap().execute_sql(sql).await.unwrap();
+}
+
+/// The rows of a query as text.
+async fn rows(db: &Db, sql: &str) -> Vec<String> {
+    let mut session = db.session(SessionOptions::default()).unwrap();
+    let rows = session.query(sql, &[]).await.unwrap();
+    let text = |row: crate::Row<'_>| {
+        (0..rows.fields().len())
+            .map(|at| row.text(at).unwrap().unwrap_or_else(|| "NULL".into()))
+            .collect::<Vec<_>>()
+            .join("|")
+    };
+    rows.iter().map(text).collect()
+}
+
+/// 2,000 rows with vectors, keys, an index, updates and deletes.
+async fn fill(db: &Db) {
+    run(
+        db,
+        "CREATE TABLE t (id int PRIMARY KEY, note text, v vector(16));
+         CREATE SEQUENCE s;
+         INSERT INTO t SELECT i, 'note ' || i,
+             (SELECT array_agg(sin(i * (j + 1))::real) FROM generate_series(0, 15) AS g(j))::vector
+         FROM generate_series(1, 2000) AS s(i)",
+    )
+    .await;
+    run(db, "CREATE INDEX i ON t USING ivfpq (v vector_l2_ops)").await;
+    run(
+        db,
+        "UPDATE t SET note = 'other' WHERE id % 50 = 0;
+         DELETE FROM t WHERE id % 31 = 0;
+         SELECT nextval('s'), nextval('s')",
+    )
+    .await;
+}
+
+const ALL: &str = "SELECT id, note, v FROM t ORDER BY id";
+const NEAR: &str = "SELECT id FROM t ORDER BY v <-> (SELECT v FROM t WHERE id = 77) LIMIT 10";
+
+fn fs() -> Arc<dyn FileSystem> {
+    Arc::new(OsFileSystem)
+}
+
+fn take(db: &Db, into: &Path) -> Result<Backup, BackupError> {
+    tokio::task::block_in_place(|| db.backup(into, 0, &|| false))
+}
+
+fn restored(from: &Path, number: Option<u64>, to: &Path) -> Result<Backup, BackupError> {
+    tokio::task::block_in_place(|| restore(&fs(), from, number, to, &Progress::new(0)))
+}
+
+/// Changes one byte of a file.
+fn damage(path: &Path, at: u64) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = at as usize % bytes.len();
+    bytes[at] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// The files of a backup whose bytes are not in another.
+fn new_in<'a>(backup: &'a Backup, earlier: &Backup) -> Vec<&'a super::BackupFile> {
+    let is_new = |file: &&super::BackupFile| earlier.files.iter().all(|before| before.hash != file.hash);
+    backup.files.iter().filter(is_new).collect()
+}
+
+fn pool_path(folder: &Path, file: &super::BackupFile) -> PathBuf {
+    let hash = blake3::Hash::from_bytes(file.hash).to_hex();
+    folder.join("files").join(&hash[..2]).join(hash.as_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_restored_is_the_database_of_its_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, folder) = (dir.path().join("data"), dir.path().join("backups"));
+    let db = open(&data);
+    fill(&db).await;
+    let (all, near) = (rows(&db, ALL).await, rows(&db, NEAR).await);
+    let backup = take(&db, &folder).unwrap();
+    assert_eq!(backup.copied_bytes, backup.size_bytes());
+    run(&db, "DELETE FROM t WHERE id > 100; INSERT INTO t VALUES (9999, 'later', NULL)").await;
+    let changed = rows(&db, ALL).await;
+    take(&db, &folder).unwrap();
+
+    let first = dir.path().join("first");
+    restored(&folder, Some(1), &first).unwrap();
+    let copy = open(&first);
+    assert_eq!(rows(&copy, ALL).await, all);
+    assert_eq!(rows(&copy, NEAR).await, near);
+    assert_eq!(rows(&copy, "SELECT nextval('s')").await, ["3"]);
+    let error = copy.session(SessionOptions::default()).unwrap().execute_sql("INSERT INTO t VALUES (5)").await;
+    assert_eq!(error.unwrap_err().state(), crate::SqlState::UniqueViolation);
+    // It goes its own way.
+    run(&copy, "INSERT INTO t VALUES (31, 'again', NULL)").await;
+    let refused = take(&copy, &folder).unwrap_err();
+    assert!(refused.to_string().contains("its backups are of database"), "{refused}");
+    drop(copy);
+    assert_eq!(rows(&open(&first), "SELECT note FROM t WHERE id = 31").await, ["again"]);
+
+    // The newest, without a number.
+    let second = dir.path().join("second");
+    assert_eq!(restored(&folder, None, &second).unwrap().number, 2);
+    assert_eq!(rows(&open(&second), ALL).await, changed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_not_changed_is_not_copied_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("backups");
+    let db = open(&dir.path().join("data"));
+    fill(&db).await;
+    let first = take(&db, &folder).unwrap();
+    run(&db, "UPDATE t SET note = 'changed' WHERE id = 1").await;
+    let second = take(&db, &folder).unwrap();
+    assert!(second.copied_bytes * 4 < first.copied_bytes, "{} after {}", second.copied_bytes, first.copied_bytes);
+    let new = new_in(&second, &first);
+    assert_eq!(second.copied_bytes, new.iter().map(|file| file.len).sum::<u64>());
+    assert!(new.iter().all(|file| file.path.starts_with("meta/") || file.path.starts_with("manifest/")), "{new:?}");
+    let third = take(&db, &folder).unwrap();
+    assert!(third.copied_bytes < second.copied_bytes && third.lsn == second.lsn);
+
+    let repository = Repository::existing(fs(), &folder).unwrap();
+    let count = || {
+        let folders = std::fs::read_dir(folder.join("files")).unwrap();
+        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>()
+    };
+    let before = count();
+    repository.forget(&[1, 3]).unwrap();
+    assert!(count() < before);
+    assert_eq!(repository.numbers().unwrap(), [2]);
+    drop(repository);
+    let to = dir.path().join("restored");
+    restored(&folder, None, &to).unwrap();
+    assert_eq!(rows(&open(&to), ALL).await, rows(&db, ALL).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn writers_go_on_and_a_backup_holds_whole_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("backups");
+    let db = Db::open(dir.path().join("data"), Options::for_test()).unwrap();
+    run(&db, "CREATE TABLE t (id serial PRIMARY KEY, batch int, v vector(4))").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    // Batches of 3 rows, and of 700 which are staged.
+    let writer = tokio::spawn({
+        let (db, stop) = (db.clone(), stop.clone());
+        async move {
+            let mut batch = 0;
+            while !stop.load(Ordering::Acquire) {
+                batch += 1;
+                let size = if batch % 5 == 0 { 700 } else { 3 };
+                let vector = "('[' || i % 7 || ',' || i % 11 || ',' || i % 13 || ',' || i % 17 || ']')::vector";
+                let insert = format!(
+                    "INSERT INTO t (batch, v) SELECT {batch}, {vector} FROM generate_series(1, {size}) AS s(i)"
+                );
+                run(&db, &insert).await;
+            }
+            batch
+        }
+    });
+    let mut taken = Vec::new();
+    for _ in 0..6 {
+        let before: i64 = rows(&db, "SELECT coalesce(max(batch), 0) FROM t").await[0].parse().unwrap();
+        let backup = take(&db, &folder).unwrap();
+        let after: i64 = rows(&db, "SELECT coalesce(max(batch), 0) FROM t").await[0].parse().unwrap();
+        taken.push((backup.number, before, after));
+    }
+    stop.store(true, Ordering::Release);
+    let last: i64 = writer.await.unwrap();
+    assert!(last > 5, "{last} batches");
+    for (number, before, after) in taken {
+        let to = dir.path().join(format!("restored-{number}"));
+        restored(&folder, Some(number), &to).unwrap();
+        let copy = open(&to);
+        let highest: i64 = rows(&copy, "SELECT coalesce(max(batch), 0) FROM t").await[0].parse().unwrap();
+        assert!((before..=after + 1).contains(&highest), "{before} <= {highest} <= {after}");
+        let whole = "SELECT count(*) FROM (SELECT batch, count(*) AS n FROM t GROUP BY batch) AS b
+                     WHERE n = CASE WHEN batch % 5 = 0 THEN 700 ELSE 3 END";
+        assert_eq!(rows(&copy, whole).await, [highest.to_string()]);
+        let near = "SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> '[1,2,3,4]' LIMIT 100000) AS n";
+        assert_eq!(rows(&copy, near).await, rows(&copy, "SELECT count(*) FROM t").await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_backup_is_not_restored_and_the_one_before_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("backups");
+    let db = open(&dir.path().join("data"));
+    fill(&db).await;
+    let all = rows(&db, ALL).await;
+    let first = take(&db, &folder).unwrap();
+    run(&db, "INSERT INTO t SELECT id + 10000, note, v FROM t").await;
+    let second = take(&db, &folder).unwrap();
+    let only_second: Vec<_> = new_in(&second, &first);
+    assert!(only_second.len() > 2, "{only_second:?}");
+    for (at, file) in only_second.iter().enumerate() {
+        let path = pool_path(&folder, file);
+        let bytes = std::fs::read(&path).unwrap();
+        match at % 3 {
+            0 => damage(&path, at as u64 * 7919),
+            1 => std::fs::remove_file(&path).unwrap(),
+            _ => std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap(),
+        }
+        let to = dir.path().join(format!("{at}"));
+        let error = restored(&folder, Some(2), &to);
+        if file.path != "FORMAT" {
+            let error = error.unwrap_err();
+            assert_eq!(error.to_sql().state(), crate::SqlState::DataCorrupted, "{error}");
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error} names {}", path.display());
+            assert!(!to.exists(), "nothing is at the place of what failed");
+            assert_eq!(restored(&folder, None, &to).unwrap().number, 1);
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(rows(&open(&dir.path().join("0")), ALL).await, all);
+    // The list itself.
+    damage(&folder.join("lists").join(format!("{:016x}", 2)), 60);
+    let to = dir.path().join("by-list");
+    assert_eq!(restored(&folder, None, &to).unwrap().number, 1);
+    // While it cannot be read nothing is let go: it may name anything.
+    let repository = Repository::existing(fs(), &folder).unwrap();
+    assert!(repository.forget(&[]).is_err());
+    assert!(first.files.iter().all(|file| repository.holds(file).unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_does_not_get_into_a_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, folder) = (dir.path().join("data"), dir.path().join("backups"));
+    let db = open(&data);
+    fill(&db).await;
+    db.close().unwrap();
+    drop(db);
+    let primary = |name: &str| name.starts_with("vectors");
+    let derived = |name: &str| name.starts_with("codes.");
+    let find = |wanted: &dyn Fn(&str) -> bool| {
+        let mut folders = vec![data.join("segments")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                match entry.is_dir() {
+                    true => folders.push(entry),
+                    false if wanted(entry.file_name().unwrap().to_str().unwrap()) => return entry,
+                    false => {}
+                }
+            }
+        }
+        panic!("no such file");
+    };
+    let (primary, derived) = (find(&primary), find(&derived));
+    // Opened first: blocks are checked when they are touched, and a backup touches all.
+    let db = open(&data);
+    let whole = std::fs::read(&primary).unwrap();
+    damage(&primary, whole.len() as u64 / 2);
+    let error = take(&db, &folder).unwrap_err();
+    assert_eq!(error.to_sql().state(), crate::SqlState::DataCorrupted, "{error}");
+    assert!(error.to_string().contains(primary.to_str().unwrap()), "{error}");
+    assert!(Repository::look(fs(), &folder).unwrap().is_empty());
+    std::fs::write(&primary, whole).unwrap();
+    // What can be built again is left out, and built again.
+    damage(&derived, 5000);
+    let backup = take(&db, &folder).unwrap();
+    let name = derived.file_name().unwrap().to_str().unwrap();
+    assert!(backup.files.iter().all(|file| !file.path.ends_with(name)));
+    let to = dir.path().join("restored");
+    restored(&folder, None, &to).unwrap();
+    let copy = open(&to);
+    tokio::task::block_in_place(|| copy.settle());
+    assert_eq!(rows(&copy, ALL).await, rows(&db, ALL).await);
+    assert_eq!(rows(&copy, NEAR).await[0], "77");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_hold_something_else_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let db = open(&data);
+    fill(&db).await;
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("letter.txt"), b"dear").unwrap();
+    for (folder, told) in [(foreign.clone(), "letter.txt"), (data.join("segments"), "inside the database")] {
+        let error = take(&db, &folder).unwrap_err();
+        assert_eq!(error.to_sql().state(), crate::SqlState::InvalidParameterValue, "{error}");
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    assert!(take(&db, &file).is_err());
+    assert!(matches!(restored(&foreign, None, &dir.path().join("x")), Err(BackupError::None(_))));
+    let folder = dir.path().join("backups");
+    take(&db, &folder).unwrap();
+    for used in [&foreign, &data] {
+        let error = restored(&folder, None, used).unwrap_err();
+        assert!(error.to_string().contains("not empty"), "{error}");
+    }
+    assert_eq!(std::fs::read(foreign.join("letter.txt")).unwrap(), b"dear");
+    let missing = restored(&folder, Some(7), &dir.path().join("x")).unwrap_err();
+    assert!(missing.to_string().contains("0000000000000007"), "{missing}");
+    // Somebody works there.
+    let held = Repository::existing(fs(), &folder).unwrap();
+    let error = take(&db, &folder).unwrap_err();
+    assert_eq!(error.to_sql().state(), crate::SqlState::ObjectInUse, "{error}");
+    drop(held);
+    // Given up: nothing is half there.
+    let given_up = tokio::task::block_in_place(|| db.backup(&folder, 0, &|| true));
+    assert!(matches!(given_up, Err(BackupError::Closed)));
+    assert_eq!(Repository::look(fs(), &folder).unwrap().len(), 1);
+    take(&db, &folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_are_taken_by_themselves_when_something_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let options = Options {
+        backup_interval: Some(Duration::from_millis(200)),
+        backup_keep: Keep { newest: 2, days: 1 },
+        ..options()
+    };
+    let db = Db::open(&data, options.clone()).unwrap();
+    run(&db, "CREATE TABLE t (id int)").await;
+    let numbers = || {
+        let backups = Repository::look(fs(), &data.join("backups")).unwrap();
+        backups.iter().map(|backup| backup.number).collect::<Vec<_>>()
+    };
+    for wanted in 1..=4u64 {
+        let patience = std::time::Instant::now();
+        while numbers().first() < Some(&wanted) {
+            assert!(patience.elapsed() < Duration::from_secs(30), "{:?}", numbers());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        run(&db, &format!("INSERT INTO t VALUES ({wanted})")).await;
+    }
+    while rows(&db, "SELECT number FROM lodedb_backups ORDER BY lsn DESC").await != ["5", "4"] {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Nothing changes: nothing is taken.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(numbers(), [5, 4]);
+    db.close().unwrap();
+    drop(db);
+    // By hand and in SQL it goes anywhere.
+    let db = open(&data);
+    let other = dir.path().join("other");
+    run(&db, &format!("BACKUP TO '{}'", other.display())).await;
+    assert_eq!(Repository::look(fs(), &other).unwrap().len(), 1);
+    let mut session = db.session(SessionOptions::default()).unwrap();
+    let error = session.execute_sql(&format!("BEGIN; BACKUP TO '{}'", other.display())).await.unwrap_err();
+    assert_eq!(error.state(), crate::SqlState::ActiveSqlTransaction);
+}

@@ -1,0 +1,271 @@
+//! Checking a database while it is used: every block of every file that is named, and whether rows, segments, keys and index entries
+//! say the same. Nothing is changed and nothing is mended.
+//!
+//! 1. The manifests that are kept; the log from the newest one on; every entry of the row store.
+//! 2. For each table every block of the files of its segments and indexes.
+//! 3. Every row is in one segment, and every row that a segment holds as live is there.
+//! 4. Every entry of a btree index belongs to a row that has that key, and there are as many as rows: so none is missing.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lodedb_sql::error::Result;
+use lodedb_sql::{SqlError, SqlState};
+
+use super::manifest::{Manifest, RETAINED};
+use crate::catalog::{Index, Table};
+use crate::commit::apply::{IndexKey, index_key};
+use crate::commit::view::TableView;
+use crate::commit::{Overlay, Reader, RowId};
+use crate::db::engine::Engine;
+use crate::segment::{FileEntry, damaged_blocks};
+
+/// Faults that are told; a database with more of them needs its backup.
+const MOST_FAULTS: usize = 1000;
+/// Rows between two looks at whether to stop.
+const ROWS_PER_LOOK: u64 = 1024;
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// The table or index; `None` for what belongs to all.
+    pub relation: Option<String>,
+    /// The file, where it is in one.
+    pub file: Option<String>,
+    /// Where in the file, in bytes.
+    pub offset: Option<u64>,
+    /// What is wrong.
+    pub fault: String,
+}
+
+/// Checks the tables, or the whole database if none is named; `stop` is asked now and then whether to give up.
+pub fn check(engine: &Engine, tables: Option<&[Arc<Table>]>, stop: &dyn Fn() -> Result<()>) -> Result<Vec<Fault>> {
+    // No file goes away meanwhile.
+    let last = engine.checkpoint.lock();
+    let view = engine.view();
+    let reader = Reader { view: view.clone(), overlay: Arc::new(Overlay::default()) };
+    let mut check = Check { engine, reader, faults: Vec::new(), seen: HashSet::new(), stop };
+    if tables.is_none() {
+        check.whole(last.lsn)?;
+    }
+    let all: Vec<Arc<Table>>;
+    let tables = match tables {
+        Some(tables) => tables,
+        None => {
+            all = view.catalog.tables().cloned().collect();
+            &all
+        }
+    };
+    for table in tables {
+        let Some(inside) = view.tables.get(&table.id) else { continue };
+        check.files(table, inside)?;
+        let rows = check.rows(table, inside)?;
+        for index in view.catalog.indexes_of(table.id).filter(|index| index.key_positions().is_some()) {
+            check.keys(table, index, rows)?;
+        }
+    }
+    Ok(check.faults)
+}
+
+struct Check<'a> {
+    engine: &'a Engine,
+    reader: Reader,
+    faults: Vec<Fault>,
+    /// Files that were checked.
+    seen: HashSet<PathBuf>,
+    stop: &'a dyn Fn() -> Result<()>,
+}
+
+impl Check<'_> {
+    fn tell(&mut self, relation: Option<&str>, file: Option<&Path>, offset: Option<u64>, fault: String) {
+        if self.faults.len() < MOST_FAULTS {
+            let file = file.map(|file| file.display().to_string());
+            self.faults.push(Fault { relation: relation.map(str::to_owned), file, offset, fault });
+        }
+    }
+
+    fn look(&self, at: u64) -> Result<()> {
+        if at.is_multiple_of(ROWS_PER_LOOK) { (self.stop)() } else { Ok(()) }
+    }
+
+    /// What belongs to no table.
+    fn whole(&mut self, manifest_lsn: u64) -> Result<()> {
+        let engine = self.engine;
+        let (fs, dir) = (&*engine.files.fs, engine.dir.join("manifest"));
+        let generations = Manifest::generations(fs, &dir).map_err(|error| io(&dir, &error))?;
+        for &generation in generations.iter().take(RETAINED) {
+            match Manifest::read(fs, &dir, generation) {
+                Ok(manifest) => self.named(&manifest)?,
+                Err(error) => {
+                    let path = dir.join(format!("{generation:016x}"));
+                    self.tell(None, Some(&path), None, error.to_string());
+                }
+            }
+        }
+        let records = engine.log.read_from(manifest_lsn + 1).and_then(|records| {
+            let stopped = |at: usize| self.look(at as u64);
+            for (at, record) in records.enumerate() {
+                record?;
+                if let Err(error) = stopped(at) {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        });
+        match records {
+            Ok(read) => read?,
+            Err(error) => self.tell(None, Some(&engine.dir.join("wal")), None, error.to_string()),
+        }
+        (self.stop)()?;
+        if let Err(error) = engine.store.verify() {
+            self.tell(None, Some(&engine.dir.join("meta")), None, error.to_string());
+        }
+        Ok(())
+    }
+
+    /// The files of segments that a manifest names: those of growing segments are named by nothing else.
+    fn named(&mut self, manifest: &Manifest) -> Result<()> {
+        for table in &manifest.tables {
+            let name = manifest.catalog.table_by_id(table.table).map_or("", |table| table.name.as_str());
+            for (folder, files) in table.segments.iter().filter_map(|segment| segment.files.as_ref()) {
+                let folder = self.engine.files.table_dir(table.table).join(folder);
+                for (entry, _) in files.entries() {
+                    self.file(name, &folder, entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&mut self, table: &Table, inside: &TableView) -> Result<()> {
+        let files = self.engine.files.clone();
+        for (&segment, segment_files) in &inside.sealed_files {
+            let folder = files.segment_dir(table.id, segment);
+            for (entry, _) in segment_files.entries() {
+                self.file(&table.name, &folder, entry)?;
+            }
+        }
+        for (index, index_files) in &inside.index_files {
+            let catalog = self.reader.catalog();
+            let name = catalog.index_by_id(*index).map_or_else(|| index.to_string(), |index| index.name.clone());
+            for (segment, entry) in &index_files.codes {
+                self.file(&name, &files.segment_dir(table.id, *segment), entry)?;
+            }
+            if let Some(quantizer) = &index_files.quantizer {
+                for entry in std::iter::once(&quantizer.quantizer).chain(&quantizer.calibration) {
+                    self.file(&name, &files.quantizer_dir(*index), entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, relation: &str, folder: &Path, entry: &FileEntry) -> Result<()> {
+        (self.stop)()?;
+        let path = folder.join(&entry.name);
+        if !self.seen.insert(path.clone()) {
+            return Ok(());
+        }
+        match damaged_blocks(&*self.engine.files.fs, &path, entry) {
+            Ok(blocks) => {
+                for (offset, len) in blocks {
+                    let fault = format!("{len} bytes fail their checksum");
+                    self.tell(Some(relation), Some(&path), Some(offset), fault);
+                }
+            }
+            Err(error) => self.tell(Some(relation), Some(&path), None, error.message().to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Rows against segments; gives how many rows there are.
+    fn rows(&mut self, table: &Arc<Table>, inside: &TableView) -> Result<u64> {
+        let mut rows = 0;
+        let has_segments = table.has_vectors();
+        for row in self.reader.scan(table, false)? {
+            let row = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    self.tell(Some(&table.name), None, None, format!("its rows cannot be read: {}", error.message()));
+                    return Ok(rows);
+                }
+            };
+            rows += 1;
+            self.look(rows)?;
+            if has_segments && inside.locate(row.id).is_none() {
+                self.tell(Some(&table.name), None, None, format!("row {} is in no segment", row.id));
+            }
+            if row.id >= inside.next_row {
+                let next = inside.next_row;
+                self.tell(Some(&table.name), None, None, format!("row {} is there and ids go on at {next}", row.id));
+            }
+        }
+        if inside.live_rows != rows {
+            let counted = inside.live_rows;
+            self.tell(Some(&table.name), None, None, format!("{counted} rows are counted and there are {rows}"));
+        }
+        let live: u64 = inside.segments.iter().map(|segment| u64::from(segment.live())).sum();
+        if has_segments && live != rows {
+            self.strays(table, inside)?;
+        }
+        Ok(rows)
+    }
+
+    /// What segments hold as live and the store has not, or what two of them hold.
+    fn strays(&mut self, table: &Table, inside: &TableView) -> Result<()> {
+        for (place, segment) in inside.segments.iter().enumerate() {
+            for ordinal in (0..segment.segment.len()).filter(|&ordinal| !segment.dead.contains(ordinal)) {
+                self.look(ordinal.into())?;
+                let row: RowId = segment.segment.row_id(ordinal);
+                let id = segment.segment.id();
+                if self.reader.view.rows.version(table.id, row)?.is_none() {
+                    self.tell(Some(&table.name), None, None, format!("segment {id} has row {row}, which is gone"));
+                } else if inside.locate(row) != Some((place, ordinal)) {
+                    let fault = format!("segment {id} has row {row}, which is in another");
+                    self.tell(Some(&table.name), None, None, fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keys(&mut self, table: &Arc<Table>, index: &Arc<Index>, rows: u64) -> Result<()> {
+        use std::ops::Bound::Unbounded;
+        let (mut entries, mut wrong) = (0u64, 0u64);
+        for entry in self.reader.view.rows.scan_index(index.id, Unbounded, Unbounded, false) {
+            let (key, row) = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.tell(Some(&index.name), None, None, format!("its keys cannot be read: {error}"));
+                    return Ok(());
+                }
+            };
+            entries += 1;
+            self.look(entries)?;
+            let found = match self.reader.row(table, row) {
+                Ok(found) => found,
+                Err(error) => {
+                    wrong += 1;
+                    self.tell(Some(&table.name), None, None, format!("row {row} cannot be read: {}", error.message()));
+                    continue;
+                }
+            };
+            let expected = found.and_then(|found| index_key(index, &found.values));
+            let fits = matches!(expected, Some(IndexKey::Unique(own) | IndexKey::Entry(own)) if own == key);
+            if !fits {
+                wrong += 1;
+                self.tell(Some(&index.name), None, None, format!("it has a key for row {row} that the row has not"));
+            }
+        }
+        let right = entries - wrong;
+        if right != rows {
+            self.tell(Some(&index.name), None, None, format!("it has keys for {right} of {rows} rows"));
+        }
+        Ok(())
+    }
+}
+
+fn io(path: &Path, error: &std::io::Error) -> SqlError {
+    SqlError::new(SqlState::IoError, format!("{}: {error}", path.display()))
+}
