@@ -1,7 +1,10 @@
 //! `lodedb check`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use lodedb::snapshot::repair::repair as repair_files;
+use lodedb_wal::fs::{FileSystem, OsFileSystem};
 use serde_json::json;
 use tokio_postgres::SimpleQueryMessage;
 
@@ -11,7 +14,20 @@ use super::table::print_table;
 const COLUMNS: [&str; 4] = ["relation", "file", "offset", "fault"];
 
 /// Checks through whoever has the database open, prints the faults and gives how many there are.
-pub(super) fn check(runtime: &tokio::runtime::Runtime, data: &Path, as_json: bool) -> Result<usize, String> {
+pub(super) fn check(
+    runtime: &tokio::runtime::Runtime,
+    data: &Path,
+    as_json: bool,
+    repair: bool,
+    backups: Option<PathBuf>,
+) -> Result<usize, String> {
+    if repair {
+        let fs: Arc<dyn FileSystem> = Arc::new(OsFileSystem);
+        let repairs = repair_files(&fs, data, backups).map_err(|error| error.to_string())?;
+        for repair in repairs {
+            eprintln!("{}: {}", repair.file, repair.done);
+        }
+    }
     let faults = with_owner(runtime, data, async |socket| {
         let (client, connection) = connect(socket).await?;
         let messages = client.simple_query("CHECK DATABASE").await.map_err(|error| shown(&error))?;

@@ -73,7 +73,7 @@ enum Command {
     },
     /// Check a database, in use or not: every byte on disk, and whether rows, keys and vectors fit together.
     ///
-    /// Nothing is changed. Faults are printed with the file and the place in it; the exit status is 3 if there are any, and 1 if the
+    /// Nothing is changed unless asked for. Faults are printed with the file and the place in it; the exit status is 3 if there are any, and 1 if the
     /// database could not be checked.
     ///
     /// Example: lodedb check ./data
@@ -84,6 +84,12 @@ enum Command {
         /// Print the faults as a JSON array.
         #[arg(long)]
         json: bool,
+        /// First put damaged files back from a backup, and remove those that can be built again; nobody may have the database open.
+        #[arg(long)]
+        repair: bool,
+        /// The folder of backups to repair from [default: DIR/backups]
+        #[arg(long, value_name = "FOLDER", requires = "repair")]
+        backups: Option<PathBuf>,
     },
     /// Make a new database out of a backup.
     ///
@@ -157,11 +163,13 @@ pub(crate) fn run() -> ExitCode {
                 serve::serve(&runtime, &data, listen, max_connections, options)
             }
             Command::Backup { data, to } => backup::backup(&runtime, &data, &to),
-            Command::Check { data, json } => match check::check(&runtime, &data, json) {
-                Ok(0) => Ok(()),
-                Ok(_) => return ExitCode::from(3),
-                Err(message) => Err(message),
-            },
+            Command::Check { data, json, repair, backups } => {
+                match check::check(&runtime, &data, json, repair, backups) {
+                    Ok(0) => Ok(()),
+                    Ok(_) => return ExitCode::from(3),
+                    Err(message) => Err(message),
+                }
+            }
             Command::Restore { from, to, backup } => backup::restore(&from, &to, backup),
             Command::Sql { data, statements } => sql::sql(&runtime, &data, &statements),
         },

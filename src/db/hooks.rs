@@ -179,6 +179,11 @@ impl ServerAccess for SessionHooks {
             .collect())
     }
 
+    fn repairs(&self) -> Result<Vec<(i64, String, String)>> {
+        let repairs = crate::snapshot::repair::repairs(&*self.engine.files.fs, &self.engine.dir)?;
+        Ok(repairs.into_iter().map(|repair| (repair.time_us, repair.file, repair.done)).collect())
+    }
+
     fn signal(&self, _session: i32, _terminate: bool) -> bool {
         false
     }

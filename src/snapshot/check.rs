@@ -1,10 +1,11 @@
 //! Checking a database while it is used: every block of every file that is named, and whether rows, segments, keys and index entries
 //! say the same. Nothing is changed and nothing is mended.
 //!
-//! 1. The manifests that are kept; the log from the newest one on; every entry of the row store.
-//! 2. For each table every block of the files of its segments and indexes.
-//! 3. Every row is in one segment, and every row that a segment holds as live is there.
-//! 4. Every entry of a btree index belongs to a row that has that key, and there are as many as rows: so none is missing.
+//! 1. For each table every block of the files of its segments and indexes.
+//! 2. Every row is in one segment, and every row that a segment holds as live is there.
+//! 3. Every entry of a btree index belongs to a row that has that key, and there are as many as rows: so none is missing.
+//! 4. Of the whole database the manifests that are kept and every block of what they name, the log from the newest one on, and every
+//!    entry of the row store.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
 use super::manifest::{Manifest, RETAINED};
+use super::repair::named_files;
 use crate::catalog::{Index, Table};
 use crate::commit::apply::{IndexKey, index_key};
 use crate::commit::view::TableView;
@@ -46,9 +48,7 @@ pub fn check(engine: &Engine, tables: Option<&[Arc<Table>]>, stop: &dyn Fn() -> 
     let view = engine.view();
     let reader = Reader { view: view.clone(), overlay: Arc::new(Overlay::default()) };
     let mut check = Check { engine, reader, faults: Vec::new(), seen: HashSet::new(), stop };
-    if tables.is_none() {
-        check.whole(last.lsn)?;
-    }
+    let is_whole = tables.is_none();
     let all: Vec<Arc<Table>>;
     let tables = match tables {
         Some(tables) => tables,
@@ -64,6 +64,9 @@ pub fn check(engine: &Engine, tables: Option<&[Arc<Table>]>, stop: &dyn Fn() -> 
         for index in view.catalog.indexes_of(table.id).filter(|index| index.key_positions().is_some()) {
             check.keys(table, index, rows)?;
         }
+    }
+    if is_whole {
+        check.whole(last.lsn)?;
     }
     Ok(check.faults)
 }
@@ -124,16 +127,10 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The files of segments that a manifest names: those of growing segments are named by nothing else.
+    /// The files that a manifest names: those of growing segments and of older states are named by nothing else.
     fn named(&mut self, manifest: &Manifest) -> Result<()> {
-        for table in &manifest.tables {
-            let name = manifest.catalog.table_by_id(table.table).map_or("", |table| table.name.as_str());
-            for (folder, files) in table.segments.iter().filter_map(|segment| segment.files.as_ref()) {
-                let folder = self.engine.files.table_dir(table.table).join(folder);
-                for (entry, _) in files.entries() {
-                    self.file(name, &folder, entry)?;
-                }
-            }
+        for (path, entry, _) in named_files(manifest, &self.engine.dir) {
+            self.file(None, path, &entry)?;
         }
         Ok(())
     }
@@ -143,27 +140,26 @@ impl Check<'_> {
         for (&segment, segment_files) in &inside.sealed_files {
             let folder = files.segment_dir(table.id, segment);
             for (entry, _) in segment_files.entries() {
-                self.file(&table.name, &folder, entry)?;
+                self.file(Some(&table.name), folder.join(&entry.name), entry)?;
             }
         }
         for (index, index_files) in &inside.index_files {
             let catalog = self.reader.catalog();
             let name = catalog.index_by_id(*index).map_or_else(|| index.to_string(), |index| index.name.clone());
             for (segment, entry) in &index_files.codes {
-                self.file(&name, &files.segment_dir(table.id, *segment), entry)?;
+                self.file(Some(&name), files.segment_dir(table.id, *segment).join(&entry.name), entry)?;
             }
             if let Some(quantizer) = &index_files.quantizer {
                 for entry in std::iter::once(&quantizer.quantizer).chain(&quantizer.calibration) {
-                    self.file(&name, &files.quantizer_dir(*index), entry)?;
+                    self.file(Some(&name), files.quantizer_dir(*index).join(&entry.name), entry)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, relation: &str, folder: &Path, entry: &FileEntry) -> Result<()> {
+    fn file(&mut self, relation: Option<&str>, path: PathBuf, entry: &FileEntry) -> Result<()> {
         (self.stop)()?;
-        let path = folder.join(&entry.name);
         if !self.seen.insert(path.clone()) {
             return Ok(());
         }
@@ -171,10 +167,10 @@ impl Check<'_> {
             Ok(blocks) => {
                 for (offset, len) in blocks {
                     let fault = format!("{len} bytes fail their checksum");
-                    self.tell(Some(relation), Some(&path), Some(offset), fault);
+                    self.tell(relation, Some(&path), Some(offset), fault);
                 }
             }
-            Err(error) => self.tell(Some(relation), Some(&path), None, error.message().to_owned()),
+            Err(error) => self.tell(relation, Some(&path), None, error.message().to_owned()),
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::segment::{
     StagedRows,
 };
 use crate::snapshot::manifest::QuantizerFiles;
+use crate::snapshot::repair::Mender;
 
 /// The files below `DIR/segments` and `DIR/quantizers`.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct SegmentStore {
     /// The file system.
     pub fs: Arc<dyn FileSystem>,
     dir: PathBuf,
+    /// Mends what opening a segment finds damaged.
+    pub(super) mender: Mender,
     ready: Mutex<Ready>,
 }
 
@@ -33,9 +36,10 @@ struct Ready {
 }
 
 impl SegmentStore {
-    /// The files of the database in `dir`.
-    pub fn new(fs: Arc<dyn FileSystem>, dir: &Path) -> Self {
-        Self { fs, dir: dir.to_owned(), ready: Mutex::default() }
+    /// The files of the database in `dir`, which has its backups in `backups`.
+    pub fn new(fs: Arc<dyn FileSystem>, dir: &Path, backups: PathBuf) -> Self {
+        let mender = Mender::new(fs.clone(), dir, backups);
+        Self { fs, dir: dir.to_owned(), mender, ready: Mutex::default() }
     }
 
     /// The folder of all segments.
@@ -99,7 +103,7 @@ impl SegmentStore {
         if let Some(segment) = self.ready.lock().sealed.remove(&files.id) {
             return Ok(segment);
         }
-        Sealed::open(&self.fs, &self.segment_dir(table, files.id), files)
+        self.mender.open_sealed(&self.segment_dir(table, files.id), files, false)
     }
 
     /// The file of staged rows.

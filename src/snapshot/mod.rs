@@ -6,6 +6,7 @@
 //! - [`checkpoint`]: writing the next generation and letting the log before it go.
 //! - [`cleanup`]: removing the files that neither the kept manifests nor the kept log can name.
 //! - [`recovery`]: from the newest generation that verifies, through the log, to the newest state.
+//! - [`repair`]: putting damaged files back from backups.
 //! - [`files`]: where the files of segments and quantizers are.
 //!
 //! INVARIANT 6: every file a manifest names was durable before the manifest.
@@ -19,6 +20,7 @@ pub mod files;
 mod framed;
 pub mod manifest;
 pub mod recovery;
+pub mod repair;
 
 #[cfg(test)]
 mod tests;

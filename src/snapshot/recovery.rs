@@ -14,7 +14,7 @@ use crate::db::engine::LastCheckpoint;
 use crate::db::error::OpenError;
 use crate::db::options::Options;
 use crate::fault::{Fault, planted};
-use crate::segment::{Bits, IndexView, Mutable, Sealed, Segment, SegmentView};
+use crate::segment::{Bits, IndexView, Mutable, Segment, SegmentView};
 use crate::store::{Store, StoreOptions};
 
 use super::backup::DatabaseId;
@@ -61,15 +61,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
         fs.sync_dir(parent).map_err(io(parent))?;
     }
     refuse_foreign(&*fs, &dir)?;
-    let lock_path = dir.join("LOCK");
-    let lock = fs.try_lock(&lock_path, &format!("process {}", std::process::id())).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::WouldBlock {
-            let holder = fs::read_file(&*fs, &lock_path).unwrap_or_default();
-            OpenError::InUse { path: dir.clone(), holder: String::from_utf8_lossy(&holder).trim().to_owned() }
-        } else {
-            OpenError::Io { path: lock_path.clone(), error }
-        }
-    })?;
+    let lock = lock(&*fs, &dir)?;
     let format_path = dir.join("FORMAT");
     let manifests = dir.join("manifest");
     if !fs.exists(&format_path).map_err(io(&format_path))? {
@@ -93,12 +85,25 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     };
     let floor = stored.max(manifest.lsn);
     let log = Log::open(fs.clone(), &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
-    let files = SegmentStore::new(fs, &dir);
+    let files = SegmentStore::new(fs, &dir, options.backup_dir.clone().unwrap_or_else(|| dir.join("backups")));
     let mut state = restore(&manifest, &files)?;
     let last_checkpoint = LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, log_bytes: 0 };
     replay(&mut state, &store, stored, &log, &files)?;
     cleanup::remove_left_over(&files, &manifests, &state).map_err(io(&dir))?;
     Ok(Opened { dir, id, state, store, log, files, last_checkpoint, lock })
+}
+
+/// Takes a directory for this process.
+pub(super) fn lock(fs: &dyn FileSystem, dir: &Path) -> Result<Lock, OpenError> {
+    let path = dir.join("LOCK");
+    fs.try_lock(&path, &format!("process {}", std::process::id())).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            let holder = fs::read_file(fs, &path).unwrap_or_default();
+            OpenError::InUse { path: dir.to_owned(), holder: String::from_utf8_lossy(&holder).trim().to_owned() }
+        } else {
+            OpenError::Io { path: path.clone(), error }
+        }
+    })
 }
 
 /// The log after the manifest goes through the same `apply` as a live commit.
@@ -184,7 +189,7 @@ fn check_format(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Database
 }
 
 /// The newest generation that verifies. An older one means more log to replay.
-fn newest_manifest(fs: &dyn FileSystem, dir: &Path) -> Result<Manifest, OpenError> {
+pub(super) fn newest_manifest(fs: &dyn FileSystem, dir: &Path) -> Result<Manifest, OpenError> {
     let generations = Manifest::generations(fs, dir).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
     let mut reasons = Vec::new();
     for generation in generations {
@@ -223,7 +228,8 @@ fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStor
         let opened = match &segment.files {
             Some((folder, segment_files)) => {
                 let dir = files.table_dir(table.table).join(folder);
-                Some(Sealed::open(&files.fs, &dir, segment_files)?)
+                // The rows of a growing segment are all read here, the vectors of a sealed one when they are wanted.
+                Some(files.mender.open_sealed(&dir, segment_files, !segment.sealed)?)
             }
             None => None,
         };

@@ -135,6 +135,20 @@ async fn backups_are_taken_from_a_running_server_and_restored_to_another_directo
     let backup = ["backup".as_ref(), server.dir().as_os_str(), "--to".as_ref(), folder.as_os_str()];
     let (done, said) = lodedb(&backup);
     assert!(done && said.contains("backup 2 of"), "{said}");
+    let mut path = server.dir().join("segments");
+    while path.is_dir() {
+        let mut entries = std::fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path());
+        path = entries.next().expect("a file");
+    }
+    let whole = std::fs::read(&path).expect("a file");
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 4;
+    std::fs::write(&path, damaged).expect("it is written");
+    let mut mend = vec!["check".as_ref(), server.dir().as_os_str(), "--repair".as_ref()];
+    mend.extend(["--backups".as_ref(), folder.as_os_str()]);
+    let (done, said) = lodedb(&mend);
+    assert!(done && said.contains("put back from backup") && said.contains("no faults"), "{said}");
+    assert_eq!(std::fs::read(&path).expect("a file"), whole);
 
     let first = ["restore".as_ref(), folder.as_os_str(), "--to".as_ref(), copy.as_os_str(), "--backup=1".as_ref()];
     let (done, said) = lodedb(&first);

@@ -52,6 +52,8 @@ pub trait ServerAccess: Send + Sync {
     fn backups_under_way(&self) -> Vec<BackupProgress>;
     /// The backups in the folder they go to by themselves, newest first.
     fn backups(&self) -> Result<Vec<BackupInfo>>;
+    /// What was mended in this database: when, the file, and how.
+    fn repairs(&self) -> Result<Vec<(i64, String, String)>>;
     /// Ends the statement (`pg_cancel_backend`) or the session (`pg_terminate_backend`); whether there is one.
     fn signal(&self, session: i32, terminate: bool) -> bool;
     /// The number of the current transaction.

@@ -109,8 +109,13 @@ impl Repository {
 
     /// Where the bytes of a file are.
     pub fn path_of(&self, file: &BackupFile) -> PathBuf {
+        Self::path_in(&self.dir, file)
+    }
+
+    /// Where the bytes of a file are in a folder of backups.
+    pub fn path_in(folder: &Path, file: &BackupFile) -> PathBuf {
         let hash = blake3::Hash::from_bytes(file.hash).to_hex();
-        self.dir.join("files").join(&hash[..2]).join(hash.as_str())
+        folder.join("files").join(&hash[..2]).join(hash.as_str())
     }
 
     /// The numbers of the backups, newest first.
@@ -254,7 +259,7 @@ pub(super) fn hash_of(
 }
 
 /// Copies a file that is known by its hash. Durable under its name when this returns; other bytes never get the name.
-pub(super) fn copy(fs: &dyn FileSystem, source: &Path, to: &Path, known: &BackupFile) -> Result<()> {
+pub(in crate::snapshot) fn copy(fs: &dyn FileSystem, source: &Path, to: &Path, known: &BackupFile) -> Result<()> {
     let io = BackupError::io;
     let mut tmp = to.as_os_str().to_owned();
     tmp.push(".tmp");

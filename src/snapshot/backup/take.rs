@@ -25,6 +25,7 @@ use crate::snapshot::checkpoint::checkpoint_after;
 use crate::snapshot::files::SegmentStore;
 use crate::snapshot::manifest::{Manifest, QuantizerFiles};
 use crate::snapshot::recovery::MAX_RECORD_BYTES;
+use crate::snapshot::repair::named_files;
 use crate::store::{Store, StoreOptions};
 
 type Result<T> = std::result::Result<T, BackupError>;
@@ -68,7 +69,9 @@ fn take(engine: &Engine, into: &Path, progress: &Progress, stop: &dyn Fn() -> bo
         let from = engine.dir.join(&name);
         sources.insert(name.into(), Source { from, entry: None, derived: false });
     }
-    name_manifest(&manifest, engine, &mut sources);
+    for (from, entry, derived) in named_files(&manifest, &engine.dir) {
+        add(engine, from, &entry, derived, &mut sources);
+    }
     let meta = work.dir.join("meta");
     engine.store.checkpoint(&meta)?;
     let store_options = StoreOptions { block_cache_bytes: 8 << 20, ..StoreOptions::default() };
@@ -148,25 +151,6 @@ fn copy_all(
         backup.files.push(file);
     }
     Ok(backup)
-}
-
-/// The files a manifest names.
-fn name_manifest(manifest: &Manifest, engine: &Engine, sources: &mut Sources) {
-    for table in &manifest.tables {
-        for segment in &table.segments {
-            let Some((folder, files)) = &segment.files else { continue };
-            let folder = engine.files.table_dir(table.table).join(folder);
-            for (entry, primary) in files.entries() {
-                add(engine, folder.join(&entry.name), entry, !primary, sources);
-            }
-        }
-        for (index, files) in &table.indexes {
-            for (segment, entry) in &files.codes {
-                add(engine, engine.files.segment_dir(table.table, *segment).join(&entry.name), entry, true, sources);
-            }
-            files.quantizer.iter().for_each(|quantizer| add_quantizer(engine, *index, quantizer, sources));
-        }
-    }
 }
 
 fn add_quantizer(engine: &Engine, index: u32, files: &QuantizerFiles, sources: &mut Sources) {

@@ -12,6 +12,8 @@ use super::repository::Repository;
 use super::restore::restore;
 use super::{Backup, BackupError, Progress};
 use crate::db::options::Keep;
+use crate::snapshot::manifest::Manifest;
+use crate::snapshot::repair::named_files;
 use crate::{Db, Options, SessionOptions};
 
 fn options() -> Options {
@@ -87,11 +89,6 @@ fn damage(path: &Path, at: u64) {
 fn new_in<'a>(backup: &'a Backup, earlier: &Backup) -> Vec<&'a super::BackupFile> {
     let is_new = |file: &&super::BackupFile| earlier.files.iter().all(|before| before.hash != file.hash);
     backup.files.iter().filter(is_new).collect()
-}
-
-fn pool_path(folder: &Path, file: &super::BackupFile) -> PathBuf {
-    let hash = blake3::Hash::from_bytes(file.hash).to_hex();
-    folder.join("files").join(&hash[..2]).join(hash.as_str())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +217,7 @@ async fn a_damaged_backup_is_not_restored_and_the_one_before_is() {
     let only_second: Vec<_> = new_in(&second, &first);
     assert!(only_second.len() > 2, "{only_second:?}");
     for (at, file) in only_second.iter().enumerate() {
-        let path = pool_path(&folder, file);
+        let path = Repository::path_in(&folder, file);
         let bytes = std::fs::read(&path).unwrap();
         match at % 3 {
             0 => damage(&path, at as u64 * 7919),
@@ -373,4 +370,96 @@ async fn backups_are_taken_by_themselves_when_something_changed() {
     let mut session = db.session(SessionOptions::default()).unwrap();
     let error = session.execute_sql(&format!("BEGIN; BACKUP TO '{}'", other.display())).await.unwrap_err();
     assert_eq!(error.state(), crate::SqlState::ActiveSqlTransaction);
+}
+
+/// The files of segments and indexes that the newest manifest names.
+fn files_of(data: &Path) -> Vec<PathBuf> {
+    let dir = data.join("manifest");
+    let newest = Manifest::generations(&*fs(), &dir).unwrap()[0];
+    let manifest = Manifest::read(&*fs(), &dir, newest).unwrap();
+    named_files(&manifest, data).into_iter().map(|(path, _, _)| path).collect()
+}
+
+fn is_primary(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    name.starts_with("vectors.") || name == "ids"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_primary_file_comes_back_when_the_database_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let db = open(&data);
+    fill(&db).await;
+    // These are in a growing segment, which a checkpoint copies.
+    run(&db, "INSERT INTO t SELECT id + 5000, note, v FROM t WHERE id < 20").await;
+    let all = rows(&db, ALL).await;
+    take(&db, &data.join("backups")).unwrap();
+    db.close().unwrap();
+    drop(db);
+    let primary: Vec<PathBuf> = files_of(&data).into_iter().filter(|path| is_primary(path)).collect();
+    assert!(primary.iter().any(|path| path.parent().unwrap().to_str().unwrap().contains('-')), "{primary:?}");
+    for (path, kind) in primary.iter().flat_map(|path| (0..3).map(move |kind| (path, kind))) {
+        let whole = std::fs::read(path).unwrap();
+        match kind {
+            0 => damage(path, 20),
+            1 => std::fs::remove_file(path).unwrap(),
+            _ => std::fs::write(path, &whole[..whole.len() - 1]).unwrap(),
+        }
+        let db = open(&data);
+        assert_eq!(std::fs::read(path).unwrap(), whole);
+        let mended = rows(&db, "SELECT file FROM lodedb_repairs ORDER BY repaired DESC LIMIT 1").await;
+        assert_eq!(mended, [path.strip_prefix(&data).unwrap().to_str().unwrap()]);
+        assert_eq!(rows(&db, ALL).await, all);
+        db.close().unwrap();
+    }
+    // Without a backup the error names the file, and nothing is touched.
+    std::fs::remove_dir_all(data.join("backups")).unwrap();
+    damage(&primary[0], 20);
+    let before = std::fs::read(&primary[0]).unwrap();
+    let error = Db::open(&data, options()).unwrap_err().to_string();
+    assert!(error.contains(primary[0].to_str().unwrap()), "{error}");
+    assert_eq!(std::fs::read(&primary[0]).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repairing_mends_every_file_a_backup_holds_and_lets_the_rest_be_built_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, folder) = (dir.path().join("data"), dir.path().join("elsewhere"));
+    let db = open(&data);
+    fill(&db).await;
+    let all = rows(&db, ALL).await;
+    take(&db, &folder).unwrap();
+    let repair = |backups: &Path| {
+        let backups = Some(backups.to_owned());
+        tokio::task::block_in_place(|| crate::snapshot::repair::repair(&fs(), &data, backups))
+    };
+    assert!(matches!(repair(&folder), Err(crate::db::error::OpenError::InUse { .. })));
+    db.close().unwrap();
+    drop(db);
+    assert_eq!(repair(&folder).unwrap(), [], "nothing is wrong");
+    let files = files_of(&data);
+    let wholes: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    for (path, whole) in files.iter().zip(&wholes) {
+        damage(path, whole.len() as u64 / 2);
+    }
+    assert_eq!(repair(&folder).unwrap().len(), files.len());
+    for (path, whole) in files.iter().zip(&wholes) {
+        assert_eq!(&std::fs::read(path).unwrap(), whole, "{}", path.display());
+    }
+    // Derived files alone, and no backup.
+    let derived: Vec<&PathBuf> = files.iter().filter(|path| !is_primary(path)).collect();
+    assert!(derived.len() >= 3, "{derived:?}");
+    derived.iter().for_each(|path| damage(path, 100));
+    let nowhere = dir.path().join("nowhere");
+    assert_eq!(repair(&nowhere).unwrap().len(), derived.len());
+    let db = open(&data);
+    assert_eq!(rows(&db, ALL).await, all);
+    tokio::task::block_in_place(|| db.settle());
+    assert!(rows(&db, &format!("EXPLAIN {NEAR}")).await.join(" ").contains("Index"), "the index serves again");
+    assert_eq!(rows(&db, NEAR).await[0], "77");
+    assert!(matches!(
+        crate::snapshot::repair::repair(&fs(), dir.path(), None),
+        Err(crate::db::error::OpenError::Foreign { .. })
+    ));
 }

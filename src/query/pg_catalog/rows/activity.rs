@@ -96,6 +96,15 @@ pub(super) fn backups(scope: &Scope, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// `lodedb_repairs`.
+pub(super) fn repairs(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for (time_us, file, done) in server.repairs()? {
+        rows.push([("repaired", Datum::Timestamptz(time_us)), ("file", text(file)), ("done", text(done))])?;
+    }
+    Ok(())
+}
+
 /// `pg_stat_database`.
 pub(super) fn databases(scope: &Scope, rows: &mut Rows) -> Result<()> {
     let sessions = scope.hooks.server.as_ref().map_or(0, |server| server.sessions().len());
