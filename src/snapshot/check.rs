@@ -150,7 +150,7 @@ impl Check<'_> {
                 self.file(Some(&name), files.segment_dir(table.id, *segment).join(&entry.name), entry)?;
             }
             if let Some(quantizer) = &index_files.quantizer {
-                for entry in std::iter::once(&quantizer.quantizer).chain(&quantizer.calibration) {
+                for entry in quantizer.entries() {
                     self.file(Some(&name), files.quantizer_dir(*index).join(&entry.name), entry)?;
                 }
             }

@@ -42,8 +42,7 @@ pub fn remove_unnamed(
             named.paths.extend(codes_of(files, table.table, index_files));
             let Some(quantizer) = &index_files.quantizer else { continue };
             let dir = files.quantizer_dir(*index);
-            named.paths.insert(dir.join(&quantizer.quantizer.name));
-            named.paths.extend(quantizer.calibration.iter().map(|entry| dir.join(&entry.name)));
+            named.paths.extend(quantizer.entries().map(|entry| dir.join(&entry.name)));
         }
     }
     for (&table, view) in newest.into_iter().flatten() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lodedb_sql::error::Result;
-use lodedb_wal::fs::FileSystem;
+use lodedb_wal::fs::{self, FileSystem};
 use parking_lot::Mutex;
 
 use crate::catalog::{IndexId, TableId};
@@ -69,18 +69,7 @@ impl SegmentStore {
 
     /// Makes a folder and its parents durable.
     pub fn create_dirs(&self, dir: &Path) -> std::io::Result<()> {
-        if self.fs.exists(dir)? {
-            return Ok(());
-        }
-        if let Some(parent) = dir.parent() {
-            self.create_dirs(parent)?;
-            match self.fs.create_dir(dir) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                other => other?,
-            }
-            self.fs.sync_dir(parent)?;
-        }
-        Ok(())
+        fs::create_dirs(&*self.fs, dir)
     }
 
     /// Hands over a segment whose commit follows.

@@ -88,6 +88,13 @@ pub struct QuantizerFiles {
     pub calibration: Option<FileEntry>,
 }
 
+impl QuantizerFiles {
+    /// All its files.
+    pub fn entries(&self) -> impl Iterator<Item = &FileEntry> {
+        std::iter::once(&self.quantizer).chain(&self.calibration)
+    }
+}
+
 /// Why a manifest was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {

@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 
 use super::backup::repository::{Repository, copy};
 use super::backup::{Backup, BackupError};
-use super::manifest::{Manifest, RETAINED};
+use super::manifest::{Manifest, QuantizerFiles, RETAINED};
 use super::recovery;
 use crate::db::error::OpenError;
-use crate::segment::{FileEntry, Sealed, SegmentFiles, damaged_blocks, verify_file};
+use crate::segment::{FileEntry, Sealed, SegmentFiles, verify_file};
 
 /// The file that lists what was mended.
 const REPAIRS: &str = "repairs";
@@ -96,9 +96,8 @@ impl Mender {
                     tracing::warn!(%error, backup = backup.number, "the file in a backup does not do either");
                     continue;
                 }
-                if let Some(folder) = path.parent().filter(|folder| !matches!(self.fs.exists(folder), Ok(true))) {
-                    self.fs.create_dir(folder).map_err(|error| failed(folder, &error))?;
-                }
+                let folder = path.parent().unwrap_or(&self.dir);
+                fs::create_dirs(&*self.fs, folder).map_err(|error| failed(folder, &error))?;
                 copy(&*self.fs, &source, path, file).map_err(|error: BackupError| error.to_sql())?;
                 self.note(name, format!("put back from backup {}", backup.number))?;
                 return Ok(true);
@@ -190,8 +189,7 @@ pub(super) fn named_files(manifest: &Manifest, dir: &Path) -> Vec<(PathBuf, File
                 codes.map(|(id, entry)| (segments.join(id.to_string()).join(&entry.name), entry.clone(), true)),
             );
             let folder = dir.join("quantizers").join(index.to_string());
-            let trained =
-                files.quantizer.iter().flat_map(|files| std::iter::once(&files.quantizer).chain(&files.calibration));
+            let trained = files.quantizer.iter().flat_map(QuantizerFiles::entries);
             named.extend(trained.map(|entry| (folder.join(&entry.name), entry.clone(), true)));
         }
     }
@@ -199,7 +197,7 @@ pub(super) fn named_files(manifest: &Manifest, dir: &Path) -> Vec<(PathBuf, File
 }
 
 fn is_damaged(fs: &dyn FileSystem, path: &Path, entry: &FileEntry) -> bool {
-    !matches!(damaged_blocks(fs, path, entry), Ok(blocks) if blocks.is_empty())
+    verify_file(fs, path, entry).is_err()
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> SqlError {

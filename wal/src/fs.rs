@@ -147,6 +147,22 @@ pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io
     Ok(())
 }
 
+/// Makes a directory and its parents, durable when this returns, unless they are there.
+pub fn create_dirs(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+    if fs.exists(dir)? {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        create_dirs(fs, parent)?;
+        match fs.create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        fs.sync_dir(parent)?;
+    }
+    Ok(())
+}
+
 /// Asks the page cache to forget what it holds of a file, so that what is read next is what the disk holds. Advice only; nothing may depend
 /// on it being followed.
 pub fn drop_cached_pages(fs: &dyn FileSystem, path: &Path) -> io::Result<()> {

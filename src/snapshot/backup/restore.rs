@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lodedb_wal::fs::FileSystem;
+use lodedb_wal::fs::{self, FileSystem};
 
 use super::repository::{Repository, copy};
 use super::{Backup, BackupError, DatabaseId, Progress};
@@ -109,13 +109,6 @@ fn refuse_used(fs: &dyn FileSystem, to: &Path) -> Result<()> {
     Err(BackupError::Refused { path: PathBuf::from(to), reason })
 }
 
-/// A folder and its parents, durable when this returns.
 fn make_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
-    if fs.exists(dir).map_err(BackupError::io(dir))? {
-        return Ok(());
-    }
-    let parent = dir.parent().unwrap_or(Path::new("/"));
-    make_dirs(fs, parent)?;
-    fs.create_dir(dir).map_err(BackupError::io(dir))?;
-    fs.sync_dir(parent).map_err(BackupError::io(parent))
+    fs::create_dirs(fs, dir).map_err(BackupError::io(dir))
 }

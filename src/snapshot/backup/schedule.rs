@@ -19,32 +19,46 @@ const DAY_US: i64 = 24 * 3600 * 1_000_000;
 /// Starts the thread, if the options want backups.
 pub fn start(engine: &Arc<Engine>) -> Option<Worker> {
     let interval = engine.options.backup_interval?;
-    let newest = Repository::look(engine.files.fs.clone(), &engine.backup_dir())
-        .inspect_err(|error| tracing::error!(%error, "the folder of backups cannot be read"))
-        .ok()
-        .and_then(|backups| backups.into_iter().next());
-    // The wall clock is a label and may have been set: whatever it says, no wait is longer than the interval.
-    let age = newest.as_ref().map(|backup| crate::db::clock::now_us().saturating_sub(backup.time_us));
-    let age = Duration::from_micros(age.and_then(|us| u64::try_from(us).ok()).unwrap_or(0));
-    let mut due = Instant::now() + interval.saturating_sub(age).max(PATIENCE.min(interval));
-    let mut last_lsn = newest.map(|backup| backup.lsn);
+    // Opening a database does not wait for a look into the folder.
+    let mut plan = None;
     Some(Worker::spawn("lodedb-backup", interval.min(Duration::from_secs(1)), engine, move |engine, stop| {
-        if Instant::now() < due || last_lsn == Some(engine.view().lsn) {
+        let Plan { due, last_lsn } = plan.get_or_insert_with(|| Plan::begin(engine, interval));
+        if Instant::now() < *due || *last_lsn == Some(engine.view().lsn) {
             return false;
         }
         match take_and_forget(engine, stop) {
             Ok(taken) => {
-                last_lsn = Some(taken.lsn);
-                due = Instant::now() + interval;
+                *last_lsn = Some(taken.lsn);
+                *due = Instant::now() + interval;
             }
             Err(BackupError::Closed) => {}
             Err(error) => {
                 tracing::error!(%error, "a backup failed; it will be tried again");
-                due = Instant::now() + PATIENCE.min(interval);
+                *due = Instant::now() + PATIENCE.min(interval);
             }
         }
         false
     }))
+}
+
+/// When the next backup is due, and what the last one stands for.
+struct Plan {
+    due: Instant,
+    last_lsn: Option<u64>,
+}
+
+impl Plan {
+    fn begin(engine: &Engine, interval: Duration) -> Self {
+        let newest = Repository::look(engine.files.fs.clone(), &engine.backup_dir())
+            .inspect_err(|error| tracing::error!(%error, "the folder of backups cannot be read"))
+            .ok()
+            .and_then(|backups| backups.into_iter().next());
+        // The wall clock is a label and may have been set: whatever it says, no wait is longer than the interval.
+        let age = newest.as_ref().map(|backup| crate::db::clock::now_us().saturating_sub(backup.time_us));
+        let age = Duration::from_micros(age.and_then(|us| u64::try_from(us).ok()).unwrap_or(0));
+        let due = Instant::now() + interval.saturating_sub(age).max(PATIENCE.min(interval));
+        Self { due, last_lsn: newest.map(|backup| backup.lsn) }
+    }
 }
 
 fn take_and_forget(engine: &Engine, stop: &AtomicBool) -> Result<Backup, BackupError> {

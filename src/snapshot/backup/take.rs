@@ -155,7 +155,7 @@ fn copy_all(
 
 fn add_quantizer(engine: &Engine, index: u32, files: &QuantizerFiles, sources: &mut Sources) {
     let dir = engine.files.quantizer_dir(index);
-    for entry in std::iter::once(&files.quantizer).chain(&files.calibration) {
+    for entry in files.entries() {
         add(engine, dir.join(&entry.name), entry, true, sources);
     }
 }
