@@ -1,6 +1,6 @@
 //! Applying a commit: to the store, to the segments, to the catalog. Live commits and recovery both pass here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use lodedb_sql::{Datum, SqlError};
@@ -234,6 +234,10 @@ impl State {
                 }
             }
             Op::Encode { table, segment, codes } => {
+                // Dropped meanwhile: nothing is left to give them to.
+                if !self.tables.contains_key(table) {
+                    return Ok(());
+                }
                 let view = self.table_mut(*table);
                 let TableView { segments, indexes, index_files, .. } = view;
                 // Merged away or truncated meanwhile: the codes are of no use.
@@ -254,6 +258,9 @@ impl State {
                 // Generations come from the same counter as segments; replay must not hand one out twice.
                 if !planted(Fault::GenerationNotRestored) {
                     self.next_segment = self.next_segment.max(quantizer.generation + 1);
+                }
+                if !self.tables.contains_key(table) {
+                    return Ok(());
                 }
                 let view = self.table_mut(*table);
                 let Some(old) = view.indexes.get(index) else { return Ok(()) };
@@ -358,25 +365,7 @@ impl State {
         let output_id = output.as_ref().map(|files| files.id);
         if let Some(output_files) = output {
             let segment = files.sealed(table, output_files)?;
-            let mut live: HashMap<RowId, bool> = HashMap::new();
-            for input in view.segments.iter().filter(|view| inputs.contains(&view.segment.id())) {
-                let is_live = |ordinal: &u32| !input.dead.contains(*ordinal) || planted(Fault::MergeForgetsTheDead);
-                for ordinal in (0..input.segment.len()).filter(is_live) {
-                    live.insert(input.segment.row_id(ordinal), input.overridden.contains(ordinal));
-                }
-            }
-            let (mut dead, mut overridden) = (Bits::new(), Bits::new());
-            for ordinal in 0..segment.len() {
-                match live.get(&segment.row_id(ordinal)) {
-                    None => {
-                        dead.insert(ordinal);
-                    }
-                    Some(true) => {
-                        overridden.insert(ordinal);
-                    }
-                    Some(false) => {}
-                }
-            }
+            let (dead, overridden) = taken_over(&segment, view, inputs);
             sealed = Some(SegmentView { segment: Segment::Sealed(segment), dead, overridden });
             self.next_segment = self.next_segment.max(output_files.id + 1);
         }
@@ -415,6 +404,31 @@ impl State {
     fn table_mut(&mut self, table: TableId) -> &mut TableView {
         Arc::make_mut(Arc::make_mut(&mut self.tables).entry(table).or_default())
     }
+}
+
+/// The bits of a merged segment: of the rows it has, those that died or were changed in its inputs since it was begun.
+///
+/// Looks at the bits of the inputs alone, not at their rows: the commits that wait behind a large merge wait for what changed meanwhile.
+fn taken_over(merged: &Sealed, view: &TableView, inputs: &[SegmentId]) -> (Bits, Bits) {
+    let inputs: Vec<&SegmentView> = view.segments.iter().filter(|input| inputs.contains(&input.segment.id())).collect();
+    let (mut dead, mut overridden) = (Bits::new(), Bits::new());
+    for input in &inputs {
+        for ordinal in input.dead.iter().take_while(|&ordinal| ordinal < input.segment.len()) {
+            let row = input.segment.row_id(ordinal);
+            let Some(place) = merged.find(row) else { continue };
+            // A row that moved from one input to another is live there.
+            let lives = |other: &&SegmentView| other.segment.find(row).is_some_and(|at| !other.dead.contains(at));
+            if !planted(Fault::MergeForgetsTheDead) && !inputs.iter().any(lives) {
+                dead.insert(place);
+            }
+        }
+        for ordinal in input.overridden.iter().filter(|&ordinal| !input.dead.contains(ordinal)) {
+            if let Some(place) = merged.find(input.segment.row_id(ordinal)) {
+                overridden.insert(place);
+            }
+        }
+    }
+    (dead, overridden)
 }
 
 fn known(catalog: &Catalog, lsn: u64, table: TableId) -> Result<&Arc<Table>, ApplyError> {

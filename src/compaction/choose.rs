@@ -1,7 +1,12 @@
 //! What to do next: a pure function of a view's metadata.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::catalog::{IndexId, TableId};
 use crate::commit::{ReadView, TableView};
+use crate::db::engine::LastCheckpoint;
 use crate::db::options::Options;
 use crate::segment::{IndexKind, Segment, SegmentId, SegmentView};
 
@@ -16,13 +21,28 @@ pub enum Job {
     BuildIndex(TableId, IndexId),
     /// Give a sealed segment the codes it lacks.
     Encode(TableId, SegmentId),
-    /// Make one sealed segment of several.
+    /// Make one sealed segment of the live rows of others, or of one with many dead rows.
     Merge(TableId, Vec<SegmentId>),
 }
 
-/// The most urgent job, if any.
-pub fn choose_job(view: &ReadView, options: &Options) -> Option<Job> {
-    let tables = || view.tables.iter().filter(|(id, _)| view.catalog.table_by_id(**id).is_some());
+/// Why a checkpoint is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointReason {
+    /// The log has grown.
+    LogGrown,
+    /// Files could go that nothing but kept manifests names.
+    Release,
+    /// The last one is long ago, and something was committed since the oldest that is kept.
+    Time,
+}
+
+/// As long as less than this could be let go, no checkpoint is taken for it, in bytes.
+const RELEASED_BYTES: u64 = 1 << 20;
+
+/// The most urgent job, if any, of all tables or of one.
+pub fn choose_job(view: &ReadView, options: &Options, only: Option<TableId>) -> Option<Job> {
+    let is_wanted = |id: TableId| only.is_none_or(|only| only == id) && view.catalog.table_by_id(id).is_some();
+    let tables = || view.tables.iter().filter(|(id, _)| is_wanted(**id));
     tables()
         .find_map(|(&id, table)| choose_seal(id, table))
         .or_else(|| tables().find_map(|(&id, table)| choose_freeze(id, table, options)))
@@ -72,9 +92,18 @@ fn choose_encode(id: TableId, table: &TableView) -> Option<Job> {
     })
 }
 
-/// Too many segments: the smaller half of them become one. Rows move a logarithmic number of times.
+/// Segments with many dead rows become one; else, if there are too many segments, the smaller half of them. Sizes are of live rows, so
+/// that rows move a logarithmic number of times.
 fn choose_merge(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
-    let mut sizes: Vec<(u32, SegmentId)> = sealed(table).map(|view| (view.segment.len(), view.segment.id())).collect();
+    let share = u64::from(options.merge_dead_percent);
+    let worn: Vec<SegmentId> = with_dead(table, share, options.merge_rows_max);
+    if !worn.is_empty() {
+        return Some(Job::Merge(id, worn));
+    }
+    let mut sizes: Vec<(u32, SegmentId)> = sealed(table)
+        .map(|view| (view.live(), view.segment.id()))
+        .filter(|(live, _)| u64::from(*live) < options.merge_rows_max)
+        .collect();
     if sizes.len() <= options.merge_segments {
         return None;
     }
@@ -84,9 +113,66 @@ fn choose_merge(id: TableId, table: &TableView, options: &Options) -> Option<Job
     let mut take = 1;
     while take < sizes.len() && (take < 4 || u64::from(sizes[take].0) <= 2 * total) {
         total += u64::from(sizes[take].0);
+        if total > options.merge_rows_max {
+            break;
+        }
         take += 1;
     }
-    Some(Job::Merge(id, sizes[..take].iter().map(|(_, id)| *id).collect()))
+    (take > 1).then(|| Job::Merge(id, sizes[..take].iter().map(|(_, id)| *id).collect()))
+}
+
+/// Sealed segments of whose rows at least `percent` are dead, as many of them as have `most` live rows together.
+pub fn with_dead(table: &TableView, percent: u64, most: u64) -> Vec<SegmentId> {
+    let mut total = 0;
+    sealed(table)
+        .filter(|view| !view.dead.is_empty())
+        .filter(|view| u64::from(view.segment.len() - view.live()) * 100 >= u64::from(view.segment.len()) * percent)
+        .take_while(|view| {
+            let is_first = total == 0;
+            total += u64::from(view.live());
+            is_first || total <= most
+        })
+        .map(|view| view.segment.id())
+        .collect()
+}
+
+/// Whether a checkpoint is due: `log_bytes` is the size of the log, `since` the time since the last checkpoint, successful or not.
+pub fn choose_checkpoint(
+    view: &ReadView,
+    last: &LastCheckpoint,
+    log_bytes: u64,
+    since: Duration,
+    options: &Options,
+) -> Option<CheckpointReason> {
+    if log_bytes.saturating_sub(last.log_bytes) > options.checkpoint_log_bytes {
+        return Some(CheckpointReason::LogGrown);
+    }
+    let is_behind = last.kept.iter().any(|kept| kept.lsn < view.lsn);
+    if !is_behind || since < options.release_interval {
+        return None;
+    }
+    // What only kept manifests hold goes away once they no longer do.
+    let now = segment_bytes(view);
+    let released: u64 = last
+        .kept
+        .iter()
+        .flat_map(|kept| &kept.segments)
+        .filter(|(segment, _)| !now.contains_key(segment))
+        .collect::<BTreeMap<_, _>>()
+        .into_values()
+        .sum();
+    if released > RELEASED_BYTES.max(now.values().sum::<u64>() / 10) {
+        return Some(CheckpointReason::Release);
+    }
+    (since >= options.checkpoint_interval).then_some(CheckpointReason::Time)
+}
+
+/// The sealed segments of a view and their bytes.
+pub fn segment_bytes(view: &ReadView) -> BTreeMap<(TableId, SegmentId), u64> {
+    let of_table = |(&table, inside): (&TableId, &Arc<TableView>)| {
+        inside.sealed_files.iter().map(|(&segment, files)| ((table, segment), files.bytes())).collect::<Vec<_>>()
+    };
+    view.tables.iter().flat_map(of_table).collect()
 }
 
 fn sealed(table: &TableView) -> impl Iterator<Item = &SegmentView> {

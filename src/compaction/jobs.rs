@@ -1,12 +1,15 @@
 //! Doing what was chosen: read a view, write files, swap them in with one commit.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::{Datum, SqlError};
 
 use super::choose::Job;
+use super::history::Compaction;
 use crate::catalog::{IndexId, Table, TableId};
 use crate::commit::record::Op;
 use crate::commit::{ReadView, RowId};
@@ -14,26 +17,104 @@ use crate::db::engine::Engine;
 use crate::query::arrow::BatchBuilder;
 use crate::segment::{
     FileEntry, IndexSpec, IndexView, MergedRows, Merging, Quantizer, SCALAR_BATCH_ROWS, Sealed, Segment, SegmentId,
-    SegmentIndex, SegmentView, calibrate, merge_index, merge_sealed, sample_vectors,
+    SegmentIndex, SegmentView, calibrate, cancelled_by, merge_index, merge_sealed, sample_vectors,
 };
 use crate::snapshot::manifest::QuantizerFiles;
 
-/// Runs a job to its commit.
-pub fn run(engine: &Arc<Engine>, view: &Arc<ReadView>, job: &Job, stop: &AtomicBool) -> Result<(), SqlError> {
+/// Runs a job to its commit, for a session (0: for nobody), and remembers it.
+pub fn run(
+    engine: &Arc<Engine>,
+    view: &Arc<ReadView>,
+    job: &Job,
+    session: i32,
+    stop: &AtomicBool,
+) -> Result<(), SqlError> {
+    let number = describe(view, job, session).map(|described| engine.compactions.begin(described));
+    let result = run_inner(engine, view, job, stop);
+    if let Some(number) = number {
+        engine.compactions.end(number, result.as_ref().err().map(|error| error.message().to_owned()));
+    }
+    result
+}
+
+fn run_inner(engine: &Arc<Engine>, view: &Arc<ReadView>, job: &Job, stop: &AtomicBool) -> Result<(), SqlError> {
     match job {
         Job::Freeze(table) => freeze(engine, *table),
-        Job::Seal(table, segment) => seal(engine, view, *table, &[*segment], stop),
-        Job::Merge(table, segments) => seal(engine, view, *table, segments, stop),
+        Job::Seal(table, segment) => seal(engine, view, *table, &[*segment], &Pace::unlimited(stop)),
+        Job::Merge(table, segments) => {
+            seal(engine, view, *table, segments, &Pace::new(engine.options.merge_bytes_per_second, stop))
+        }
         Job::Encode(table, segment) => encode(engine, view, *table, *segment, stop),
         Job::BuildIndex(table, index) => {
             let Some(index_view) = view.tables.get(table).and_then(|table| table.indexes.get(index)) else {
                 return Ok(());
             };
-            let op = build_index(engine, view, *table, *index, index_view.spec.clone(), &|_, _, _| {}, stop)?;
+            let progress = |_: &'static str, done: u64, total: u64| {
+                engine.compactions.advance(done as f64 / total.max(1) as f64);
+            };
+            let op = build_index(engine, view, *table, *index, index_view.spec.clone(), &progress, stop)?;
             if let Some(op) = op {
                 commit_files(engine, op)?;
             }
             Ok(())
+        }
+    }
+}
+
+/// What a job reads, for the history; `None` for one of no length.
+fn describe(view: &ReadView, job: &Job, session: i32) -> Option<Compaction> {
+    let (kind, table, inputs) = match job {
+        Job::Freeze(_) => return None,
+        Job::Seal(table, segment) => ("seal", *table, vec![*segment]),
+        Job::Merge(table, segments) => ("merge", *table, segments.clone()),
+        Job::Encode(table, segment) => ("encode", *table, vec![*segment]),
+        Job::BuildIndex(table, _) => {
+            let sealed = view.tables.get(table).into_iter().flat_map(|inside| inside.sealed_files.keys().copied());
+            ("build index", *table, sealed.collect())
+        }
+    };
+    let inside = view.tables.get(&table)?;
+    let mut job = Compaction { kind, table, session, segments: inputs.len() as u64, ..Compaction::default() };
+    for segment in inside.segments.iter().filter(|segment| inputs.contains(&segment.segment.id())) {
+        job.rows += u64::from(segment.segment.len());
+        job.dead_rows += u64::from(segment.segment.len() - segment.live());
+    }
+    job.bytes = inputs.iter().filter_map(|id| inside.sealed_files.get(id)).map(|files| files.bytes()).sum();
+    Some(job)
+}
+
+/// How fast a job may read, and whether it should end.
+struct Pace<'a> {
+    bytes_per_second: u64,
+    begun: Instant,
+    bytes: Cell<u64>,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Pace<'a> {
+    /// `bytes_per_second` of 0 is no bound.
+    fn new(bytes_per_second: u64, stop: &'a AtomicBool) -> Self {
+        Self { bytes_per_second, begun: Instant::now(), bytes: Cell::new(0), stop }
+    }
+
+    fn unlimited(stop: &'a AtomicBool) -> Self {
+        Self::new(0, stop)
+    }
+
+    /// So many bytes more were read: waits until they may have been.
+    fn read(&self, bytes: u64) -> Result<(), SqlError> {
+        self.bytes.set(self.bytes.get() + bytes);
+        loop {
+            cancelled_by(self.stop)?;
+            if self.bytes_per_second == 0 {
+                return Ok(());
+            }
+            let due = Duration::from_secs_f64(self.bytes.get() as f64 / self.bytes_per_second as f64);
+            let ahead = due.saturating_sub(self.begun.elapsed());
+            if ahead.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(ahead.min(Duration::from_millis(50)));
         }
     }
 }
@@ -44,7 +125,7 @@ pub fn freeze(engine: &Engine, table: TableId) -> Result<(), SqlError> {
 }
 
 /// Commits an operation that names new files.
-fn commit_files(engine: &Engine, op: Op) -> Result<(), SqlError> {
+pub(super) fn commit_files(engine: &Engine, op: Op) -> Result<(), SqlError> {
     let ids = file_ids(&op);
     engine.committer.commit_blocking(vec![op])?;
     for id in ids {
@@ -69,7 +150,7 @@ fn seal(
     view: &Arc<ReadView>,
     table: TableId,
     inputs: &[SegmentId],
-    stop: &AtomicBool,
+    pace: &Pace<'_>,
 ) -> Result<(), SqlError> {
     let (Some(definition), Some(table_view)) = (view.catalog.table_by_id(table), view.tables.get(&table)) else {
         return Ok(());
@@ -86,14 +167,17 @@ fn seal(
         let dir = engine.files.segment_dir(table, id);
         engine.files.create_dirs(&engine.files.table_dir(table)).map_err(io_error)?;
         let scalars = Merging::Scalars(&scalars);
-        let files = merge_sealed(&*engine.files.fs, &dir, id, &columns, &sources, &rows, &scalars, &|_| {}, stop)?;
+        let written = |share: f64| engine.compactions.advance(share / 2.0);
+        let paced = |bytes| pace.read(bytes);
+        let files = merge_sealed(&*engine.files.fs, &dir, id, &columns, &sources, &rows, &scalars, &written, &paced)?;
         let sealed = Sealed::open(&engine.files.fs, &dir, &files)?;
         for (&index, index_view) in &table_view.indexes {
             let Some(quantizer) = index_view.quantizers.last() else { continue };
             let Some(column) = columns.iter().position(|column| column.id == index_view.spec.column) else { continue };
             let before: Vec<Option<Arc<SegmentIndex>>> =
                 sources.iter().map(|source| index_view.segments.get(&source.segment.id()).cloned()).collect();
-            let made = merge_index(quantizer, &before, &rows, &sealed, column, &|_| {}, stop)?;
+            let coded = |share: f64| engine.compactions.advance(0.5 + share / 2.0);
+            let made = merge_index(quantizer, &before, &rows, &sealed, column, &coded, pace.stop)?;
             codes.push((index, save_codes(engine, table, index, made)?));
         }
         engine.files.offer_sealed(sealed);
@@ -289,5 +373,5 @@ pub fn seal_all(engine: &Arc<Engine>, table: TableId, stop: &AtomicBool) -> Resu
     {
         freeze(engine, table)?;
     }
-    seal(engine, &engine.view(), table, &frozen, stop)
+    seal(engine, &engine.view(), table, &frozen, &Pace::unlimited(stop))
 }

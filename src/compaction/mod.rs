@@ -1,7 +1,8 @@
 //! What happens behind the readers' backs: sealing, training, merging, and checkpoints when the log has grown.
 //!
 //! [`choose`] decides from the metadata of a view, a pure function; [`jobs`] does it. One job runs at a time,
-//! under `Engine::maintenance`; each reads a view, writes new files, and swaps them in with one commit.
+//! under `Engine::maintenance`; each reads a view, writes new files, and swaps them in with one commit, so that what a crash cuts off is
+//! one job. [`vacuum`] is what the statements VACUUM and REINDEX do; [`history`] what has been done.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,14 @@ use parking_lot::{Condvar, Mutex};
 use crate::db::engine::Engine;
 
 pub mod choose;
+mod history;
 pub mod jobs;
+pub mod vacuum;
+
+#[cfg(test)]
+mod tests;
+
+pub use history::{Compaction, History};
 
 /// How far an index build is, as `pg_stat_progress_create_index` shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,8 +121,8 @@ impl Drop for Worker {
 fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
     let guard = engine.maintenance.lock();
     let view = engine.view();
-    if let Some(job) = choose::choose_job(&view, &engine.options) {
-        match jobs::run(engine, &view, &job, stop) {
+    if let Some(job) = choose::choose_job(&view, &engine.options, None) {
+        match jobs::run(engine, &view, &job, 0, stop) {
             Ok(()) => return true,
             Err(error) => {
                 if !stop.load(Ordering::Acquire) {
@@ -125,14 +133,35 @@ fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
         }
     }
     drop(guard);
+    if compact_store(engine) {
+        return true;
+    }
     // Held by a backup for as long as it takes: other jobs do not wait for that.
-    let Some(last) = engine.checkpoint.try_lock().map(|last| last.log_bytes) else { return false };
-    let grown = engine.log.size_bytes().saturating_sub(last) > engine.options.checkpoint_log_bytes;
-    if grown {
-        match crate::snapshot::checkpoint::checkpoint(engine) {
-            Ok(()) => return true,
-            Err(error) => tracing::error!(%error, "a checkpoint failed; it will be tried again"),
+    let Some(last) = engine.checkpoint.try_lock() else { return false };
+    let reason = choose::choose_checkpoint(&view, &last, engine.log.size_bytes(), last.at.elapsed(), &engine.options);
+    drop(last);
+    let Some(reason) = reason else { return false };
+    match crate::snapshot::checkpoint::checkpoint(engine) {
+        Ok(()) => {
+            tracing::debug!(?reason, "took a checkpoint");
+            true
+        }
+        Err(error) => {
+            tracing::error!(%error, "a checkpoint failed; it will be tried again");
+            false
         }
     }
-    false
+}
+
+/// Lets the row store drop what was deleted, once that is most of it.
+fn compact_store(engine: &Arc<Engine>) -> bool {
+    let view = engine.view();
+    let rows = view.tables.values().map(|table| table.live_rows).sum();
+    match engine.store.compact_if_worn(rows) {
+        Ok(done) => done,
+        Err(error) => {
+            tracing::error!(%error, "the row store could not be compacted; it will be tried again");
+            false
+        }
+    }
 }

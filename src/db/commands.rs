@@ -1,6 +1,5 @@
 //! Statements that neither read tables nor write rows: settings, prepared statements, and the rest.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, StringArray};
@@ -34,18 +33,13 @@ fn shown_name(name: &str) -> &str {
     }
 }
 
-/// The columns of CHECK.
-pub(super) fn check_fields() -> Arc<[Field]> {
-    Arc::from(["relation", "file", "offset", "fault"].map(text_field))
-}
-
 /// Rows of text.
 pub(super) fn text_rows(fields: &Arc<[Field]>, rows: &[Vec<String>], tag: &str) -> Result<Outcome> {
     nullable_rows(fields, rows.iter().map(|row| row.iter().map(|text| Some(text.as_str())).collect()).collect(), tag)
 }
 
 /// Rows of text, some of which may be NULL.
-fn nullable_rows(fields: &Arc<[Field]>, rows: Vec<Vec<Option<&str>>>, tag: &str) -> Result<Outcome> {
+pub(super) fn nullable_rows(fields: &Arc<[Field]>, rows: Vec<Vec<Option<&str>>>, tag: &str) -> Result<Outcome> {
     let columns: Vec<ArrayRef> = (0..fields.len())
         .map(|column| Arc::new(rows.iter().map(|row| row[column]).collect::<StringArray>()) as ArrayRef)
         .collect();
@@ -252,71 +246,25 @@ impl Session {
                 }
                 tag()
             }
-            Statement::Vacuum { .. } | Statement::Analyze { .. } => {
-                // Sealing, merging and statistics keep themselves up to date; asking for them now is allowed.
-                if self.in_block() && matches!(statement, Statement::Vacuum { .. }) {
-                    return Err(SqlError::new(
-                        SqlState::ActiveSqlTransaction,
-                        "VACUUM cannot run inside a transaction block",
-                    ));
-                }
-                let db = self.db.clone();
-                tokio::task::spawn_blocking(move || db.settle()).await.map_err(SqlError::internal)?;
+            Statement::Vacuum { tables, full, verbose, .. } => {
+                self.vacuum(tables, *full, *verbose).await?;
+                tag()
+            }
+            Statement::Analyze { .. } => {
+                self.settle().await?;
+                tag()
+            }
+            Statement::Reindex { target, .. } => {
+                self.reindex(target).await?;
                 tag()
             }
             Statement::Checkpoint => {
-                let db = self.db.clone();
-                tokio::task::spawn_blocking(move || db.checkpoint())
-                    .await
-                    .map_err(SqlError::internal)?
-                    .map_err(|error| SqlError::new(SqlState::IoError, error.to_string()))?;
+                self.checkpoint().await?;
                 tag()
             }
-            Statement::Check { tables } => {
-                let tables = match tables {
-                    Some(names) => {
-                        let catalog = self.reader().catalog();
-                        let find = |name| {
-                            let name = relation_name(name)?;
-                            catalog.table(name).cloned().ok_or_else(|| {
-                                let message = format!("relation \"{name}\" does not exist");
-                                SqlError::new(SqlState::UndefinedTable, message)
-                            })
-                        };
-                        Some(names.iter().map(find).collect::<Result<Vec<_>>>()?)
-                    }
-                    None => None,
-                };
-                let (engine, cancel) = (self.engine().clone(), self.cancel.clone());
-                let work = move || crate::snapshot::check::check(&engine, tables.as_deref(), &|| cancel.check());
-                let faults = tokio::task::spawn_blocking(work).await.map_err(SqlError::internal)??;
-                let offsets: Vec<_> = faults.iter().map(|fault| fault.offset.map(|at| at.to_string())).collect();
-                let rows = faults.iter().zip(&offsets).map(|(fault, offset)| {
-                    let (relation, file) = (fault.relation.as_deref(), fault.file.as_deref());
-                    vec![relation, file, offset.as_deref(), Some(fault.fault.as_str())]
-                });
-                nullable_rows(&check_fields(), rows.collect(), "CHECK")
-            }
+            Statement::Check { tables } => self.check(tables.as_deref()).await,
             Statement::Backup { to } => {
-                if self.in_block() {
-                    return Err(SqlError::new(
-                        SqlState::ActiveSqlTransaction,
-                        "BACKUP cannot run inside a transaction block",
-                    ));
-                }
-                let (db, to, session, cancel) = (self.db.clone(), PathBuf::from(to), self.number, self.cancel.clone());
-                let stop = move || cancel.check().is_err();
-                let backup = tokio::task::spawn_blocking(move || db.backup(&to, session, &stop))
-                    .await
-                    .map_err(SqlError::internal)?
-                    .map_err(|error| error.to_sql())?;
-                let told = format!(
-                    "backup {} of {} bytes, {} of them copied",
-                    backup.number,
-                    backup.size_bytes(),
-                    backup.copied_bytes
-                );
-                self.notice("INFO", SqlError::new(SqlState::SuccessfulCompletion, told));
+                self.backup(to).await?;
                 tag()
             }
             Statement::Unlisten(_) => tag(),

@@ -610,10 +610,10 @@ impl Session {
 }
 
 /// Tells a build to stop when the statement that waits for it is dropped.
-struct StopOnDrop(Arc<AtomicBool>);
+pub(super) struct StopOnDrop(pub(super) Arc<AtomicBool>);
 
 impl StopOnDrop {
-    fn disarm(self) {
+    pub(super) fn disarm(self) {
         std::mem::forget(self);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use lodedb_sql::error::Result;
@@ -15,15 +16,15 @@ use parking_lot::Mutex;
 use super::error::OpenError;
 use super::options::Options;
 use super::session::{Session, SessionOptions};
-use crate::catalog::{Sequence, SequenceId};
+use crate::catalog::{Sequence, SequenceId, TableId};
 use crate::commit::ReadView;
 use crate::commit::committer::Committer;
 use crate::commit::locks::LockManager;
-use crate::compaction::Worker;
+use crate::compaction::{History, Worker};
 use crate::query::QueryEngine;
 use crate::segment::SegmentId;
 use crate::snapshot::backup::{self, Backup, BackupError, DatabaseId};
-use crate::snapshot::checkpoint::{CheckpointError, checkpoint};
+use crate::snapshot::checkpoint::{CheckpointError, checkpoint, checkpoint_after};
 use crate::snapshot::files::SegmentStore;
 use crate::snapshot::recovery;
 use crate::store::Store;
@@ -57,6 +58,8 @@ pub struct Engine {
     pub maintenance: Mutex<()>,
     /// Progress of index builds under way.
     pub progress: Mutex<BTreeMap<u64, crate::compaction::Progress>>,
+    /// What is being done in the background, and what was.
+    pub compactions: History,
     /// Backups under way.
     pub backups: Mutex<Vec<Arc<backup::Progress>>>,
     pub(crate) view: Arc<ArcSwap<ReadView>>,
@@ -77,7 +80,7 @@ struct SequenceState {
 }
 
 /// The last checkpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LastCheckpoint {
     /// Its generation.
     pub generation: u64,
@@ -85,6 +88,19 @@ pub struct LastCheckpoint {
     pub lsn: u64,
     /// The size of the log right after it.
     pub log_bytes: u64,
+    /// When it was taken, or was last tried.
+    pub at: Instant,
+    /// The manifests that are kept, newest first.
+    pub kept: Vec<Kept>,
+}
+
+/// What a kept manifest holds on to.
+#[derive(Debug)]
+pub struct Kept {
+    /// The commit it stands at; the log after it is kept.
+    pub lsn: u64,
+    /// Its sealed segments and their bytes.
+    pub segments: BTreeMap<(TableId, SegmentId), u64>,
 }
 
 /// Gives ids to segments and quantizers, and knows which of them no commit has named yet.
@@ -276,6 +292,7 @@ impl Db {
             checkpoint: Mutex::new(opened.last_checkpoint),
             maintenance: Mutex::new(()),
             progress: Mutex::default(),
+            compactions: History::default(),
             backups: Mutex::default(),
             view,
             started_us: super::clock::now_us(),
@@ -333,7 +350,7 @@ impl Db {
         self.backups.iter().for_each(Worker::stop);
         self.engine.committer.stop();
         if !self.engine.has_failed() {
-            checkpoint(&self.engine)?;
+            checkpoint_after(&self.engine, &mut self.engine.checkpoint.lock())?;
             self.engine.log.close()?;
         }
         Ok(())

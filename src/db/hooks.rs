@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
@@ -11,9 +11,11 @@ use parking_lot::Mutex;
 use super::engine::Engine;
 use super::settings::Settings;
 use crate::catalog::{IndexKind, SequenceId};
+use crate::compaction::{Compaction, vacuum};
 use crate::query::functions::{
-    BackupInfo, BackupProgress, Hooks, IndexBuildInfo, SequenceAccess, ServerAccess, SessionInfo, SettingAccess,
+    BackupInfo, BackupProgress, Hooks, IndexBuildInfo, SequenceAccess, ServerAccess, SessionInfo, SettingAccess, Upkeep,
 };
+use crate::segment::Segment;
 use crate::snapshot::backup::repository::Repository;
 
 /// What statements of one session left behind for it.
@@ -182,6 +184,51 @@ impl ServerAccess for SessionHooks {
     fn repairs(&self) -> Result<Vec<(i64, String, String)>> {
         let repairs = crate::snapshot::repair::repairs(&*self.engine.files.fs, &self.engine.dir)?;
         Ok(repairs.into_iter().map(|repair| (repair.time_us, repair.file, repair.done)).collect())
+    }
+
+    fn compactions(&self) -> Vec<Compaction> {
+        self.engine.compactions.jobs()
+    }
+
+    fn upkeep(&self, table: u32, work: Upkeep, session: i32, stop: &AtomicBool) -> Result<()> {
+        match work {
+            Upkeep::Merge => vacuum::vacuum(&self.engine, table, true, session, stop),
+            Upkeep::Rebuild => vacuum::rebuild(&self.engine, table, None, session, stop),
+        }
+    }
+
+    fn table_status(&self, table: u32) -> Option<serde_json::Value> {
+        let view = self.engine.view();
+        let (definition, inside) = (view.catalog.table_by_id(table)?, view.tables.get(&table)?);
+        let extent = vacuum::extent(&view, table);
+        let mutable = inside.segments.iter().filter(|view| matches!(view.segment, Segment::Mutable { .. }));
+        let indexes: serde_json::Map<String, serde_json::Value> = view
+            .catalog
+            .indexes_of(table)
+            .filter_map(|index| Some((index, inside.indexes.get(&index.id)?)))
+            .map(|(index, built)| {
+                let trained = inside.index_files.get(&index.id).and_then(|files| files.quantizer.as_ref());
+                let coded: u64 = built.segments.values().map(|codes| codes.coded()).sum();
+                let status = serde_json::json!({
+                    "trained_on_rows": trained.map(|files| files.rows),
+                    "coded_rows": coded,
+                    "calibrated": built.calibration.is_some(),
+                });
+                (index.name.clone(), status)
+            })
+            .collect();
+        let under_way = self.engine.compactions.jobs().into_iter().rev();
+        let job = under_way.filter(|job| job.table == table).find(|job| job.finished_us.is_none());
+        Some(serde_json::json!({
+            "table": definition.name,
+            "rows": inside.live_rows,
+            "segments": extent.segments,
+            "segment_bytes": extent.bytes,
+            "dead_rows": extent.dead_rows,
+            "mutable_rows": mutable.map(|view| u64::from(view.live())).sum::<u64>(),
+            "indexes": indexes,
+            "job": job.map(|job| job.kind),
+        }))
     }
 
     fn signal(&self, _session: i32, _terminate: bool) -> bool {

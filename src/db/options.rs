@@ -18,8 +18,18 @@ pub struct Options {
     pub checkpoint_log_bytes: u64,
     /// A mutable segment is sealed when its vectors take this many bytes: a flat scan of about a millisecond.
     pub seal_bytes: usize,
+    /// A checkpoint is taken when the last one is this long ago and something was committed.
+    pub checkpoint_interval: Duration,
+    /// The least time between two checkpoints that are taken so that merged segments can be removed.
+    pub release_interval: Duration,
     /// Sealed segments are merged when a table has more than this many.
     pub merge_segments: usize,
+    /// Sealed segments are written anew when this many in a hundred of their rows are dead.
+    pub merge_dead_percent: u32,
+    /// Segments with this many live rows are not merged with others.
+    pub merge_rows_max: u64,
+    /// What merging may read a second, in bytes; 0 is as much as it can.
+    pub merge_bytes_per_second: u64,
     /// A vector index is trained once a table has this many vectors.
     pub train_rows: u64,
     /// Whether sealing, training and merging happen by themselves.
@@ -51,7 +61,12 @@ impl Default for Options {
             log_segment_bytes: 64 << 20,
             checkpoint_log_bytes: 1 << 30,
             seal_bytes: 8 << 20,
+            checkpoint_interval: Duration::from_secs(300),
+            release_interval: Duration::from_secs(10),
             merge_segments: 8,
+            merge_dead_percent: 20,
+            merge_rows_max: 4 << 20,
+            merge_bytes_per_second: 256 << 20,
             train_rows: 4096,
             background: true,
             deadlock_timeout: Duration::from_secs(1),
@@ -91,6 +106,8 @@ impl Options {
                 "checkpoint_log_bytes must be at least log_segment_bytes",
             ),
             (self.merge_segments < 2, "merge_segments must be at least 2"),
+            (!(1..=100).contains(&self.merge_dead_percent), "merge_dead_percent must be 1 to 100"),
+            (self.merge_rows_max < 1024, "merge_rows_max must be at least 1024"),
             (self.backup_interval.is_some_and(|interval| interval.is_zero()), "backup_interval must not be 0"),
             (self.backup_keep.newest == 0, "backup_keep must keep the newest backup"),
         ];

@@ -273,7 +273,7 @@ impl Session {
                     self.plan(&mut prepared, types).await?;
                 }
             }
-            Statement::Check { .. } => prepared.fields = Some(super::commands::check_fields()),
+            Statement::Check { .. } => prepared.fields = Some(super::upkeep::check_fields()),
             Statement::Show(name) => prepared.fields = Some(super::commands::show_fields(name)),
             Statement::Execute { name, .. } => {
                 prepared.fields = self.prepared_statement(name)?.fields.clone();

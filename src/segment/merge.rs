@@ -29,6 +29,8 @@ use super::{
 };
 use crate::fault::{Fault, planted};
 
+/// Rows between two calls of `pace`.
+const PACE_ROWS: u32 = 4096;
 /// What stands for a row that was left out.
 const GONE: u32 = u32::MAX;
 
@@ -86,6 +88,7 @@ impl MergedRows {
 
 /// Writes the live rows of `inputs` (sealed or growing) as one sealed segment with these columns; a column that an input lacks is NULL.
 /// Bits set in the inputs after their views were taken are the caller's to carry over, by [`MergedRows::place`].
+/// `pace` is told now and then how many bytes were read; it may take its time, or give up.
 #[expect(clippy::too_many_arguments, reason = "one call for the one caller, compaction")]
 pub fn merge_sealed(
     fs: &dyn FileSystem,
@@ -96,9 +99,9 @@ pub fn merge_sealed(
     rows: &MergedRows,
     scalars: &Merging<'_>,
     progress: &dyn Fn(f64),
-    cancelled: &AtomicBool,
+    pace: &dyn Fn(u64) -> Result<()>,
 ) -> Result<SegmentFiles> {
-    cancelled_by(cancelled)?;
+    pace(0)?;
     let positions: Vec<Vec<Option<usize>>> =
         columns.iter().map(|column| inputs.iter().map(|view| view.segment.position(column.id)).collect()).collect();
     let copied;
@@ -111,8 +114,9 @@ pub fn merge_sealed(
         }
     };
     let vectors = |column: usize, at: u32| {
-        if at.is_multiple_of(4096) {
-            cancelled_by(cancelled)?;
+        if at.is_multiple_of(PACE_ROWS) {
+            let dims = columns.get(column).and_then(|column| column.dims).unwrap_or_default();
+            pace(u64::from(PACE_ROWS) * u64::from(dims) * 4)?;
         }
         let (input, ordinal) = rows.sources[at as usize];
         match positions[column][input as usize] {

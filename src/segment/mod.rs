@@ -81,7 +81,7 @@ pub struct VectorColumn {
 }
 
 /// `57014` when the flag is raised.
-fn cancelled_by(flag: &AtomicBool) -> Result<()> {
+pub(crate) fn cancelled_by(flag: &AtomicBool) -> Result<()> {
     if flag.load(Ordering::Relaxed) {
         return Err(SqlError::new(SqlState::QueryCanceled, "canceling statement due to user request"));
     }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::catalog::TableId;
 use crate::commit::ReadView;
-use crate::db::engine::{Engine, LastCheckpoint};
+use crate::compaction::choose::segment_bytes;
+use crate::db::engine::{Engine, Kept, LastCheckpoint};
 use crate::fault::{Fault, planted};
 use crate::segment::{Bits, SealInput, Segment, SegmentId, SegmentView, write_sealed};
 
@@ -32,28 +34,41 @@ pub enum CheckpointError {
     Manifest(#[from] super::manifest::ManifestError),
 }
 
-/// Takes a checkpoint of the newest view. Readers and writers go on meanwhile.
+/// Takes a checkpoint of the newest view. Readers and writers go on meanwhile. If nothing was committed since the last one, another of
+/// the same commit replaces the one before it, and what only that one held on to goes.
 ///
 /// ORDER: rows, segments, manifest, then what they replace.
 pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
-    checkpoint_after(engine, &mut engine.checkpoint.lock())
+    let mut last = engine.checkpoint.lock();
+    let lsn = engine.view().lsn;
+    if last.kept.len() == RETAINED && last.kept.iter().all(|kept| kept.lsn == lsn) {
+        return Ok(());
+    }
+    write_generation(engine, &mut last)
 }
 
-/// As [`checkpoint`], for a caller that holds the last one: until it lets go no file is removed.
+/// As [`checkpoint`], for a caller that holds the last one: until it lets go no file is removed. Nothing is done if it stands at the
+/// newest commit.
 pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointError> {
+    if engine.view().lsn == last.lsn {
+        return Ok(());
+    }
+    write_generation(engine, last)
+}
+
+fn write_generation(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointError> {
+    last.at = Instant::now();
     // ORDER: before the view, so that every id below it that a commit ever names is named by a commit in the view.
     let unsettled_from = engine.segment_ids.first_not_settled();
     let view = engine.view();
-    if view.lsn == last.lsn && last.generation > 0 {
-        return Ok(());
-    }
+    let generation = last.generation + 1;
     // CRASH: the store is ahead of the newest manifest; recovery replays the log from there to the segments alone.
     engine.store.flush()?;
     let mut tables = Vec::new();
     for (&table, table_view) in view.tables.iter() {
         let mut segments = Vec::with_capacity(table_view.segments.len());
         for segment in &table_view.segments {
-            segments.push(write_segment(engine, &view, table, segment)?);
+            segments.push(write_segment(engine, &view, table, segment, generation)?);
         }
         tables.push(TableManifest {
             table,
@@ -64,7 +79,7 @@ pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<()
         });
     }
     let manifest = Manifest {
-        generation: last.generation + 1,
+        generation,
         lsn: view.lsn,
         time_us: crate::db::clock::now_us(),
         catalog: view.catalog.as_ref().clone(),
@@ -76,8 +91,10 @@ pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<()
     let fs = engine.files.fs.clone();
     let dir = engine.dir.join("manifest");
     manifest.write(&*fs, &dir)?;
-    last.generation = manifest.generation;
+    last.generation = generation;
     last.lsn = manifest.lsn;
+    last.kept.insert(0, Kept { lsn: view.lsn, segments: segment_bytes(&view) });
+    last.kept.truncate(RETAINED);
     last.log_bytes = engine.log.size_bytes();
 
     let generations = Manifest::generations(&*fs, &dir)?;
@@ -103,6 +120,7 @@ fn write_segment(
     view: &ReadView,
     table: TableId,
     segment: &SegmentView,
+    generation: u64,
 ) -> Result<SegmentManifest, CheckpointError> {
     let id = segment.segment.id();
     match &segment.segment {
@@ -129,7 +147,7 @@ fn write_segment(
             let files = if live.is_empty() {
                 None
             } else {
-                let name = format!("{id}-{}", view.lsn);
+                let name = format!("{id}-{generation}");
                 let dir = engine.files.table_dir(table).join(&name);
                 engine.files.create_dirs(&engine.files.table_dir(table))?;
                 let rows: Vec<u64> = live.iter().map(|(row, _)| *row).collect();

@@ -105,10 +105,10 @@ fn codes_of(files: &SegmentStore, table: TableId, index_files: &IndexManifest) -
     index_files.codes.iter().map(|(id, entry)| files.segment_dir(table, *id).join(&entry.name)).collect()
 }
 
-/// `7`: a segment. `7-90`, a growing segment's copy of commit 90, is named by its manifest alone, never by the log.
+/// `7`: a segment. `7-90`, a growing segment's copy of generation 90, is named by its manifest alone, never by the log.
 fn segment_number(name: &str) -> Option<SegmentId> {
     match name.split_once('-') {
-        Some((segment, commit)) => segment.parse::<SegmentId>().and(commit.parse::<u64>()).ok().map(|_| 0),
+        Some((segment, generation)) => segment.parse::<SegmentId>().and(generation.parse::<u64>()).ok().map(|_| 0),
         None => name.parse().ok(),
     }
 }

@@ -1,5 +1,6 @@
 //! A manifest: the whole state of the database at one commit, rows aside. docs/file-format.md has every byte.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lodedb_wal::fs::{self, FileSystem};
@@ -129,6 +130,16 @@ impl Manifest {
             return Err("its payload is not what its header says".into());
         }
         Ok(manifest)
+    }
+
+    /// Its sealed segments and their bytes.
+    pub fn segment_bytes(&self) -> BTreeMap<(TableId, SegmentId), u64> {
+        let of_table = |table: &TableManifest| {
+            let sealed = table.segments.iter().filter(|segment| segment.sealed);
+            let files = sealed.filter_map(|segment| Some((segment.id, segment.files.as_ref()?.1.bytes())));
+            files.map(|(segment, bytes)| ((table.table, segment), bytes)).collect::<Vec<_>>()
+        };
+        self.tables.iter().flat_map(of_table).collect()
     }
 
     /// Writes it into the folder of manifests, durable when this returns.

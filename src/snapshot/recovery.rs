@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use lodedb_wal::fs::{self, FileSystem, Lock};
 use lodedb_wal::{Log, LogOptions};
@@ -10,7 +11,7 @@ use lodedb_wal::{Log, LogOptions};
 use crate::commit::apply::State;
 use crate::commit::record::Assembler;
 use crate::commit::view::TableView;
-use crate::db::engine::LastCheckpoint;
+use crate::db::engine::{Kept, LastCheckpoint};
 use crate::db::error::OpenError;
 use crate::db::options::Options;
 use crate::fault::{Fault, planted};
@@ -21,7 +22,7 @@ use super::backup::DatabaseId;
 use super::checkpoint::create_layout;
 use super::cleanup;
 use super::files::SegmentStore;
-use super::manifest::{Manifest, TableManifest};
+use super::manifest::{Manifest, RETAINED, TableManifest};
 
 /// The format of the directory as a whole.
 const FORMAT: u32 = 1;
@@ -87,7 +88,13 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let log = Log::open(fs.clone(), &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
     let files = SegmentStore::new(fs, &dir, options.backup_dir.clone().unwrap_or_else(|| dir.join("backups")));
     let mut state = restore(&manifest, &files)?;
-    let last_checkpoint = LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, log_bytes: 0 };
+    let last_checkpoint = LastCheckpoint {
+        generation: manifest.generation,
+        lsn: manifest.lsn,
+        log_bytes: 0,
+        at: Instant::now(),
+        kept: kept(&*files.fs, &manifests).map_err(io(&manifests))?,
+    };
     replay(&mut state, &store, stored, &log, &files)?;
     cleanup::remove_left_over(&files, &manifests, &state).map_err(io(&dir))?;
     Ok(Opened { dir, id, state, store, log, files, last_checkpoint, lock })
@@ -205,6 +212,13 @@ pub(super) fn newest_manifest(fs: &dyn FileSystem, dir: &Path) -> Result<Manifes
         reasons.push("there is none".into());
     }
     Err(OpenError::NoManifest { path: dir.to_owned(), reasons: reasons.join("; ") })
+}
+
+/// What the kept manifests hold on to, as far as they can be read.
+fn kept(fs: &dyn FileSystem, dir: &Path) -> std::io::Result<Vec<Kept>> {
+    let generations = Manifest::generations(fs, dir)?;
+    let kept = generations.iter().take(RETAINED).filter_map(|&generation| Manifest::read(fs, dir, generation).ok());
+    Ok(kept.map(|manifest| Kept { lsn: manifest.lsn, segments: manifest.segment_bytes() }).collect())
 }
 
 /// The state a manifest describes, its segments opened.

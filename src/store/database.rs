@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{Cache, ColumnFamilyDescriptor, DB, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
+use rocksdb::{
+    BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions, ReadOptions, ReadTier,
+    WriteBatch, WriteOptions,
+};
 
 use super::address::{self, APPLIED_LSN, Family};
 use super::batch::Change;
 use super::fence::{Database, PinnedIterator, PinnedSnapshot};
-use super::{Batch, Result, RowId, Snapshot, StoreError, StoreOptions, StoredRow, TableId, row};
+use super::{Batch, IndexId, Result, RowId, Snapshot, StoreError, StoreOptions, StoredRow, TableId, row};
 
 /// The open store. One for a directory: RocksDB's own lock refuses a second.
 pub struct Store {
@@ -21,6 +24,19 @@ pub struct Store {
     applied: AtomicU64,
     /// Held while a batch is written, so that they go in one after another.
     writing: Mutex<()>,
+    /// How many rows must be kept before the next look at whether most of them are gone.
+    worn_from: AtomicU64,
+}
+
+/// So many rows of dropped tables are not worth a compaction of all.
+const WORN_ROWS: u64 = 100_000;
+
+/// Beside automatic compactions, and down to where deleted entries end.
+fn manual_compaction() -> CompactOptions {
+    let mut options = CompactOptions::default();
+    options.set_exclusive_manual_compaction(false);
+    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+    options
 }
 
 impl fmt::Debug for Store {
@@ -38,7 +54,7 @@ impl Store {
     fn of(db: DB) -> Result<Self> {
         let database = Arc::new(Database { db });
         let applied = read_applied(&database, &ReadOptions::default())?;
-        Ok(Self { database, applied: AtomicU64::new(applied), writing: Mutex::new(()) })
+        Ok(Self { database, applied: AtomicU64::new(applied), writing: Mutex::new(()), worn_from: AtomicU64::new(0) })
     }
 
     /// Reads the whole of a store that nobody writes to, as [`Self::verify`] does, and gives its LSN.
@@ -144,6 +160,45 @@ impl Store {
             }
         }
         Ok(total)
+    }
+
+    /// Drops what was deleted and overwritten of a table and its indexes, by writing anew what is left of them.
+    pub fn compact(&self, table: TableId, indexes: &[IndexId]) -> Result<()> {
+        self.flush()?;
+        self.compact_range(Family::Rows, table)?;
+        for &index in indexes {
+            self.compact_range(Family::Keys, index)?;
+            self.compact_range(Family::Entries, index)?;
+        }
+        Ok(())
+    }
+
+    fn compact_range(&self, family: Family, id: u32) -> Result<()> {
+        let (from, to) = (address::prefix(id), address::prefix_end(id));
+        let handle = self.database.family(family)?;
+        self.database.db.compact_range_cf_opt(handle, Some(from), Some(to), &manual_compaction());
+        Ok(())
+    }
+
+    /// Writes all anew if far more rows are kept than the `live` ones: those of dropped and truncated tables, which RocksDB itself does
+    /// not count as deleted. Says whether it did.
+    pub fn compact_if_worn(&self, live: u64) -> Result<bool> {
+        let kept = |database: &Database| -> Result<u64> {
+            let rows = database.family(Family::Rows)?;
+            Ok(database.db.property_int_value_cf(rows, rocksdb::properties::ESTIMATE_NUM_KEYS)?.unwrap_or(0))
+        };
+        let bound = self.worn_from.load(Ordering::Relaxed).max(2 * live + WORN_ROWS);
+        if kept(&self.database)? < bound {
+            return Ok(false);
+        }
+        self.flush()?;
+        for family in Family::ALL {
+            let handle = self.database.family(family)?;
+            self.database.db.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &manual_compaction());
+        }
+        // What readers of old states still hold stays; it is not tried again for that.
+        self.worn_from.store(2 * kept(&self.database)? + WORN_ROWS, Ordering::Relaxed);
+        Ok(true)
     }
 
     /// Reads every entry of every family past the cache, checking block checksums and the form of every row; gives how

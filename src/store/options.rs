@@ -81,6 +81,7 @@ impl StoreOptions {
                 options.set_min_blob_size(self.blob_bytes_min);
                 options.set_blob_compression_type(DBCompressionType::Lz4);
                 options.set_enable_blob_gc(true);
+                options.set_blob_gc_force_threshold(0.5);
             }
             Family::Keys => {
                 table.set_bloom_filter(10.0, false);
@@ -93,6 +94,9 @@ impl StoreOptions {
             Family::Entries | Family::Meta => table.set_block_size(8 << 10),
         }
         options.set_block_based_table_factory(&table);
+        // A file in which a quarter of the entries delete others is compacted by itself: space comes back after large deletes, and scans
+        // do not walk over what is gone.
+        options.add_compact_on_deletion_collector_factory(0, 0, 0.25);
         options
     }
 }

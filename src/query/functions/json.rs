@@ -32,7 +32,7 @@ fn like_argument(call: &Call<'_>, place: usize, text: &str) -> Datum {
 }
 
 /// A text as `jsonb` in its canonical form.
-fn canonical(text: &str) -> Result<Datum> {
+pub(super) fn canonical(text: &str) -> Result<Datum> {
     lodedb_sql::text::parse_text(text, TypeWithModifier::plain(ScalarType::Jsonb))
 }
 

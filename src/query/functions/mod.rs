@@ -55,6 +55,7 @@ pub(crate) use missing::NoFunction;
 pub(crate) use naming::call_name;
 pub use scope::{
     BackupInfo, BackupProgress, Hooks, IndexBuildInfo, Scope, SequenceAccess, ServerAccess, SessionInfo, SettingAccess,
+    Upkeep,
 };
 pub use series::shifted;
 pub use session::version;

@@ -6,12 +6,14 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
 use crate::catalog::{Catalog, SequenceId};
+use crate::compaction::Compaction;
 use crate::db::settings::Environment;
 
 /// The values of sequences, as `nextval` and its like move them.
@@ -54,10 +56,25 @@ pub trait ServerAccess: Send + Sync {
     fn backups(&self) -> Result<Vec<BackupInfo>>;
     /// What was mended in this database: when, the file, and how.
     fn repairs(&self) -> Result<Vec<(i64, String, String)>>;
+    /// What the background does and did, oldest first.
+    fn compactions(&self) -> Vec<Compaction>;
+    /// Looks after a table now, for a session; gives up when told to stop.
+    fn upkeep(&self, table: u32, work: Upkeep, session: i32, stop: &AtomicBool) -> Result<()>;
+    /// How a table lies on disk, as a JSON object; `None` if there is no such table.
+    fn table_status(&self, table: u32) -> Option<serde_json::Value>;
     /// Ends the statement (`pg_cancel_backend`) or the session (`pg_terminate_backend`); whether there is one.
     fn signal(&self, session: i32, terminate: bool) -> bool;
     /// The number of the current transaction.
     fn transaction_id(&self) -> u64;
+}
+
+/// What `lodedb_merge` and `lodedb_rebuild` do to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Everything sealed, in one segment, dead rows left behind.
+    Merge,
+    /// The vector indexes trained anew.
+    Rebuild,
 }
 
 /// A session, as `pg_stat_activity` shows it.

@@ -1,12 +1,13 @@
 //! Functions about the session, its settings, its clock and its sequences.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, ScalarType, SqlError, SqlState};
 
 use super::definition::{Call, Definition, function};
-use super::scope::Scope;
+use super::scope::{Scope, Upkeep};
 use super::system::object_named;
 use super::types::*;
 use crate::query::interrupt::giving_way;
@@ -147,6 +148,37 @@ fn signal(call: &Call<'_>, args: &[Datum], terminate: bool) -> Result<Datum> {
     Ok(Datum::Bool(server.is_some_and(|server| server.signal(session, terminate))))
 }
 
+/// Looks after a table. It works on a thread of its own, so that a cancelled statement can tell it to stop.
+fn upkeep(call: &Call<'_>, args: &[Datum], work: Upkeep) -> Result<Datum> {
+    let Datum::Oid(table) = args[0] else { return Ok(Datum::Null) };
+    let scope = call.scope()?;
+    let Some(server) = scope.hooks.server.clone() else { return Ok(Datum::Null) };
+    if scope.catalog.table_by_id(table).is_none() {
+        return Err(SqlError::new(SqlState::UndefinedTable, format!("relation with OID {table} is not a table")));
+    }
+    let (session, stop) = (scope.environment.session, AtomicBool::new(false));
+    giving_way(|| {
+        std::thread::scope(|threads| {
+            let job = threads.spawn(|| server.upkeep(table, work, session, &stop));
+            while !job.is_finished() {
+                stop.store(call.check_cancelled().is_err(), Ordering::Relaxed);
+                std::thread::sleep(NAP);
+            }
+            job.join().map_err(|_| SqlError::internal("a job panicked"))?
+        })
+    })?;
+    Ok(text(""))
+}
+
+fn table_status(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let Datum::Oid(table) = args[0] else { return Ok(Datum::Null) };
+    let server = call.scope()?.hooks.server.clone();
+    match server.and_then(|server| server.table_status(table)) {
+        Some(status) => super::json::canonical(&status.to_string()),
+        None => Ok(Datum::Null),
+    }
+}
+
 fn transaction_id(call: &Call<'_>, _: &[Datum]) -> Result<Datum> {
     let id = call.scope()?.hooks.server.as_ref().map_or(0, |server| server.transaction_id());
     Ok(Datum::Int8(i64::try_from(id).unwrap_or(i64::MAX)))
@@ -245,6 +277,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("pg_terminate_backend", &[INT4, INT8], TO_BOOL, |call, args| signal(call, args, true))
         .optional(1)
         .volatile(),
+    function("lodedb_merge", &[REGCLASS], TO_VOID, |call, args| upkeep(call, args, Upkeep::Merge)).volatile(),
+    function("lodedb_rebuild", &[REGCLASS], TO_VOID, |call, args| upkeep(call, args, Upkeep::Rebuild)).volatile(),
+    function("lodedb_status", &[REGCLASS], TO_JSONB, table_status).volatile(),
     function("pg_sleep", &[FLOAT8], TO_VOID, sleep).volatile(),
     function("pg_stat_clear_snapshot", &[], TO_VOID, void).volatile(),
     function("pg_reload_conf", &[], TO_BOOL, |_, _| Ok(Datum::Bool(true))).volatile(),

@@ -32,7 +32,7 @@ fn a_merged_segment_holds_the_live_rows_and_moved_codes_equal_new_ones() {
         let path = folder.join("merged");
         let none = Merging::WithoutScalars;
         let files =
-            merge_sealed(fs.as_ref(), &path, 9, &columns, &views, &rows, &none, &|_| {}, &stop).expect("merged");
+            merge_sealed(fs.as_ref(), &path, 9, &columns, &views, &rows, &none, &|_| {}, &|_| Ok(())).expect("merged");
         let merged = Sealed::open(&fs, &path, &files).expect("opened");
 
         let live: u32 = views.iter().map(SegmentView::live).sum();
@@ -78,7 +78,7 @@ fn a_merged_segment_holds_the_live_rows_and_moved_codes_equal_new_ones() {
 #[test]
 fn a_growing_segment_is_sealed_by_merging_it() {
     let dir = tempfile::tempdir().expect("folder");
-    let (fs, stop) = (os(), never());
+    let fs = os();
     let mut view = growing(1, Some(2), &[]);
     if let Segment::Mutable { segment, len } = &mut view.segment {
         for (row, x) in [(5u64, 1.0f32), (3, 2.0), (5, 3.0)] {
@@ -94,7 +94,8 @@ fn a_growing_segment_is_sealed_by_merging_it() {
     let columns = [VectorColumn { id: 1, dims: Some(2) }, VectorColumn { id: 2, dims: Some(4) }];
     let path = dir.path().join("s");
     let none = Merging::WithoutScalars;
-    let files = merge_sealed(fs.as_ref(), &path, 2, &columns, &views, &rows, &none, &|_| {}, &stop).expect("merged");
+    let files =
+        merge_sealed(fs.as_ref(), &path, 2, &columns, &views, &rows, &none, &|_| {}, &|_| Ok(())).expect("merged");
     let sealed = Sealed::open(&fs, &path, &files).expect("opened");
     assert_eq!(sealed.vector(0, 1).expect("read"), Some(&[3.0f32, 3.0][..]));
     assert_eq!(sealed.vector(1, 0).expect("read"), None);

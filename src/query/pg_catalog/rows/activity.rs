@@ -96,6 +96,56 @@ pub(super) fn backups(scope: &Scope, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// `pg_stat_progress_vacuum`: the merge under way. Blocks are rows.
+pub(super) fn merges(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for job in server.compactions().iter().filter(|job| job.kind == "merge" && job.finished_us.is_none()) {
+        let done = (job.rows * job.done / 1000) as i64;
+        rows.push([
+            ("pid", Datum::Int4(job.session)),
+            ("datid", Datum::Oid(DATABASE_OID)),
+            ("datname", text(&scope.environment.database)),
+            ("relid", Datum::Oid(job.table)),
+            ("phase", text("vacuuming heap")),
+            ("heap_blks_total", Datum::Int8(job.rows as i64)),
+            ("heap_blks_scanned", Datum::Int8(done)),
+            ("heap_blks_vacuumed", Datum::Int8(done)),
+            ("index_vacuum_count", Datum::Int8(0)),
+            ("max_dead_tuples", Datum::Int8(job.dead_rows as i64)),
+            ("num_dead_tuples", Datum::Int8(job.dead_rows as i64)),
+        ])?;
+    }
+    Ok(())
+}
+
+/// `lodedb_compactions`.
+pub(super) fn compactions(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for job in server.compactions() {
+        let state = match (job.finished_us, &job.error) {
+            (None, _) => "running",
+            (Some(_), None) => "done",
+            (Some(_), Some(_)) => "failed",
+        };
+        rows.push([
+            ("number", Datum::Int8(job.number as i64)),
+            ("pid", Datum::Int4(job.session)),
+            ("relid", Datum::Oid(job.table)),
+            ("kind", text(job.kind)),
+            ("state", text(state)),
+            ("started", Datum::Timestamptz(job.started_us)),
+            ("finished", moment(job.finished_us)),
+            ("segments", Datum::Int8(job.segments as i64)),
+            ("rows", Datum::Int8(job.rows as i64)),
+            ("dead_rows", Datum::Int8(job.dead_rows as i64)),
+            ("size_bytes", Datum::Int8(job.bytes as i64)),
+            ("done", Datum::Float8(job.done as f64 / 1000.0)),
+            ("error", job.error.map_or(Datum::Null, Datum::Text)),
+        ])?;
+    }
+    Ok(())
+}
+
 /// `lodedb_repairs`.
 pub(super) fn repairs(scope: &Scope, rows: &mut Rows) -> Result<()> {
     let Some(server) = &scope.hooks.server else { return Ok(()) };
