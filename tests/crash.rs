@@ -1,7 +1,9 @@
 //! The ledger test: clients write over the wire while the server is killed at random, and after every restart each
 //! acknowledged commit is there, no other one is half there, and searches equal plain arithmetic over the ledger.
 //!
-//! `LODEDB_KILLS` changes the number of rounds, `LODEDB_SEED` the seed (printed at the start).
+//! Half of the kills come at a random moment, three in ten once more while the server recovers, two in ten at a named place of the code
+//! ([`lodedb_wal::killpoint`]). `LODEDB_KILLS` changes the number of rounds, `LODEDB_SEED` the seed (printed at the start);
+//! `LODEDB_KILLS_AT_POINTS=1` kills at named places only. `tools/campaigns/kills.sh` is the long run.
 #![allow(unreachable_pub, clippy::type_complexity, reason = "a test program has no users, and says its types once")]
 
 mod harness;
@@ -15,11 +17,14 @@ use harness::client::{Vector, told};
 use harness::server::PROGRAM;
 use harness::vectors::{Metric, check_exact, nearest};
 use harness::{Server, ok, one, run};
+use lodedb_wal::killpoint::POINTS;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio_postgres::{Client, CopyInSink};
 
 const DIMS: usize = 96;
+/// How long a server that was told to die at a point is waited for.
+const POINT_PATIENCE: Duration = Duration::from_secs(6);
 const CLIENTS: i64 = 4;
 /// Each client writes ids of its own.
 const IDS_EACH: i64 = 1_000_000;
@@ -256,19 +261,28 @@ impl Writer {
 }
 
 /// Builds, seals, merges and checkpoints beside the writers, until the server is gone.
-async fn maintain(client: Client, seed: u64) {
+async fn maintain(client: Client, seed: u64, backups: String) {
     let mut random = StdRng::seed_from_u64(seed);
+    let backup = format!("BACKUP TO '{backups}'");
     loop {
-        let statement = match random.random_range(0..10) {
-            0..3 => "VACUUM",
-            3..5 => "CHECKPOINT",
+        let statement = match random.random_range(0..16) {
+            0..2 => "VACUUM",
+            2..5 => "CHECKPOINT",
             5 => "DROP INDEX IF EXISTS ledger_v",
             6 => "CREATE INDEX IF NOT EXISTS ledger_note ON ledger (note)",
+            7 => "VACUUM FULL ledger",
+            8 => "REINDEX TABLE ledger",
+            9 => "CREATE TABLE IF NOT EXISTS passing (id int, v vector(4))",
+            10 => "DROP TABLE IF EXISTS passing",
+            11 | 12 => &backup,
             _ => "CREATE INDEX IF NOT EXISTS ledger_v ON ledger USING ivfpq (v vector_l2_ops)",
         };
-        if let Err(error) = client.batch_execute(statement).await {
-            assert!(error.as_db_error().is_none(), "{statement}: {}", told(&error));
-            return;
+        match client.batch_execute(statement).await {
+            Err(error) if error.as_db_error().is_none() => return,
+            // The schedule is at the same folder; or two waited for each other.
+            Err(error) if error.code().is_some_and(|code| ["55006", "40P01"].contains(&code.code())) => {}
+            Err(error) => panic!("{statement}: {}", told(&error)),
+            Ok(()) => {}
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(1..100))).await;
     }
@@ -370,6 +384,15 @@ async fn searches(client: &Client, seed: u64, random: &mut StdRng, rows: &Rows) 
     done
 }
 
+/// The database finds no fault with itself.
+async fn sound(client: &Client) {
+    for fault in ok(client.simple_query("CHECK DATABASE").await, "CHECK DATABASE") {
+        if let tokio_postgres::SimpleQueryMessage::Row(row) = fault {
+            panic!("CHECK DATABASE: {:?} {:?} {:?}", row.get(0), row.get(1), row.get(3));
+        }
+    }
+}
+
 /// Starts the program on the directory and kills it while it recovers.
 fn kill_in_recovery(server: &Server, after: Duration) {
     let mut child = Command::new(PROGRAM)
@@ -391,11 +414,18 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_acknowledged_commit_survives_being_killed() {
-    let kills = number("LODEDB_KILLS", 30);
+    let kills = number("LODEDB_KILLS", 80);
     let seed = number("LODEDB_SEED", rand::random());
+    let only_points = number("LODEDB_KILLS_AT_POINTS", 0) != 0;
     eprintln!("LODEDB_SEED={seed} LODEDB_KILLS={kills}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut server = Server::start();
+    let records = tempfile::tempdir().expect("a temporary directory");
+    let record = records.path().join("points").to_str().expect("a plain name").to_owned();
+    let mut server = Server::start_with(&["--backup-interval", "2s", "--backup-keep", "2,1"]);
+    server.kill();
+    let recorded = [("LODEDB_KILL_POINTS", record.as_str())];
+    server.restart_with(&recorded).unwrap_or_else(|problem| panic!("{problem}"));
+    let backups = server.dir().join("backups").display().to_string();
     let client = server.connect().await;
     run(&client, &format!("CREATE TABLE ledger (id bigint PRIMARY KEY, version int, note int, v vector({DIMS}))"))
         .await;
@@ -420,28 +450,50 @@ async fn every_acknowledged_commit_survives_being_killed() {
     }
     drop(client);
     let (mut again, mut compared, mut unknown, started) = (0, 0, 0, Instant::now());
+    // How often the server died at each point; the one it waits for, if it was told to die at one.
+    let mut deaths: BTreeMap<&str, u32> = POINTS.iter().map(|point| (*point, 0)).collect();
+    let mut tried = deaths.clone();
+    let mut armed: Option<&str> = None;
     for round in 1..=kills {
         // Log-uniform between 1 ms and 1.5 s.
         let after = Duration::from_secs_f64(0.001 * 1500f64.powf(random.random::<f64>()));
         let mut tasks = Vec::new();
+        let mut idle = Vec::new();
         for writer in writers.drain(..) {
-            let client = server.connect().await;
-            tasks.push(tokio::spawn(writer.write(client)));
+            match server.try_connect().await {
+                Ok(client) => tasks.push(tokio::spawn(writer.write(client))),
+                Err(error) => {
+                    assert!(armed.is_some(), "round {round}: {error}; the server said:\n{}", server.log());
+                    idle.push(writer);
+                }
+            }
         }
-        let maintenance = tokio::spawn(maintain(server.connect().await, seed ^ round));
-        tokio::time::sleep(after).await;
-        assert!(server.is_alive(), "the server died by itself in round {round}");
+        let maintenance = server.try_connect().await.ok();
+        let maintenance = maintenance.map(|client| tokio::spawn(maintain(client, seed ^ round, backups.clone())));
+        let waiting = Instant::now();
+        while armed.is_some() && waiting.elapsed() < POINT_PATIENCE && server.is_alive() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        match armed {
+            Some(point) if !server.is_alive() => *deaths.entry(point).or_default() += 1,
+            Some(_) => {}
+            None => tokio::time::sleep(after).await,
+        }
+        assert!(armed.is_some() || server.is_alive(), "the server died by itself in round {round}");
         server.kill();
         for task in tasks {
             writers.push(task.await.unwrap_or_else(|error| panic!("round {round}: {error}")));
         }
-        maintenance.await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        writers.append(&mut idle);
+        if let Some(maintenance) = maintenance {
+            maintenance.await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
         unknown += writers.iter().filter(|writer| writer.ledger.unknown.is_some()).count();
         if random.random_bool(0.3) {
             kill_in_recovery(&server, Duration::from_millis(random.random_range(0..300)));
             again += 1;
         }
-        server.restart();
+        server.restart_with(&recorded).unwrap_or_else(|problem| panic!("{problem}"));
         let client = server.connect().await;
         let found = contents(&client, seed).await;
         for writer in &mut writers {
@@ -449,7 +501,26 @@ async fn every_acknowledged_commit_survives_being_killed() {
         }
         let known: usize = writers.iter().map(|writer| writer.ledger.rows.len()).sum();
         assert_eq!(found.len(), known, "rows that nobody wrote");
+        sound(&client).await;
         compared += searches(&client, seed, &mut random, &found).await;
+        // The next round's point, told before the start: many are on the way up.
+        armed = (round < kills && (only_points || random.random_bool(0.2))).then(|| {
+            let least = tried.values().min().copied().unwrap_or(0);
+            let points: Vec<&str> =
+                tried.iter().filter(|(_, tries)| **tries == least).map(|(point, _)| *point).collect();
+            points[random.random_range(0..points.len())]
+        });
+        if let Some(point) = armed {
+            *tried.entry(point).or_default() += 1;
+            let passes = if point.starts_with("recovery") { 0 } else { random.random_range(0..3) };
+            let order = format!("{point}@{passes}");
+            server.kill();
+            if server.restart_with(&[("LODEDB_KILL_AT", &order), recorded[0]]).is_err() {
+                *deaths.entry(point).or_default() += 1;
+                armed = None;
+                server.restart_with(&recorded).unwrap_or_else(|problem| panic!("{problem}"));
+            }
+        }
         let commits: u64 = writers.iter().map(|writer| writer.ledger.commits).sum();
         eprintln!("round {round}: killed after {after:?}, {known} rows, {commits} commits so far");
     }
@@ -462,6 +533,12 @@ async fn every_acknowledged_commit_survives_being_killed() {
         settle(writer, &found);
     }
     let commits: u64 = writers.iter().map(|writer| writer.ledger.commits).sum();
+    let reached = std::fs::read_to_string(&record).unwrap_or_default();
+    let missed: Vec<&&str> = POINTS.iter().filter(|point| !reached.lines().any(|line| line == **point)).collect();
+    assert!(kills < 80 || missed.is_empty(), "no run came by {missed:?}");
+    let died: u32 = deaths.values().sum();
+    let spared: Vec<&&str> = deaths.iter().filter(|(_, deaths)| **deaths == 0).map(|(point, _)| point).collect();
+    eprintln!("{died} of them at {} named places; at none of {spared:?}", deaths.len() - spared.len());
     eprintln!(
         "{kills} kills, {again} of them again in recovery, {commits} acknowledged commits, {unknown} unanswered, \
          {compared} searches compared, in {:?}",

@@ -7,7 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use lodedb::snapshot::backup::archive::Until;
 use lodedb::snapshot::backup::{Progress, restore::restore as restore_backup};
+use lodedb_sql::text::parse_text;
+use lodedb_sql::{Datum, ScalarType, TypeWithModifier};
 use lodedb_wal::fs::{FileSystem, OsFileSystem};
 use tokio_postgres::SimpleQueryMessage;
 
@@ -47,12 +50,12 @@ pub(super) fn backup(runtime: &tokio::runtime::Runtime, data: &Path, to: &Path) 
 }
 
 /// Makes a database out of a backup.
-pub(super) fn restore(from: &Path, to: &Path, number: Option<u64>) -> Result<(), String> {
+pub(super) fn restore(from: &Path, to: &Path, number: Option<u64>, until: Option<Until>) -> Result<(), String> {
     let fs: Arc<dyn FileSystem> = Arc::new(OsFileSystem);
     let progress = Progress::new(0);
     let bar = bar();
     let restored = std::thread::scope(|scope| {
-        let work = scope.spawn(|| restore_backup(&fs, from, number, to, &progress));
+        let work = scope.spawn(|| restore_backup(&fs, from, number, to, until, &progress));
         while !work.is_finished() {
             show(&bar, progress.total.load(Ordering::Relaxed), progress.done.load(Ordering::Relaxed));
             std::thread::sleep(TICK);
@@ -60,15 +63,29 @@ pub(super) fn restore(from: &Path, to: &Path, number: Option<u64>) -> Result<(),
         work.join()
     });
     bar.finish_and_clear();
-    let backup = restored.map_err(|_| "restoring panicked".to_owned())?.map_err(|error| error.to_string())?;
+    let restored = restored.map_err(|_| "restoring panicked".to_owned())?.map_err(|error| error.to_string())?;
+    let backup = &restored.backup;
     println!(
-        "{} is backup {}: {} bytes in {} files",
+        "{} is backup {} of {} bytes in {} files, and the log up to commit {} of {}",
         to.display(),
         backup.number,
         backup.size_bytes(),
-        backup.files.len()
+        backup.files.len(),
+        restored.lsn,
+        lodedb::db::clock::shown(restored.time_us)
     );
     Ok(())
+}
+
+/// A commit by its number, or a moment.
+pub(super) fn parse_until(text: &str) -> Result<Until, String> {
+    if let Ok(lsn) = text.parse() {
+        return Ok(Until::Lsn(lsn));
+    }
+    match parse_text(text, TypeWithModifier::plain(ScalarType::Timestamptz)) {
+        Ok(Datum::Timestamptz(time_us)) => Ok(Until::Time(time_us)),
+        _ => Err(format!("{text:?} is neither the number of a commit nor a moment such as '2026-01-31 12:00:00+00'")),
+    }
 }
 
 fn bar() -> ProgressBar {

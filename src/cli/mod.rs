@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use lodedb::db::options::Keep;
+use lodedb::snapshot::backup::archive::Until;
 
 mod backup;
 mod check;
@@ -47,9 +48,9 @@ enum Command {
         /// Memory queries may use to sort, join and group, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 2048)]
         query_memory: usize,
-        /// How often a backup is taken when something has changed, in minutes; 0 is never.
-        #[arg(long, value_name = "MINUTES", default_value_t = 60)]
-        backup_interval: u64,
+        /// How often a backup is taken when something has changed, in minutes or as 90s, 5m, 1h; 0 is never.
+        #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_interval)]
+        backup_interval: Duration,
         /// The folder these backups go to, better on another disk [default: DIR/backups]
         #[arg(long, value_name = "FOLDER")]
         backup_dir: Option<PathBuf>,
@@ -107,6 +108,9 @@ enum Command {
         /// The number of the backup [default: the newest]
         #[arg(long, value_name = "N")]
         backup: Option<u64>,
+        /// Go on with the archived log up to this commit or moment (UTC unless it names a zone), from the last backup before it.
+        #[arg(long, value_name = "LSN|TIMESTAMP", value_parser = backup::parse_until)]
+        until: Option<Until>,
     },
     /// Run SQL on the directory of a database.
     ///
@@ -124,6 +128,18 @@ enum Command {
     },
 }
 
+/// Minutes, or a number with its unit.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let (number, seconds) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 60),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no time such as 90s, 5m or 1h"))?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| format!("{text:?} is too long"))
+}
+
 fn parse_keep(text: &str) -> Result<Keep, String> {
     let wrong = || format!("{text:?} is not two numbers such as 24,7");
     let (newest, days) = text.split_once(',').ok_or_else(wrong)?;
@@ -133,6 +149,10 @@ fn parse_keep(text: &str) -> Result<Keep, String> {
 
 /// Runs the command that was asked for.
 pub(crate) fn run() -> ExitCode {
+    if let Err(message) = lodedb_wal::killpoint::arm_from_environment() {
+        eprintln!("lodedb: {message}");
+        return ExitCode::FAILURE;
+    }
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -155,7 +175,7 @@ pub(crate) fn run() -> ExitCode {
                 let options = lodedb::Options {
                     row_cache_bytes: row_cache << 20,
                     query_memory_bytes: query_memory << 20,
-                    backup_interval: (backup_interval > 0).then(|| Duration::from_secs(backup_interval * 60)),
+                    backup_interval: (!backup_interval.is_zero()).then_some(backup_interval),
                     backup_dir,
                     backup_keep,
                     ..lodedb::Options::default()
@@ -170,7 +190,7 @@ pub(crate) fn run() -> ExitCode {
                     Err(message) => Err(message),
                 }
             }
-            Command::Restore { from, to, backup } => backup::restore(&from, &to, backup),
+            Command::Restore { from, to, backup, until } => backup::restore(&from, &to, backup, until),
             Command::Sql { data, statements } => sql::sql(&runtime, &data, &statements),
         },
         Err(error) => Err(error.to_string()),

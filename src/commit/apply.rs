@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use lodedb_sql::{Datum, SqlError};
+use lodedb_sql::{Datum, SqlError, SqlState};
 
 use super::record::Op;
 use super::staging::{vector_of, without_vectors};
@@ -76,6 +76,11 @@ impl State {
             tables: self.tables.clone(),
             sequences: self.sequences.clone(),
         }
+    }
+
+    /// Whether no table is lost.
+    pub fn is_whole(&self) -> bool {
+        self.tables.values().all(|table| table.lost.is_none())
     }
 
     /// The id the next row of a table gets.
@@ -176,6 +181,7 @@ impl State {
                 let definition = known(&catalog, lsn, *table)?;
                 let view = self.table_mut(*table);
                 view.live_rows = 0;
+                view.lost = None;
                 view.segments.clear();
                 view.sealed_files.clear();
                 view.index_files.clear();
@@ -196,9 +202,11 @@ impl State {
                 let catalog = self.catalog.clone();
                 let columns = known(&catalog, lsn, *table)?.vector_columns();
                 self.next_segment = self.next_segment.max(segment + 1);
-                self.table_mut(*table)
-                    .segments
-                    .push(SegmentView::new(Segment::Mutable { segment: Mutable::new(*segment, columns), len: 0 }));
+                let view = self.table_mut(*table);
+                if view.lost.is_none() {
+                    let segment = Segment::Mutable { segment: Mutable::new(*segment, columns), len: 0 };
+                    view.segments.push(SegmentView::new(segment));
+                }
             }
             Op::Seal { table, inputs, output, codes } => self.seal(*table, inputs, output, codes, files)?,
             Op::InsertStaged { table, files: staged, replaced } => {
@@ -207,15 +215,21 @@ impl State {
                 let definition = known(&catalog, lsn, *table)?;
                 let first = next.get(table).copied().unwrap_or_else(|| self.next_row(*table));
                 let view = self.table_mut(*table);
-                if let Some(segment_files) = staged.segment_from(first) {
-                    let mut segment = SegmentView::new(Segment::Sealed(files.sealed(*table, &segment_files)?));
-                    replaced.iter().for_each(|(at, _)| {
-                        segment.dead.insert(*at);
-                    });
-                    // The last one is the mutable segment.
-                    let place = view.segments.len().saturating_sub(1);
-                    view.segments.insert(place, segment);
-                    view.sealed_files.insert(staged.id, segment_files);
+                if let Some(segment_files) = staged.segment_from(first).filter(|_| view.lost.is_none()) {
+                    match files.sealed(*table, &segment_files) {
+                        Ok(opened) => {
+                            let mut segment = SegmentView::new(Segment::Sealed(opened));
+                            replaced.iter().for_each(|(at, _)| {
+                                segment.dead.insert(*at);
+                            });
+                            // The last one is the mutable segment.
+                            let place = view.segments.len().saturating_sub(1);
+                            view.segments.insert(place, segment);
+                            view.sealed_files.insert(staged.id, segment_files);
+                        }
+                        Err(error) if error.state() == SqlState::DataCorrupted => view.lose(&definition.name, error),
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 for (at, values) in replaced {
                     if let Some(values) = values {
@@ -348,6 +362,9 @@ impl State {
     }
 
     /// Puts one sealed segment in the place of its inputs. A row of it is live if it still is in one of them.
+    ///
+    /// What cannot be done leaves the inputs as they are: all the rows are in them. So a segment that a crash of the disk took, or that a
+    /// log was restored without, costs nothing but the work; what was made of it later is then passed over too.
     fn seal(
         &mut self,
         table: TableId,
@@ -357,17 +374,27 @@ impl State {
         files: &SegmentStore,
     ) -> Result<(), ApplyError> {
         let Some(view) = self.tables.get(&table) else { return Ok(()) };
+        self.next_segment = self.next_segment.max(output.as_ref().map_or(0, |files| files.id + 1));
+        let there = |id: &&SegmentId| view.segments.iter().any(|view| view.segment.id() == **id);
+        if inputs.iter().filter(there).count() < inputs.len() {
+            // Truncated meanwhile, or an input was never made.
+            return Ok(());
+        }
         let Some(place) = view.segments.iter().position(|view| inputs.contains(&view.segment.id())) else {
-            // Truncated meanwhile: nothing is left to replace.
             return Ok(());
         };
         let mut sealed = None;
         let output_id = output.as_ref().map(|files| files.id);
         if let Some(output_files) = output {
-            let segment = files.sealed(table, output_files)?;
+            let segment = match files.sealed(table, output_files) {
+                Err(error) if error.state() == SqlState::DataCorrupted => {
+                    tracing::warn!(table, segment = output_files.id, %error, "a segment is passed over; its rows are in those before it");
+                    return Ok(());
+                }
+                other => other?,
+            };
             let (dead, overridden) = taken_over(&segment, view, inputs);
             sealed = Some(SegmentView { segment: Segment::Sealed(segment), dead, overridden });
-            self.next_segment = self.next_segment.max(output_files.id + 1);
         }
         let view = self.table_mut(table);
         if let Some(sealed) = sealed {

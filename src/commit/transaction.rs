@@ -301,6 +301,7 @@ impl Transaction {
         row: Row,
         many: bool,
     ) -> Result<Inserted> {
+        self.view.table(table.id)?;
         let keys: smallvec::SmallVec<[(IndexId, IndexKey); 4]> =
             indexes.iter().filter_map(|index| Some((index.id, index_key(index, &row)?))).collect();
         for (index, key) in &keys {
@@ -354,6 +355,8 @@ impl Transaction {
     /// are read.
     pub async fn insert_many(&mut self, table: &Arc<Table>, rows: Vec<Row>) -> Result<(), Refused> {
         let indexes = self.btree_indexes(table.id);
+        // A COPY may go on for long after its statement was let in.
+        self.engine.check_space().map_err(|error| Refused { row: 0, error })?;
         for (at, row) in rows.into_iter().enumerate() {
             let refused = |error| Refused { row: at, error };
             match self.insert_with(table, &indexes, row.clone(), true).await.map_err(refused)? {

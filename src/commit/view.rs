@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use lodedb_sql::Datum;
 use lodedb_sql::error::Result;
+use lodedb_sql::{Datum, SqlError};
 
 use super::overlay::{Overlay, OwnRows, RowChange};
 use super::{Row, RowId};
@@ -44,9 +44,44 @@ pub struct TableView {
     pub sealed_files: BTreeMap<SegmentId, SegmentFiles>,
     /// The files of the indexes that are built, for the next manifest.
     pub index_files: BTreeMap<IndexId, IndexManifest>,
+    /// Why nothing of the table can be read or written: a primary file is damaged and no backup holds it. Then `segments` is empty.
+    pub lost: Option<Arc<SqlError>>,
+}
+
+impl ReadView {
+    /// The part of a table, if it has rows or vectors; an error if it is lost.
+    pub fn table(&self, table: TableId) -> Result<Option<&Arc<TableView>>> {
+        match self.tables.get(&table) {
+            Some(found) => match &found.lost {
+                Some(error) => Err(error.as_ref().clone()),
+                None => Ok(Some(found)),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// The first table that is lost.
+    pub fn lost(&self) -> Option<&SqlError> {
+        self.tables.values().find_map(|table| table.lost.as_deref())
+    }
 }
 
 impl TableView {
+    /// Gives the table up until its files are back.
+    pub fn lose(&mut self, name: &str, error: SqlError) {
+        tracing::error!(table = name, %error, "a table is lost until its files are put back");
+        let hint = "Put the file back with lodedb check --repair from a folder of backups that holds it, or drop the table; \
+                    what was committed since waits in the log.";
+        let message = format!("table \"{name}\" cannot be used: {}", error.message());
+        self.lost = Some(Arc::new(SqlError::new(error.state(), message).with_hint(hint)));
+        self.segments.clear();
+        self.sealed_files.clear();
+        self.index_files.clear();
+        for index in self.indexes.values_mut() {
+            *index = Arc::new(IndexView::empty(index.spec.clone()));
+        }
+    }
+
     /// Where the vectors of a row are: the place of its segment in `segments`, and its ordinal there.
     pub fn locate(&self, row: RowId) -> Option<(usize, u32)> {
         self.segments.iter().enumerate().rev().find_map(|(place, view)| {
@@ -96,6 +131,7 @@ impl Reader {
             None if self.overlay.is_truncated(table.id) => return Ok(None),
             None => {}
         }
+        self.view.table(table.id)?;
         let stored = self.view.rows.row(table.id, id)?;
         let Some(stored) = stored else { return Ok(None) };
         Ok(Some(ScannedRow { id, version: stored.version, values: self.fill(table, id, stored.values, true)? }))
@@ -107,7 +143,7 @@ impl Reader {
         if with_vectors
             && table.has_vectors()
             && let Some((view, (place, ordinal))) =
-                self.view.tables.get(&table.id).and_then(|view| view.locate(id).map(|at| (view, at)))
+                self.view.table(table.id)?.and_then(|view| view.locate(id).map(|at| (view, at)))
         {
             for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
                 let segment = &view.segments[place].segment;
@@ -127,6 +163,7 @@ impl Reader {
         table: &Arc<Table>,
         with_vectors: bool,
     ) -> Result<impl Iterator<Item = Result<ScannedRow>> + Send + use<>> {
+        self.view.table(table.id)?;
         let reader = self.clone();
         let table = table.clone();
         let own = self.overlay.clone();

@@ -144,6 +144,9 @@ pub fn choose_checkpoint(
     since: Duration,
     options: &Options,
 ) -> Option<CheckpointReason> {
+    if view.lost().is_some() {
+        return None;
+    }
     if log_bytes.saturating_sub(last.log_bytes) > options.checkpoint_log_bytes {
         return Some(CheckpointReason::LogGrown);
     }

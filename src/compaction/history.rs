@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -10,6 +11,9 @@ use crate::db::clock::now_us;
 
 /// Jobs that are remembered.
 const REMEMBERED: usize = 1000;
+
+/// How long the background waits after something failed.
+const REST: Duration = Duration::from_secs(1);
 
 /// One job of the background, or of a statement that asks for one.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,9 +50,21 @@ pub struct History {
     jobs: Mutex<VecDeque<Compaction>>,
     done: AtomicU64,
     next: AtomicU64,
+    /// When something failed last.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl History {
+    /// Whether something failed just now: it would fail again.
+    pub(super) fn is_resting(&self) -> bool {
+        self.failed.lock().is_some_and(|at| at.elapsed() < REST)
+    }
+
+    /// Something failed.
+    pub(super) fn rest(&self) {
+        *self.failed.lock() = Some(Instant::now());
+    }
+
     /// A job begins.
     pub(super) fn begin(&self, job: Compaction) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;

@@ -16,10 +16,11 @@ use crate::commit::{ReadView, RowId};
 use crate::db::engine::Engine;
 use crate::query::arrow::BatchBuilder;
 use crate::segment::{
-    FileEntry, IndexSpec, IndexView, MergedRows, Merging, Quantizer, SCALAR_BATCH_ROWS, Sealed, Segment, SegmentId,
-    SegmentIndex, SegmentView, calibrate, cancelled_by, merge_index, merge_sealed, sample_vectors,
+    FileEntry, IndexSpec, IndexView, MergedRows, Merging, Quantizer, SCALAR_BATCH_ROWS, Sealed, Segment, SegmentFiles,
+    SegmentId, SegmentIndex, SegmentView, calibrate, cancelled_by, merge_index, merge_sealed, sample_vectors,
 };
 use crate::snapshot::manifest::QuantizerFiles;
+use lodedb_wal::killpoint::reach;
 
 /// Runs a job to its commit, for a session (0: for nobody), and remembers it.
 pub fn run(
@@ -121,6 +122,7 @@ impl<'a> Pace<'a> {
 
 /// Ends the mutable segment.
 pub fn freeze(engine: &Engine, table: TableId) -> Result<(), SqlError> {
+    reach("job: before a freeze");
     engine.committer.commit_blocking(vec![Op::Freeze { table, segment: engine.next_segment() }]).map(|_| ())
 }
 
@@ -128,6 +130,7 @@ pub fn freeze(engine: &Engine, table: TableId) -> Result<(), SqlError> {
 pub(super) fn commit_files(engine: &Engine, op: Op) -> Result<(), SqlError> {
     let ids = file_ids(&op);
     engine.committer.commit_blocking(vec![op])?;
+    reach("job: committed");
     for id in ids {
         engine.segment_ids.settle(id);
     }
@@ -158,32 +161,59 @@ fn seal(
     let sources: Vec<SegmentView> =
         table_view.segments.iter().filter(|view| inputs.contains(&view.segment.id())).cloned().collect();
     let rows = MergedRows::plan(&sources)?;
-    let mut output = None;
-    let mut codes = Vec::new();
+    let mut op = Op::Seal { table, inputs: inputs.to_vec(), output: None, codes: Vec::new() };
     if !rows.rows().is_empty() {
+        let bytes: u64 =
+            inputs.iter().filter_map(|id| table_view.sealed_files.get(id)).map(|files| files.bytes()).sum();
+        engine.check_space_for(bytes + bytes / 10 + engine.options.disk_reserve_bytes / 4)?;
         let id = engine.segment_ids.take();
-        let columns = definition.vector_columns();
-        let scalars = scalar_batches(view, definition, rows.rows())?;
-        let dir = engine.files.segment_dir(table, id);
-        engine.files.create_dirs(&engine.files.table_dir(table)).map_err(io_error)?;
-        let scalars = Merging::Scalars(&scalars);
-        let written = |share: f64| engine.compactions.advance(share / 2.0);
-        let paced = |bytes| pace.read(bytes);
-        let files = merge_sealed(&*engine.files.fs, &dir, id, &columns, &sources, &rows, &scalars, &written, &paced)?;
-        let sealed = Sealed::open(&engine.files.fs, &dir, &files)?;
-        for (&index, index_view) in &table_view.indexes {
-            let Some(quantizer) = index_view.quantizers.last() else { continue };
-            let Some(column) = columns.iter().position(|column| column.id == index_view.spec.column) else { continue };
-            let before: Vec<Option<Arc<SegmentIndex>>> =
-                sources.iter().map(|source| index_view.segments.get(&source.segment.id()).cloned()).collect();
-            let coded = |share: f64| engine.compactions.advance(0.5 + share / 2.0);
-            let made = merge_index(quantizer, &before, &rows, &sealed, column, &coded, pace.stop)?;
-            codes.push((index, save_codes(engine, table, index, made)?));
+        let made = write_merged(engine, view, (table, definition, id), &sources, &rows, pace);
+        if made.is_err() {
+            // Best effort: the clean-up finds what stays.
+            let _ = engine.files.fs.remove_dir_all(&engine.files.segment_dir(table, id));
+            engine.segment_ids.settle(id);
         }
-        engine.files.offer_sealed(sealed);
-        output = Some(files);
+        let (output, codes) = made?;
+        op = Op::Seal { table, inputs: inputs.to_vec(), output: Some(output), codes };
     }
-    commit_files(engine, Op::Seal { table, inputs: inputs.to_vec(), output, codes })
+    commit_files(engine, op)
+}
+
+/// The files of a merged segment, and its codes for each index.
+type Merged = (SegmentFiles, Vec<(IndexId, FileEntry)>);
+
+/// Writes the files of segment `id` of a table, out of its segments `inputs`.
+fn write_merged(
+    engine: &Arc<Engine>,
+    view: &Arc<ReadView>,
+    (table, definition, id): (TableId, &Arc<Table>, SegmentId),
+    sources: &[SegmentView],
+    rows: &MergedRows,
+    pace: &Pace<'_>,
+) -> Result<Merged, SqlError> {
+    reach("job: before a segment is merged");
+    let columns = definition.vector_columns();
+    let scalars = scalar_batches(view, definition, rows.rows())?;
+    let dir = engine.files.segment_dir(table, id);
+    engine.files.create_dirs(&engine.files.table_dir(table)).map_err(io_error)?;
+    let scalars = Merging::Scalars(&scalars);
+    let written = |share: f64| engine.compactions.advance(share / 2.0);
+    let paced = |bytes| pace.read(bytes);
+    let files = merge_sealed(&*engine.files.fs, &dir, id, &columns, sources, rows, &scalars, &written, &paced)?;
+    let sealed = Sealed::open(&engine.files.fs, &dir, &files)?;
+    let mut codes = Vec::new();
+    for (&index, index_view) in view.tables.get(&table).into_iter().flat_map(|table| &table.indexes) {
+        let Some(quantizer) = index_view.quantizers.last() else { continue };
+        let Some(column) = columns.iter().position(|column| column.id == index_view.spec.column) else { continue };
+        let before: Vec<Option<Arc<SegmentIndex>>> =
+            sources.iter().map(|source| index_view.segments.get(&source.segment.id()).cloned()).collect();
+        let coded = |share: f64| engine.compactions.advance(0.5 + share / 2.0);
+        let made = merge_index(quantizer, &before, rows, &sealed, column, &coded, pace.stop)?;
+        codes.push((index, save_codes(engine, table, index, made)?));
+    }
+    engine.files.offer_sealed(sealed);
+    reach("job: merged, not committed");
+    Ok((files, codes))
 }
 
 /// Gives a sealed segment the codes it lacks.
@@ -342,6 +372,7 @@ pub fn build_index(
             },
         };
         engine.files.offer_quantizer(index, trained, calibration.map(Arc::new));
+        reach("job: index built, not committed");
         Ok(Op::BuildIndex { table, index, quantizer: files, codes })
     })();
     if made.is_err() {

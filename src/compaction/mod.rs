@@ -119,6 +119,9 @@ impl Drop for Worker {
 
 /// Does the most urgent job. Says whether anything was done.
 fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
+    if engine.compactions.is_resting() {
+        return false;
+    }
     let guard = engine.maintenance.lock();
     let view = engine.view();
     if let Some(job) = choose::choose_job(&view, &engine.options, None) {
@@ -127,6 +130,7 @@ fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
             Err(error) => {
                 if !stop.load(Ordering::Acquire) {
                     tracing::error!(?job, %error, "a background job failed; it will be tried again");
+                    engine.compactions.rest();
                 }
                 return false;
             }
@@ -148,6 +152,7 @@ fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
         }
         Err(error) => {
             tracing::error!(%error, "a checkpoint failed; it will be tried again");
+            engine.compactions.rest();
             false
         }
     }

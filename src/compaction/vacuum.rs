@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use lodedb_sql::{SqlError, SqlState};
+use lodedb_sql::SqlError;
 
 use super::choose::{Job, choose_job, with_dead};
 use super::jobs::{build_index, commit_files, run, seal_all};
@@ -74,7 +74,7 @@ pub fn vacuum(
         engine.store.compact(table, &btrees)?;
         // What the manifests before held on to goes with the second one.
         for _ in 0..2 {
-            checkpoint(engine).map_err(|error| SqlError::new(SqlState::IoError, error.to_string()))?;
+            checkpoint(engine).map_err(|error| error.to_sql())?;
         }
     }
     Ok(())

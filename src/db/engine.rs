@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -27,6 +27,7 @@ use crate::snapshot::backup::{self, Backup, BackupError, DatabaseId};
 use crate::snapshot::checkpoint::{CheckpointError, checkpoint, checkpoint_after};
 use crate::snapshot::files::SegmentStore;
 use crate::snapshot::recovery;
+use crate::snapshot::scrub::{self, Pass};
 use crate::store::Store;
 
 /// What one open directory consists of.
@@ -60,8 +61,12 @@ pub struct Engine {
     pub progress: Mutex<BTreeMap<u64, crate::compaction::Progress>>,
     /// What is being done in the background, and what was.
     pub compactions: History,
+    /// Passes of the scrubber, oldest first.
+    pub scrubs: Mutex<Vec<Pass>>,
     /// Backups under way.
     pub backups: Mutex<Vec<Arc<backup::Progress>>>,
+    /// The last commit that was archived, as far as is known; 0 after a start.
+    pub archived: AtomicU64,
     pub(crate) view: Arc<ArcSwap<ReadView>>,
     /// When it was opened: microseconds since 1970 UTC.
     pub started_us: i64,
@@ -238,7 +243,8 @@ impl Engine {
 pub struct Db {
     engine: Arc<Engine>,
     worker: Arc<Worker>,
-    backups: Arc<Option<Worker>>,
+    /// Threads that take backups and look for rot.
+    guards: Arc<Vec<Worker>>,
 }
 
 impl Db {
@@ -293,7 +299,9 @@ impl Db {
             maintenance: Mutex::new(()),
             progress: Mutex::default(),
             compactions: History::default(),
+            scrubs: Mutex::default(),
             backups: Mutex::default(),
+            archived: AtomicU64::new(0),
             view,
             started_us: super::clock::now_us(),
             sequences: Mutex::new(sequences),
@@ -303,8 +311,9 @@ impl Db {
             _lock: opened.lock,
         });
         let worker = Arc::new(Worker::start(&engine));
-        let backups = Arc::new(backup::schedule::start(&engine));
-        Ok(Self { engine, worker, backups })
+        let guards = backup::schedule::start(&engine).into_iter().chain(scrub::start(&engine));
+        let guards = Arc::new(guards.collect());
+        Ok(Self { engine, worker, guards })
     }
 
     /// A session. Each runs one statement at a time.
@@ -347,10 +356,13 @@ impl Db {
             return Ok(());
         }
         self.worker.stop();
-        self.backups.iter().for_each(Worker::stop);
+        self.guards.iter().for_each(Worker::stop);
         self.engine.committer.stop();
         if !self.engine.has_failed() {
-            checkpoint_after(&self.engine, &mut self.engine.checkpoint.lock())?;
+            match checkpoint_after(&self.engine, &mut self.engine.checkpoint.lock()) {
+                Err(CheckpointError::Lost(error)) => tracing::error!(%error, "closed without a checkpoint"),
+                other => other?,
+            }
             self.engine.log.close()?;
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::query::functions::{
 };
 use crate::segment::Segment;
 use crate::snapshot::backup::repository::Repository;
+use crate::snapshot::scrub::Pass;
 
 /// What statements of one session left behind for it.
 #[derive(Debug, Default)]
@@ -188,6 +189,10 @@ impl ServerAccess for SessionHooks {
 
     fn compactions(&self) -> Vec<Compaction> {
         self.engine.compactions.jobs()
+    }
+
+    fn scrubs(&self) -> Vec<Pass> {
+        self.engine.scrubs.lock().clone()
     }
 
     fn upkeep(&self, table: u32, work: Upkeep, session: i32, stop: &AtomicBool) -> Result<()> {

@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod processor;
 pub mod session;
 pub mod settings;
+mod space;
 mod upkeep;
 
 pub use embedded::{FromSql, Row, Rows, Table, ToSql, runtime};

@@ -12,6 +12,8 @@ pub struct Options {
     pub row_cache_bytes: usize,
     /// Memory queries may use for sorting, joining and grouping, in bytes.
     pub query_memory_bytes: usize,
+    /// While less than this is free on the disk, in bytes, statements that make the database larger are refused.
+    pub disk_reserve_bytes: u64,
     /// Size of one file of the log, in bytes.
     pub log_segment_bytes: u64,
     /// A checkpoint is taken when the log since the last one has grown by this many bytes.
@@ -42,6 +44,12 @@ pub struct Options {
     pub backup_dir: Option<PathBuf>,
     /// Which of them are kept.
     pub backup_keep: Keep,
+    /// How often all files are read, to find rot; `None` is never.
+    pub scrub_interval: Option<Duration>,
+    /// What that may read a second, in bytes; 0 is as much as it can.
+    pub scrub_bytes_per_second: u64,
+    /// How often the log is archived beside these backups, at the latest; it is before a checkpoint lets go of it too.
+    pub archive_interval: Duration,
 }
 
 /// Which backups are kept.
@@ -58,6 +66,7 @@ impl Default for Options {
         Self {
             row_cache_bytes: 256 << 20,
             query_memory_bytes: 2 << 30,
+            disk_reserve_bytes: 384 << 20,
             log_segment_bytes: 64 << 20,
             checkpoint_log_bytes: 1 << 30,
             seal_bytes: 8 << 20,
@@ -73,6 +82,9 @@ impl Default for Options {
             backup_interval: Some(Duration::from_secs(3600)),
             backup_dir: None,
             backup_keep: Keep { newest: 24, days: 7 },
+            scrub_interval: Some(Duration::from_secs(24 * 3600)),
+            scrub_bytes_per_second: 32 << 20,
+            archive_interval: Duration::from_secs(60),
         }
     }
 }
@@ -83,6 +95,7 @@ impl Options {
         Self {
             row_cache_bytes: 8 << 20,
             query_memory_bytes: 256 << 20,
+            disk_reserve_bytes: 16 << 20,
             log_segment_bytes: 4 << 20,
             checkpoint_log_bytes: 4 << 20,
             seal_bytes: 4096,
@@ -91,6 +104,7 @@ impl Options {
             background: true,
             deadlock_timeout: Duration::from_millis(100),
             backup_interval: None,
+            scrub_interval: None,
             ..Self::default()
         }
     }

@@ -331,6 +331,12 @@ impl Session {
                 format!("cannot execute {} in a read-only transaction", statement.statement.command_tag()),
             ));
         }
+        if statement.statement.grows()
+            && let Err(error) = self.engine().check_space()
+        {
+            self.statement_failed();
+            return Err(error);
+        }
         self.cancel = self.cancel.renewed(self.settings.duration_ms("statement_timeout"));
         let cancel = self.cancel.clone();
         let result = or_cancelled(&cancel, self.dispatch(prepared, params)).await;

@@ -107,7 +107,7 @@ impl Session {
         tokio::task::spawn_blocking(move || db.checkpoint())
             .await
             .map_err(SqlError::internal)?
-            .map_err(|error| SqlError::new(SqlState::IoError, error.to_string()))
+            .map_err(|error| error.to_sql())
     }
 
     /// CHECK of some tables, or of the database.

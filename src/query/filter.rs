@@ -129,7 +129,7 @@ impl RowPredicate {
                 ColumnBuilder::new(field.data_type(), ids.len())
             })
             .collect::<Result<Vec<_>>>()?;
-        let segments = reader.view.tables.get(&self.table.id);
+        let segments = reader.view.table(self.table.id)?;
         let mut layout = row::Layout::default();
         let mut failed = None;
         reader.view.rows.rows_with(self.table.id, ids, |at, bytes| {

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use lodedb_sql::error::{Result, SqlError};
 use lodedb_wal::fs::FileSystem;
+use lodedb_wal::killpoint::reach;
 
 use super::blocks::{BodyReader, FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::faiss::{Allowed, Index, Threads};
@@ -100,6 +101,7 @@ impl SegmentIndex {
 
     /// Writes the file; when this returns, it and its name are durable.
     pub fn save(&self, fs: &dyn FileSystem, path: &Path) -> Result<FileEntry> {
+        reach("codes: before they are written");
         let bytes = self.index.write()?;
         let mut writer = FrameWriter::create(fs, path, Kind::Index, self.segment)?;
         let ordinals = self.ordinals.as_deref().unwrap_or_default();
@@ -120,6 +122,7 @@ impl SegmentIndex {
         let entry = writer.publish()?;
         let dir = path.parent().unwrap_or(Path::new("."));
         fs.sync_dir(dir).map_err(|e| failed(dir, &e))?;
+        reach("codes: written");
         Ok(entry)
     }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use lodedb_sql::error::{Result, SqlError, SqlState};
 use lodedb_sql::vector::{Metric, dot};
 use lodedb_wal::fs::FileSystem;
+use lodedb_wal::killpoint::reach;
 
 use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::faiss::{CodeMetric, Index, Threads};
@@ -111,6 +112,7 @@ impl Quantizer {
         let entry = writer.publish()?;
         let dir = path.parent().unwrap_or(Path::new("."));
         fs.sync_dir(dir).map_err(|e| failed(dir, &e))?;
+        reach("quantizer: written");
         Ok(entry)
     }
 

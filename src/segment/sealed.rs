@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use datafusion::arrow::array::RecordBatch;
 use lodedb_sql::error::{Result, SqlError};
 use lodedb_wal::fs::FileSystem;
+use lodedb_wal::killpoint::reach;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
@@ -98,8 +99,10 @@ pub fn write_sealed(
         return Err(SqlError::internal("scalars of a sealed segment must have one value for each row"));
     }
     create_folder(fs, dir)?;
+    reach("segment: folder made");
     let steps = (columns.len() + 2) as f64;
     let row_ids = write_ids(fs, &dir.join(IDS), id, input.rows)?;
+    reach("segment: ids written");
     progress(1.0 / steps);
     let mut vectors = Vec::with_capacity(columns.len());
     for (position, column) in columns.iter().enumerate() {
@@ -110,10 +113,12 @@ pub fn write_sealed(
         vectors.push(writer.finish()?);
         progress((position + 2) as f64 / steps);
     }
+    reach("segment: vectors written");
     let scalars =
         if input.scalars.is_empty() { None } else { Some(write_scalars(fs, &dir.join(SCALARS), id, input.scalars)?) };
     // ORDER: every file was synced and named; now the names.
     fs.sync_dir(dir).map_err(|e| failed(dir, &e))?;
+    reach("segment: written");
     progress(1.0);
     Ok(SegmentFiles { id, rows, columns: columns.to_vec(), row_ids, vectors, scalars })
 }

@@ -4,15 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lodedb_sql::SqlError;
+
 use crate::catalog::TableId;
 use crate::commit::ReadView;
 use crate::compaction::choose::segment_bytes;
 use crate::db::engine::{Engine, Kept, LastCheckpoint};
 use crate::fault::{Fault, planted};
 use crate::segment::{Bits, SealInput, Segment, SegmentId, SegmentView, write_sealed};
+use lodedb_wal::killpoint::reach;
 
+use super::backup::archive::archive;
 use super::cleanup::remove_unnamed;
 use super::manifest::{Manifest, RETAINED, SegmentManifest, TableManifest};
+
+/// How many times the log of one checkpoint may gather while it cannot be archived.
+const LOG_CHECKPOINTS: u64 = 4;
 
 /// What a checkpoint may fail with.
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +29,37 @@ pub enum CheckpointError {
     Store(#[from] crate::store::StoreError),
     /// A segment could not be written.
     #[error(transparent)]
-    Segment(#[from] lodedb_sql::SqlError),
+    Segment(#[from] SqlError),
     /// The log could not let go.
     #[error(transparent)]
     Log(#[from] lodedb_wal::LogError),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// A table is lost: the log and the manifests that its files may come back to are kept.
+    #[error("no checkpoint is taken: {0}")]
+    Lost(SqlError),
     /// A kept manifest could not be read.
     #[error(transparent)]
     Manifest(#[from] super::manifest::ManifestError),
+}
+
+impl CheckpointError {
+    /// As clients see it.
+    pub fn to_sql(&self) -> SqlError {
+        use lodedb_sql::SqlState;
+        let full = |error: &std::io::Error| {
+            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        };
+        let state = match self {
+            Self::Segment(error) => return error.clone(),
+            Self::Lost(_) | Self::Manifest(_) => SqlState::DataCorrupted,
+            Self::Store(crate::store::StoreError::NoSpace(_)) => SqlState::DiskFull,
+            Self::Io(error) if full(error) => SqlState::DiskFull,
+            _ => SqlState::IoError,
+        };
+        SqlError::new(state, self.to_string())
+    }
 }
 
 /// Takes a checkpoint of the newest view. Readers and writers go on meanwhile. If nothing was committed since the last one, another of
@@ -58,12 +86,17 @@ pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<()
 
 fn write_generation(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointError> {
     last.at = Instant::now();
+    if let Some(error) = engine.view().lost() {
+        return Err(CheckpointError::Lost(error.clone()));
+    }
     // ORDER: before the view, so that every id below it that a commit ever names is named by a commit in the view.
     let unsettled_from = engine.segment_ids.first_not_settled();
     let view = engine.view();
     let generation = last.generation + 1;
     // CRASH: the store is ahead of the newest manifest; recovery replays the log from there to the segments alone.
+    reach("checkpoint: begun");
     engine.store.flush()?;
+    reach("checkpoint: rows flushed");
     let mut tables = Vec::new();
     for (&table, table_view) in view.tables.iter() {
         let mut segments = Vec::with_capacity(table_view.segments.len());
@@ -90,7 +123,9 @@ fn write_generation(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), Ch
     };
     let fs = engine.files.fs.clone();
     let dir = engine.dir.join("manifest");
+    reach("checkpoint: segments written");
     manifest.write(&*fs, &dir)?;
+    reach("checkpoint: manifest written");
     last.generation = generation;
     last.lsn = manifest.lsn;
     last.kept.insert(0, Kept { lsn: view.lsn, segments: segment_bytes(&view) });
@@ -102,15 +137,26 @@ fn write_generation(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), Ch
         fs.remove_file(&dir.join(format!("{old:016x}")))?;
     }
     fs.sync_dir(&dir)?;
+    reach("checkpoint: old manifests removed");
     let Some(&oldest) = generations.get(RETAINED - 1) else { return Ok(()) };
     let oldest = Manifest::read(&*fs, &dir, oldest)?;
+    if let Err(error) = archive(engine, last) {
+        // Kept for the next time, but not for ever: a database that is full of its log helps nobody.
+        if last.log_bytes < LOG_CHECKPOINTS * engine.options.checkpoint_log_bytes {
+            tracing::error!(%error, "the log is kept: it could not be archived");
+            return Ok(());
+        }
+        tracing::error!(%error, "the log was let go of before it was archived: only backups after this commit can be gone on from");
+    }
     engine.log.truncate_before(oldest.lsn + 1)?;
+    reach("checkpoint: log let go");
     last.log_bytes = engine.log.size_bytes();
     // While a job is under way, codes may be named that no view knows yet: they are left for the next checkpoint.
     let idle = engine.maintenance.try_lock();
     let newest = idle.is_some().then(|| engine.view());
     let newest = newest.as_ref().map(|view| &*view.tables);
     remove_unnamed(&engine.files, &[&oldest, &manifest], newest, SegmentId::MAX)?;
+    reach("checkpoint: done");
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lodedb_wal::fs::FileSystem;
+use lodedb_wal::killpoint::reach;
 
 use super::files::SegmentStore;
 use super::manifest::{IndexManifest, Manifest, RETAINED};
@@ -55,7 +56,9 @@ pub fn remove_unnamed(
                 continue;
             }
             if !named.paths.contains(&folder) {
+                reach("cleanup: before something is removed");
                 fs.remove_dir_all(&folder)?;
+                reach("cleanup: after something was removed");
                 continue;
             }
             if newest.is_some() {

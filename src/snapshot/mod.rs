@@ -7,6 +7,7 @@
 //! - [`cleanup`]: removing the files that neither the kept manifests nor the kept log can name.
 //! - [`recovery`]: from the newest generation that verifies, through the log, to the newest state.
 //! - [`repair`]: putting damaged files back from backups.
+//! - [`scrub`]: reading every file now and then, to find rot in time.
 //! - [`files`]: where the files of segments and quantizers are.
 //!
 //! INVARIANT 6: every file a manifest names was durable before the manifest.
@@ -21,6 +22,7 @@ mod framed;
 pub mod manifest;
 pub mod recovery;
 pub mod repair;
+pub mod scrub;
 
 #[cfg(test)]
 mod tests;

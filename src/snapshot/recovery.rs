@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use lodedb_sql::SqlState;
 use lodedb_wal::fs::{self, FileSystem, Lock};
 use lodedb_wal::{Log, LogOptions};
 
@@ -75,7 +76,8 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     }
     let id = check_format(&*fs, &dir, &format_path)?;
 
-    let manifest = newest_manifest(&*fs, &manifests)?;
+    let files = SegmentStore::new(fs.clone(), &dir, options.backup_dir.clone().unwrap_or_else(|| dir.join("backups")));
+    let (manifest, mut state) = best_manifest(&files, &manifests)?;
     let store_options = StoreOptions { block_cache_bytes: options.row_cache_bytes, ..StoreOptions::default() };
     let store = Store::open(&dir.join("meta"), &store_options)?;
     let stored = store.applied_lsn()?;
@@ -85,15 +87,13 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
         ..LogOptions::default()
     };
     let floor = stored.max(manifest.lsn);
-    let log = Log::open(fs.clone(), &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
-    let files = SegmentStore::new(fs, &dir, options.backup_dir.clone().unwrap_or_else(|| dir.join("backups")));
-    let mut state = restore(&manifest, &files)?;
+    let log = Log::open(fs, &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
     let last_checkpoint = LastCheckpoint {
         generation: manifest.generation,
         lsn: manifest.lsn,
         log_bytes: 0,
         at: Instant::now(),
-        kept: kept(&*files.fs, &manifests).map_err(io(&manifests))?,
+        kept: kept(&*files.fs, &manifests, manifest.generation).map_err(io(&manifests))?,
     };
     replay(&mut state, &store, stored, &log, &files)?;
     cleanup::remove_left_over(&files, &manifests, &state).map_err(io(&dir))?;
@@ -195,6 +195,30 @@ fn check_format(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Database
     }
 }
 
+/// The newest generation whose files are all there, and its state. The files of growing segments are each manifest's own: where one is
+/// damaged the manifest before and the log have its rows. If every generation lacks something the newest is taken, and tables are lost.
+fn best_manifest(files: &SegmentStore, dir: &Path) -> Result<(Manifest, State), OpenError> {
+    let newest = newest_manifest(&*files.fs, dir)?;
+    let state = restore(&newest, files)?;
+    if state.is_whole() {
+        return Ok((newest, state));
+    }
+    let generations =
+        Manifest::generations(&*files.fs, dir).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
+    for generation in generations.into_iter().take(RETAINED).filter(|&generation| generation < newest.generation) {
+        let Ok(older) = Manifest::read(&*files.fs, dir, generation) else { continue };
+        let state = restore(&older, files)?;
+        if state.is_whole() {
+            tracing::warn!(
+                generation,
+                "a file of the newest manifest is damaged; the one before and the log have all of it"
+            );
+            return Ok((older, state));
+        }
+    }
+    Ok((newest, state))
+}
+
 /// The newest generation that verifies. An older one means more log to replay.
 pub(super) fn newest_manifest(fs: &dyn FileSystem, dir: &Path) -> Result<Manifest, OpenError> {
     let generations = Manifest::generations(fs, dir).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
@@ -214,10 +238,11 @@ pub(super) fn newest_manifest(fs: &dyn FileSystem, dir: &Path) -> Result<Manifes
     Err(OpenError::NoManifest { path: dir.to_owned(), reasons: reasons.join("; ") })
 }
 
-/// What the kept manifests hold on to, as far as they can be read.
-fn kept(fs: &dyn FileSystem, dir: &Path) -> std::io::Result<Vec<Kept>> {
+/// What the kept manifests up to the one that is used hold on to, as far as they can be read. The next checkpoint replaces newer ones.
+fn kept(fs: &dyn FileSystem, dir: &Path, newest: u64) -> std::io::Result<Vec<Kept>> {
     let generations = Manifest::generations(fs, dir)?;
-    let kept = generations.iter().take(RETAINED).filter_map(|&generation| Manifest::read(fs, dir, generation).ok());
+    let usable = generations.iter().filter(|&&generation| generation <= newest).take(RETAINED);
+    let kept = usable.filter_map(|&generation| Manifest::read(fs, dir, generation).ok());
     Ok(kept.map(|manifest| Kept { lsn: manifest.lsn, segments: manifest.segment_bytes() }).collect())
 }
 
@@ -225,7 +250,16 @@ fn kept(fs: &dyn FileSystem, dir: &Path) -> std::io::Result<Vec<Kept>> {
 fn restore(manifest: &Manifest, files: &SegmentStore) -> Result<State, OpenError> {
     let mut tables = BTreeMap::new();
     for table in &manifest.tables {
-        tables.insert(table.table, Arc::new(restore_table(manifest, table, files)?));
+        let restored = match restore_table(manifest, table, files) {
+            Err(OpenError::Segment(error)) if error.state() == SqlState::DataCorrupted => {
+                let mut view = empty_table(manifest, table);
+                let name = manifest.catalog.table_by_id(table.table).map_or("", |table| &table.name);
+                view.lose(name, error);
+                view
+            }
+            other => other?,
+        };
+        tables.insert(table.table, Arc::new(restored));
     }
     Ok(State {
         lsn: manifest.lsn,
@@ -236,8 +270,18 @@ fn restore(manifest: &Manifest, files: &SegmentStore) -> Result<State, OpenError
     })
 }
 
-fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStore) -> Result<TableView, OpenError> {
+/// A table without its segments, none of its indexes built.
+fn empty_table(manifest: &Manifest, table: &TableManifest) -> TableView {
     let mut view = TableView { next_row: table.next_row, live_rows: table.live_rows, ..TableView::default() };
+    for index in manifest.catalog.indexes_of(table.table) {
+        let crate::catalog::IndexKind::Vector { spec, .. } = &index.kind else { continue };
+        view.indexes.insert(index.id, Arc::new(IndexView::empty(Arc::new(spec.clone()))));
+    }
+    view
+}
+
+fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStore) -> Result<TableView, OpenError> {
+    let mut view = empty_table(manifest, table);
     for segment in &table.segments {
         let opened = match &segment.files {
             Some((folder, segment_files)) => {
@@ -278,10 +322,7 @@ fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStor
     for index in manifest.catalog.indexes_of(table.table) {
         let crate::catalog::IndexKind::Vector { spec, .. } = &index.kind else { continue };
         let mut index_view = IndexView::empty(Arc::new(spec.clone()));
-        let Some((_, index_files)) = table.indexes.iter().find(|(id, _)| *id == index.id) else {
-            view.indexes.insert(index.id, Arc::new(index_view));
-            continue;
-        };
+        let Some((_, index_files)) = table.indexes.iter().find(|(id, _)| *id == index.id) else { continue };
         if let Some(quantizer_files) = &index_files.quantizer {
             // Derived data: what cannot be read is built again.
             match files.quantizer(spec, quantizer_files) {

@@ -86,6 +86,19 @@ impl Mender {
         open()
     }
 
+    /// Puts a damaged file back; one that is derived and in no backup is removed. Says whether that is all it takes.
+    pub(super) fn mend(&self, path: &Path, entry: &FileEntry, derived: bool) -> Result<bool> {
+        if self.fetch(path, entry)? || !derived {
+            return Ok(!is_damaged(&*self.fs, path, entry));
+        }
+        if self.fs.exists(path).map_err(|error| failed(path, &error))? {
+            self.fs.remove_file(path).map_err(|error| failed(path, &error))?;
+            let name = path.strip_prefix(&self.dir).unwrap_or(path).to_string_lossy().into_owned();
+            self.note(&name, "removed, to be built again".to_owned())?;
+        }
+        Ok(true)
+    }
+
     /// Puts a file back; says whether a backup held it.
     fn fetch(&self, path: &Path, entry: &FileEntry) -> Result<bool> {
         let Some(name) = path.strip_prefix(&self.dir).ok().and_then(Path::to_str) else { return Ok(false) };
@@ -162,13 +175,8 @@ pub fn repair(
     let before = repairs(&**fs, &dir)?.len();
     let mender = Mender::new(fs.clone(), &dir, folder.unwrap_or_else(|| dir.join("backups")));
     for (path, (entry, derived)) in named {
-        if !is_damaged(&**fs, &path, &entry) || mender.fetch(&path, &entry)? {
-            continue;
-        }
-        if derived && fs.exists(&path).map_err(|error| OpenError::Io { path: path.clone(), error })? {
-            fs.remove_file(&path).map_err(|error| OpenError::Io { path: path.clone(), error })?;
-            let name = path.strip_prefix(&dir).unwrap_or(&path).to_string_lossy().into_owned();
-            mender.note(&name, "removed, to be built again".to_owned())?;
+        if is_damaged(&**fs, &path, &entry) {
+            mender.mend(&path, &entry, derived)?;
         }
     }
     Ok(repairs(&**fs, &dir)?.split_off(before))

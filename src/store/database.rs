@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
@@ -28,6 +29,8 @@ pub struct Store {
     worn_from: AtomicU64,
 }
 
+/// How long a write waits for room on the disk before the database stops.
+const NO_SPACE_PATIENCE: Duration = Duration::from_secs(300);
 /// So many rows of dropped tables are not worth a compaction of all.
 const WORN_ROWS: u64 = 100_000;
 
@@ -95,20 +98,32 @@ impl Store {
             Family::Entries => entries,
             Family::Meta => meta,
         };
-        let mut write = WriteBatch::with_capacity_bytes(batch.size_bytes() + 64);
-        for change in batch.changes() {
-            match change {
-                Change::Put(family, key, value) => write.put_cf(handle(family), key, value),
-                Change::Delete(family, key) => write.delete_cf(handle(family), key),
-                Change::DeleteRange(family, from, to) => write.delete_range_cf(handle(family), from, to),
+        let begun = Instant::now();
+        loop {
+            let mut write = WriteBatch::with_capacity_bytes(batch.size_bytes() + 64);
+            for change in batch.changes() {
+                match change {
+                    Change::Put(family, key, value) => write.put_cf(handle(family), key, value),
+                    Change::Delete(family, key) => write.delete_cf(handle(family), key),
+                    Change::DeleteRange(family, from, to) => write.delete_range_cf(handle(family), from, to),
+                }
+            }
+            write.put_cf(meta, APPLIED_LSN, applied_lsn.to_be_bytes());
+            let mut options = WriteOptions::default();
+            options.disable_wal(true);
+            options.set_memtable_insert_hint_per_batch(true);
+            match self.database.db.write_opt(write, &options).map_err(StoreError::from) {
+                // The commit is in the log already. RocksDB goes on by itself once there is room to flush.
+                Err(StoreError::NoSpace(message)) if begun.elapsed() < NO_SPACE_PATIENCE => {
+                    tracing::error!(message, "no room for the rows; waiting for some");
+                    std::thread::sleep(Duration::from_millis(250));
+                }
+                other => {
+                    other?;
+                    break;
+                }
             }
         }
-        drop(batch);
-        write.put_cf(meta, APPLIED_LSN, applied_lsn.to_be_bytes());
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        options.set_memtable_insert_hint_per_batch(true);
-        self.database.db.write_opt(write, &options)?;
         self.applied.store(applied_lsn, Ordering::Release);
         Ok(())
     }

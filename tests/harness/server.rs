@@ -47,7 +47,7 @@ impl Server {
 
     fn launched(dir: &Path, arguments: &'static [&'static str]) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let (child, address) = launch(dir, arguments, &lines).unwrap_or_else(|problem| panic!("{problem}"));
+        let (child, address) = launch(dir, arguments, &[], &lines).unwrap_or_else(|problem| panic!("{problem}"));
         Self { child: Some(child), address, dir: dir.to_owned(), arguments, lines, _temporary: None }
     }
 
@@ -125,10 +125,16 @@ impl Server {
     /// Starts again on the same directory.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "the server still runs");
-        let (child, address) =
-            launch(&self.dir, self.arguments, &self.lines).unwrap_or_else(|problem| panic!("{problem}"));
+        self.restart_with(&[]).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+
+    /// Starts again with more in its environment; the process may be gone before it serves, and says so.
+    pub(crate) fn restart_with(&mut self, environment: &[(&str, &str)]) -> Result<(), String> {
+        assert!(self.child.is_none(), "the server still runs");
+        let (child, address) = launch(&self.dir, self.arguments, environment, &self.lines)?;
         self.child = Some(child);
         self.address = address;
+        Ok(())
     }
 
     /// How to connect.
@@ -195,12 +201,18 @@ impl Drop for Server {
 }
 
 /// Starts the program and waits until it says where it serves.
-fn launch(dir: &Path, arguments: &[&str], lines: &Arc<Mutex<Vec<String>>>) -> Result<(Child, SocketAddr), String> {
+fn launch(
+    dir: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    lines: &Arc<Mutex<Vec<String>>>,
+) -> Result<(Child, SocketAddr), String> {
     let mut child = Command::new(PROGRAM)
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(dir)
         .args(arguments)
         .env("LODEDB_LOG", "warn,lodedb=info")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -32,6 +32,7 @@
 #![warn(missing_docs)]
 
 pub mod fs;
+pub mod killpoint;
 
 mod background;
 mod error;

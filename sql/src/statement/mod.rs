@@ -438,6 +438,25 @@ impl Statement {
         }
     }
 
+    /// Whether it may leave the database larger: what only takes away, or gives space back, does not.
+    pub fn grows(&self) -> bool {
+        match self {
+            Self::Delete(_)
+            | Self::DropTable { .. }
+            | Self::Truncate { .. }
+            | Self::DropIndex { .. }
+            | Self::DropSequence { .. }
+            | Self::DropSchema { .. }
+            | Self::DropExtension { .. }
+            | Self::Vacuum { .. }
+            | Self::Analyze { .. }
+            | Self::LockTable { .. }
+            | Self::Notify { .. } => false,
+            Self::Explain { statement, .. } => !self.is_read_only() && statement.grows(),
+            _ => !self.is_read_only(),
+        }
+    }
+
     /// Whether it has rows to send back.
     pub fn returns_rows(&self) -> bool {
         match self {

@@ -15,6 +15,7 @@ use lodedb_sql::{SqlError, SqlState};
 use crate::catalog::{Catalog, SequenceId};
 use crate::compaction::Compaction;
 use crate::db::settings::Environment;
+use crate::snapshot::scrub::Pass;
 
 /// The values of sequences, as `nextval` and its like move them.
 pub trait SequenceAccess: Send + Sync {
@@ -58,6 +59,8 @@ pub trait ServerAccess: Send + Sync {
     fn repairs(&self) -> Result<Vec<(i64, String, String)>>;
     /// What the background does and did, oldest first.
     fn compactions(&self) -> Vec<Compaction>;
+    /// Passes of the scrubber, oldest first.
+    fn scrubs(&self) -> Vec<Pass>;
     /// Looks after a table now, for a session; gives up when told to stop.
     fn upkeep(&self, table: u32, work: Upkeep, session: i32, stop: &AtomicBool) -> Result<()>;
     /// How a table lies on disk, as a JSON object; `None` if there is no such table.

@@ -109,6 +109,7 @@ impl Ask {
         let changed = if touched { self.reader.overlay.changed(id).count() } else { 0 };
         let mut found = Vec::new();
         let mut stats = SearchStats::default();
+        self.reader.view.table(id)?;
         if let Some(view) = self.reader.table_view(id) {
             let filter = self.segment_filter();
             let request = KnnRequest {

@@ -234,7 +234,7 @@ impl RowBatches {
 
     fn fill_by_id(&mut self, ids: &[RowId], room: usize) -> Result<()> {
         let reader = self.reader.clone();
-        let segments = reader.view.tables.get(&self.table.id).map(Arc::as_ref);
+        let segments = reader.view.table(self.table.id)?.map(Arc::as_ref);
         let chunk = &ids[self.next_id..];
         let truncated = reader.overlay.is_truncated(self.table.id);
         let touched = reader.overlay.touches(self.table.id);
@@ -290,7 +290,7 @@ impl RowBatches {
     fn fill_by_range(&mut self, ids: RangeInclusive<RowId>, own: bool, room: usize) -> Result<()> {
         let reader = self.reader.clone();
         let table = self.table.id;
-        let segments = reader.view.tables.get(&table).map(Arc::as_ref);
+        let segments = reader.view.table(table)?.map(Arc::as_ref);
         let touched = reader.overlay.touches(table);
         if self.own.is_none() && !reader.overlay.is_truncated(table) {
             if self.cursor.is_none() {

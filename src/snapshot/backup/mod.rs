@@ -2,12 +2,14 @@
 //!
 //! - [`repository`]: the folder, in which a file is named by its content, so that what does not change is copied once.
 //! - [`take`]: a checkpoint, and every file it names into the folder.
+//! - [`archive`]: the log since the oldest backup, to restore to any commit.
 //! - [`restore`]: a new database out of a backup.
 //! - [`schedule`]: backups that are taken by themselves, and which of them are kept.
 //!
 //! A backup stands for one commit. It is there when its list is: the list is written after every file it names, and
 //! each of those was read back and had its checksum. Nothing in the folder is changed afterwards, only removed.
 
+pub mod archive;
 pub mod repository;
 pub mod restore;
 pub mod schedule;
@@ -172,6 +174,7 @@ impl BackupError {
             Self::None(_) => SqlState::UndefinedObject,
             Self::Closed => SqlState::AdminShutdown,
             Self::Segment(error) => return error.clone(),
+            Self::Checkpoint(error) => return error.to_sql(),
             Self::Io { error, .. } if full(error) => SqlState::DiskFull,
             _ => SqlState::IoError,
         };

@@ -4,6 +4,7 @@
 //! BACKUPS              what the folder is, and the database it is for
 //! LOCK                 held by the one process that works in it
 //! lists/<number>       one backup: its files by path, length and hash
+//! logs/<first lsn>     a piece of the log: where its records are, and the files they need
 //! files/<2>/<hash>     a file by its content, once for all backups that hold it
 //! ```
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use lodedb_wal::fs::{self, FileSystem, Lock, OpenMode};
 
+use super::archive::Piece;
 use super::{Backup, BackupError, BackupFile, DatabaseId};
 use crate::snapshot::framed::Form;
 
@@ -20,6 +22,7 @@ type Result<T> = std::result::Result<T, BackupError>;
 
 const MARK: &str = "lodedb backups 1 ";
 const FORM: Form = Form { magic: b"LODEBACK", format: 1, name: "list of a backup" };
+const PIECE_FORM: Form = Form { magic: b"LODELOGP", format: 1, name: "piece of an archived log" };
 /// Bytes read and written at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -43,7 +46,7 @@ impl Repository {
         let mark = dir.join("BACKUPS");
         let is_new = !fs.exists(&mark).map_err(io(&mark))?;
         if is_new {
-            const OURS: [&str; 4] = ["LOCK", "BACKUPS.tmp", "lists", "files"];
+            const OURS: [&str; 5] = ["LOCK", "BACKUPS.tmp", "lists", "logs", "files"];
             let entries = fs.read_dir(dir).map_err(io(dir))?;
             if let Some(entry) = entries.iter().find(|entry| !OURS.contains(&entry.name.as_str())) {
                 let reason = format!("it holds {:?} and no backups; name an empty or a new folder", entry.name);
@@ -120,12 +123,50 @@ impl Repository {
 
     /// The numbers of the backups, newest first.
     pub fn numbers(&self) -> Result<Vec<u64>> {
-        let dir = self.dir.join("lists");
+        let mut numbers = self.numbers_in("lists")?;
+        numbers.reverse();
+        Ok(numbers)
+    }
+
+    /// The numbers that name the files of a folder, ascending.
+    fn numbers_in(&self, folder: &str) -> Result<Vec<u64>> {
+        let dir = self.dir.join(folder);
         let entries = self.fs.read_dir(&dir).map_err(BackupError::io(&dir))?;
         let named = entries.iter().filter(|entry| !entry.is_dir && entry.name.len() == 16);
         let mut numbers: Vec<u64> = named.filter_map(|entry| u64::from_str_radix(&entry.name, 16).ok()).collect();
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    fn piece_path(&self, first: u64) -> PathBuf {
+        self.dir.join("logs").join(format!("{first:016x}"))
+    }
+
+    /// The pieces of the log, oldest first; none in a folder from before there were any.
+    pub fn pieces(&self) -> Result<Vec<Piece>> {
+        let dir = self.dir.join("logs");
+        if !self.fs.exists(&dir).map_err(BackupError::io(&dir))? {
+            return Ok(Vec::new());
+        }
+        self.numbers_in("logs")?.into_iter().map(|first| self.read_piece(first)).collect()
+    }
+
+    fn read_piece(&self, first: u64) -> Result<Piece> {
+        let path = self.piece_path(first);
+        let bytes = fs::read_file(&*self.fs, &path).map_err(BackupError::io(&path))?;
+        let (found, piece): (u64, Piece) =
+            PIECE_FORM.decode(&bytes).map_err(|reason| BackupError::damaged(&path, reason))?;
+        if found != first || piece.first != first {
+            return Err(BackupError::damaged(&path, format!("it is the piece from {} on", piece.first)));
+        }
+        Ok(piece)
+    }
+
+    /// Writes the list of a piece: from here on it is one.
+    pub fn publish_piece(&self, piece: &Piece) -> Result<()> {
+        self.create_dir(&self.dir.join("logs"))?;
+        let path = self.piece_path(piece.first);
+        fs::publish(&*self.fs, &path, &PIECE_FORM.encode(piece.first, piece)).map_err(BackupError::io(&path))
     }
 
     /// The list of a backup.
@@ -186,7 +227,7 @@ impl Repository {
         fs::publish(&*self.fs, &path, &FORM.encode(backup.number, backup)).map_err(BackupError::io(&path))
     }
 
-    /// Removes backups, and the files that no other holds. Nothing is removed while a list cannot be read: it may name anything.
+    /// Removes backups, what the log was archived for them, and the files that no other holds. Nothing is removed while a list cannot be read: it may name anything.
     pub fn forget(&self, numbers: &[u64]) -> Result<()> {
         let lists = self.dir.join("lists");
         for &number in numbers {
@@ -195,9 +236,25 @@ impl Repository {
         }
         // ORDER: the lists are gone before what they name.
         self.fs.sync_dir(&lists).map_err(BackupError::io(&lists))?;
-        let mut named = HashSet::new();
+        let (mut named, mut oldest) = (HashSet::new(), u64::MAX);
         for number in self.numbers()? {
-            named.extend(self.read(number)?.files.iter().map(|file| self.path_of(file)));
+            let backup = self.read(number)?;
+            oldest = oldest.min(backup.lsn);
+            named.extend(backup.files.iter().map(|file| self.path_of(file)));
+        }
+        let mut is_shorter = false;
+        for piece in self.pieces()? {
+            if piece.last <= oldest {
+                let path = self.piece_path(piece.first);
+                self.fs.remove_file(&path).map_err(BackupError::io(&path))?;
+                is_shorter = true;
+            } else {
+                named.extend(piece.files.iter().chain([&piece.records]).map(|file| self.path_of(file)));
+            }
+        }
+        if is_shorter {
+            let logs = self.dir.join("logs");
+            self.fs.sync_dir(&logs).map_err(BackupError::io(&logs))?;
         }
         let files = self.dir.join("files");
         for folder in self.fs.read_dir(&files).map_err(BackupError::io(&files))? {

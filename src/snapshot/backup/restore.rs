@@ -8,22 +8,36 @@ use std::sync::Arc;
 
 use lodedb_wal::fs::{self, FileSystem};
 
+use super::archive::{Until, extend};
 use super::repository::{Repository, copy};
-use super::{Backup, BackupError, DatabaseId, Progress};
+use super::{Backup, BackupError, BackupFile, DatabaseId, Progress};
 use crate::db::options::Options;
 use crate::snapshot::recovery;
 
 type Result<T> = std::result::Result<T, BackupError>;
 
+/// What a database was made of.
+#[derive(Debug)]
+pub struct Restored {
+    /// The backup.
+    pub backup: Backup,
+    /// The last commit it holds.
+    pub lsn: u64,
+    /// When that was, or the backup was taken: microseconds since 1970 UTC.
+    pub time_us: i64,
+}
+
 /// Makes the database `to` out of a backup in the folder `from`: the one with a number, or the newest. `to` must not exist or be an empty
-/// folder. A backup that is damaged is not used; if none was named the one before is.
+/// folder. A backup that is damaged is not used; if none was named the one before is. With `until` the archived log takes it on from there,
+/// beginning with the last backup that is not after it.
 pub fn restore(
     fs: &Arc<dyn FileSystem>,
     from: &Path,
     number: Option<u64>,
     to: &Path,
+    until: Option<Until>,
     progress: &Progress,
-) -> Result<Backup> {
+) -> Result<Restored> {
     let repository = Repository::existing(fs.clone(), from)?;
     let to = std::path::absolute(to).map_err(BackupError::io(to))?;
     refuse_used(&**fs, &to)?;
@@ -31,10 +45,20 @@ pub fn restore(
         Some(number) => vec![repository.read(number)?],
         None => repository.backups()?,
     };
+    let all = backups.len();
+    let backups: Vec<Backup> =
+        backups.into_iter().filter(|backup| until.is_none_or(|until| until.follows(backup))).collect();
+    if backups.is_empty() && all > 0 {
+        let oldest = repository.backups()?.pop();
+        let oldest = oldest.map_or_else(String::new, |oldest| {
+            format!(": the oldest is of commit {} at {}", oldest.lsn, crate::db::clock::shown(oldest.time_us))
+        });
+        return Err(BackupError::None(format!("no backup is as old as that{oldest}")));
+    }
     let mut failed = None;
     for backup in backups {
-        match restore_one(fs, &repository, &backup, &to, progress) {
-            Ok(()) => return Ok(backup),
+        match restore_one(fs, &repository, &backup, &to, until, progress) {
+            Ok((lsn, time_us)) => return Ok(Restored { backup, lsn, time_us }),
             Err(error @ (BackupError::Damaged { .. } | BackupError::Open(_))) => {
                 tracing::error!(%error, number = backup.number, "a backup cannot be restored");
                 failed.get_or_insert(error);
@@ -50,8 +74,9 @@ fn restore_one(
     repository: &Repository,
     backup: &Backup,
     to: &Path,
+    until: Option<Until>,
     progress: &Progress,
-) -> Result<()> {
+) -> Result<(u64, i64)> {
     let io = BackupError::io;
     let parent = to.parent().unwrap_or(Path::new("/"));
     let mut name = to.file_name().unwrap_or_default().to_owned();
@@ -76,6 +101,15 @@ fn restore_one(
         copy(&**fs, &source, &target, file)?;
         progress.add(file.len);
     }
+    let mut reached = (backup.lsn, backup.time_us);
+    if let Some(until) = until {
+        let manifest = recovery::newest_manifest(&**fs, &building.join("manifest"))?;
+        let place = |file: &BackupFile, to: PathBuf| {
+            make_dirs(&**fs, to.parent().unwrap_or(&building))?;
+            copy(&**fs, &repository.path_of(file), &to, file)
+        };
+        reached = extend(fs, repository, backup, manifest.lsn, &building, until, &place)?;
+    }
     // It goes its own way from here: its backups must not mix with those of the database it was.
     recovery::write_format(&**fs, &building, DatabaseId::new_v4())?;
     drop(recovery::open(fs.clone(), &building, &Options::default())?);
@@ -84,7 +118,8 @@ fn restore_one(
         fs.remove_dir_all(to).map_err(io(to))?;
     }
     fs.rename(&building, to).map_err(io(to))?;
-    fs.sync_dir(parent).map_err(io(parent))
+    fs.sync_dir(parent).map_err(io(parent))?;
+    Ok(reached)
 }
 
 /// A path of a list: below the directory, whatever the list says.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::archive::archive;
 use super::repository::Repository;
 use super::take::backup;
 use super::{Backup, BackupError};
 use crate::compaction::Worker;
 use crate::db::engine::Engine;
 use crate::db::options::Keep;
+use lodedb_wal::killpoint::reach;
 
 /// How long after a start, or after one that failed, a backup is taken at the earliest.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +24,16 @@ pub fn start(engine: &Arc<Engine>) -> Option<Worker> {
     // Opening a database does not wait for a look into the folder.
     let mut plan = None;
     Some(Worker::spawn("lodedb-backup", interval.min(Duration::from_secs(1)), engine, move |engine, stop| {
-        let Plan { due, last_lsn } = plan.get_or_insert_with(|| Plan::begin(engine, interval));
+        let Plan { due, last_lsn, archive_due } = plan.get_or_insert_with(|| Plan::begin(engine, interval));
+        if Instant::now() >= *archive_due {
+            *archive_due = Instant::now() + engine.options.archive_interval;
+            // Held by a checkpoint or a backup: the next one is in time.
+            if let Some(last) = engine.checkpoint.try_lock()
+                && let Err(error) = archive(engine, &last)
+            {
+                tracing::error!(%error, "the log was not archived; it will be tried again");
+            }
+        }
         if Instant::now() < *due || *last_lsn == Some(engine.view().lsn) {
             return false;
         }
@@ -45,6 +56,7 @@ pub fn start(engine: &Arc<Engine>) -> Option<Worker> {
 struct Plan {
     due: Instant,
     last_lsn: Option<u64>,
+    archive_due: Instant,
 }
 
 impl Plan {
@@ -57,7 +69,8 @@ impl Plan {
         let age = newest.as_ref().map(|backup| crate::db::clock::now_us().saturating_sub(backup.time_us));
         let age = Duration::from_micros(age.and_then(|us| u64::try_from(us).ok()).unwrap_or(0));
         let due = Instant::now() + interval.saturating_sub(age).max(PATIENCE.min(interval));
-        Self { due, last_lsn: newest.map(|backup| backup.lsn) }
+        let archive_due = Instant::now() + engine.options.archive_interval;
+        Self { due, last_lsn: newest.map(|backup| backup.lsn), archive_due }
     }
 }
 
@@ -65,6 +78,7 @@ fn take_and_forget(engine: &Engine, stop: &AtomicBool) -> Result<Backup, BackupE
     let folder = engine.backup_dir();
     let taken = backup(engine, &folder, 0, &|| stop.load(Ordering::Acquire))?;
     let repository = Repository::open(engine.files.fs.clone(), &folder, engine.id)?;
+    reach("backup: before old ones go");
     let labels: Vec<(u64, i64)> = repository.backups()?.iter().map(|backup| (backup.number, backup.time_us)).collect();
     repository.forget(&superseded(&labels, engine.options.backup_keep))?;
     Ok(taken)

@@ -2,8 +2,7 @@
 //!
 //! 1. A checkpoint. While its lock is held no file goes away, and what a manifest names never changes.
 //! 2. RocksDB's own checkpoint beside the store: hard links, read whole and removed again at the end.
-//! 3. The log from the manifest on, as far as it is durable now: the store may be ahead of the manifest, and never is
-//!    ahead of that.
+//! 3. The log from the manifest on, as far as it is published now, or as the store has it: that may be ahead of the manifest.
 //! 4. Every file is hashed, and copied if the folder does not hold it; then the list is written.
 //!
 //! Writers go on meanwhile; the next checkpoint waits.
@@ -14,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lodedb_wal::fs::FileSystem;
+use lodedb_wal::killpoint::reach;
 use lodedb_wal::{Log, LogOptions};
 
 use super::repository::{Repository, hash_of};
@@ -62,7 +62,8 @@ fn take(engine: &Engine, into: &Path, progress: &Progress, stop: &dyn Fn() -> bo
     let mut last = engine.checkpoint.lock();
     checkpoint_after(engine, &mut last)?;
     let manifest = Manifest::read(&**fs, &engine.dir.join("manifest"), last.generation)?;
-    let work = Workplace::new(engine)?;
+    let work = Workplace::new(engine, "backup")?;
+    reach("backup: begun");
 
     let mut sources = Sources::new();
     for name in ["FORMAT".into(), format!("manifest/{:016x}", manifest.generation)] {
@@ -75,16 +76,21 @@ fn take(engine: &Engine, into: &Path, progress: &Progress, stop: &dyn Fn() -> bo
     let meta = work.dir.join("meta");
     engine.store.checkpoint(&meta)?;
     let store_options = StoreOptions { block_cache_bytes: 8 << 20, ..StoreOptions::default() };
-    Store::verify_copy(&meta, &store_options)?;
+    let stored = Store::verify_copy(&meta, &store_options)?;
     add_folder(&**fs, &meta, "meta", &mut sources)?;
-    let lsn = engine.log.durable_lsn();
+    reach("backup: rows copied");
+    // The end of a commit, and not before what the rows have.
+    let lsn = engine.view().lsn.max(stored);
     if lsn > manifest.lsn {
         let wal = work.dir.join("wal");
         write_log(engine, &wal, manifest.lsn, lsn, &mut sources)?;
         add_folder(&**fs, &wal, "wal", &mut sources)?;
     }
+    reach("backup: log written");
     let backup = copy_all(engine, &repository, &sources, lsn, progress, stop)?;
+    reach("backup: before its list");
     repository.publish(&backup)?;
+    reach("backup: done");
     tracing::info!(
         number = backup.number,
         lsn,
@@ -146,6 +152,7 @@ fn copy_all(
                 return Err(error.into());
             }
             repository.take_in(&source.from, &file)?;
+            reach("backup: a file taken in");
             backup.copied_bytes += len;
         }
         backup.files.push(file);
@@ -234,15 +241,15 @@ fn length(fs: &dyn FileSystem, path: &Path) -> std::io::Result<u64> {
 }
 
 /// A folder for what is made on the way, removed at the end; what a crash leaves of it is removed when the database is opened.
-struct Workplace {
+pub(super) struct Workplace {
     fs: Arc<dyn FileSystem>,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl Workplace {
-    fn new(engine: &Engine) -> Result<Self> {
+    pub(super) fn new(engine: &Engine, name: &str) -> Result<Self> {
         let fs = engine.files.fs.clone();
-        let dir = engine.dir.join("spill").join("backup");
+        let dir = engine.dir.join("spill").join(name);
         if fs.exists(&dir).map_err(BackupError::io(&dir))? {
             fs.remove_dir_all(&dir).map_err(BackupError::io(&dir))?;
         }

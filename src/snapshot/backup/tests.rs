@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lodedb_wal::fs::{FileSystem, OsFileSystem};
 
+use super::archive::{Until, archive};
 use super::repository::Repository;
 use super::restore::restore;
 use super::{Backup, BackupError, Progress};
@@ -74,7 +75,11 @@ fn take(db: &Db, into: &Path) -> Result<Backup, BackupError> {
 }
 
 fn restored(from: &Path, number: Option<u64>, to: &Path) -> Result<Backup, BackupError> {
-    tokio::task::block_in_place(|| restore(&fs(), from, number, to, &Progress::new(0)))
+    tokio::task::block_in_place(|| restore(&fs(), from, number, to, None, &Progress::new(0))).map(|made| made.backup)
+}
+
+fn restored_until(from: &Path, until: Until, to: &Path) -> Result<u64, BackupError> {
+    tokio::task::block_in_place(|| restore(&fs(), from, None, to, Some(until), &Progress::new(0))).map(|made| made.lsn)
 }
 
 /// Changes one byte of a file.
@@ -413,13 +418,97 @@ async fn a_damaged_primary_file_comes_back_when_the_database_is_opened() {
         assert_eq!(rows(&db, ALL).await, all);
         db.close().unwrap();
     }
-    // Without a backup the error names the file, and nothing is touched.
-    std::fs::remove_dir_all(data.join("backups")).unwrap();
-    damage(&primary[0], 20);
-    let before = std::fs::read(&primary[0]).unwrap();
-    let error = Db::open(&data, options()).unwrap_err().to_string();
-    assert!(error.contains(primary[0].to_str().unwrap()), "{error}");
-    assert_eq!(std::fs::read(&primary[0]).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_files_are_lost_is_refused_and_comes_back_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let db = open(&data);
+    fill(&db).await;
+    run(&db, "CREATE TABLE other (id int, v vector(2))").await;
+    run(&db, "INSERT INTO other VALUES (1, '[1,2]')").await;
+    let all = rows(&db, ALL).await;
+    db.close().unwrap();
+    drop(db);
+    let primary =
+        files_of(&data).into_iter().find(|path| is_primary(path) && !path.to_str().unwrap().contains('-')).unwrap();
+    let whole = std::fs::read(&primary).unwrap();
+    damage(&primary, 20);
+    let damaged = std::fs::read(&primary).unwrap();
+    for _ in 0..2 {
+        let db = open(&data);
+        for sql in [
+            ALL,
+            NEAR,
+            "SELECT note FROM t WHERE id = 5",
+            "SELECT count(note) FROM t",
+            "INSERT INTO t VALUES (10000, 'new', NULL)",
+            "UPDATE t SET note = 'x' WHERE id = 5",
+            "DELETE FROM t",
+            "COPY t TO STDOUT",
+            "BACKUP TO '/nowhere/at/all'",
+        ] {
+            let mut session = db.session(SessionOptions::default()).unwrap();
+            let error = session.execute_sql(sql).await.unwrap_err();
+            if sql.starts_with("BACKUP") || sql.starts_with("COPY") {
+                continue;
+            }
+            assert_eq!(error.state(), crate::SqlState::DataCorrupted, "{sql}: {error:?}");
+            assert!(error.message().contains(primary.to_str().unwrap()), "{sql}: {}", error.message());
+            assert!(error.hint().is_some(), "{sql}");
+        }
+        // Everything else goes on, and what is committed meanwhile is kept.
+        run(&db, "INSERT INTO other SELECT id + 1, v FROM other").await;
+        assert!(db.checkpoint().is_err());
+        db.close().unwrap();
+    }
+    assert_eq!(std::fs::read(&primary).unwrap(), damaged, "left as it is");
+    std::fs::write(&primary, &whole).unwrap();
+    let db = open(&data);
+    assert_eq!(rows(&db, ALL).await, all);
+    assert_eq!(rows(&db, "SELECT count(*) FROM other").await, ["4"]);
+    assert_eq!(rows(&db, "CHECK DATABASE").await, Vec::<String>::new());
+    db.close().unwrap();
+    drop(db);
+    // Or the table goes.
+    damage(&primary, 20);
+    let db = open(&data);
+    run(&db, "TRUNCATE t").await;
+    assert_eq!(rows(&db, ALL).await, Vec::<String>::new());
+    run(&db, "INSERT INTO t VALUES (1, 'again', NULL)").await;
+    db.close().unwrap();
+    drop(db);
+    let db = open(&data);
+    assert_eq!(rows(&db, "SELECT note FROM t").await, ["again"]);
+    run(&db, "DROP TABLE t").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifest_before_and_the_log_have_what_the_newest_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let db = open(&data);
+    fill(&db).await;
+    tokio::task::block_in_place(|| db.checkpoint()).unwrap();
+    run(&db, "INSERT INTO t SELECT id + 5000, note, v FROM t WHERE id < 20").await;
+    run(&db, "UPDATE t SET v = (SELECT v FROM t WHERE id = 3) WHERE id = 4").await;
+    let all = rows(&db, ALL).await;
+    db.close().unwrap();
+    drop(db);
+    let growing =
+        files_of(&data).into_iter().find(|path| is_primary(path) && path.to_str().unwrap().contains('-')).unwrap();
+    damage(&growing, 20);
+    for _ in 0..3 {
+        let db = open(&data);
+        assert_eq!(rows(&db, ALL).await, all);
+        assert_eq!(rows(&db, "CHECK TABLE t").await, Vec::<String>::new());
+        run(&db, "INSERT INTO t VALUES (20000, 'more', NULL)").await;
+        run(&db, "DELETE FROM t WHERE id = 20000").await;
+        db.close().unwrap();
+    }
+    let db = open(&data);
+    assert_eq!(rows(&db, "CHECK DATABASE").await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -462,4 +551,123 @@ async fn repairing_mends_every_file_a_backup_holds_and_lets_the_rest_be_built_ag
         crate::snapshot::repair::repair(&fs(), dir.path(), None),
         Err(crate::db::error::OpenError::Foreign { .. })
     ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_restored_to_any_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, folder) = (dir.path().join("data"), dir.path().join("backups"));
+    let hour = Some(Duration::from_secs(3600));
+    let options = Options { backup_interval: hour, backup_dir: Some(folder.clone()), ..options() };
+    let db = Db::open(&data, options).unwrap();
+    let save = || tokio::task::block_in_place(|| archive(db.engine(), &db.engine().checkpoint.lock())).unwrap();
+    fill(&db).await;
+    take(&db, &folder).unwrap();
+    // Each step with what follows it: the commit, the moment, and what is there.
+    let mut moments = Vec::new();
+    let steps = [
+        "INSERT INTO t SELECT id + 3000, note, v FROM t WHERE id < 1500",
+        "UPDATE t SET note = 'changed' WHERE id % 7 = 0",
+        "checkpoint",
+        "DELETE FROM t WHERE id % 3 = 0",
+        "settle",
+        "UPDATE t SET v = (SELECT v FROM t WHERE id = 1) WHERE id % 11 = 0",
+        "checkpoint",
+        "CREATE TABLE u (id int PRIMARY KEY, v vector(2))",
+        "INSERT INTO u SELECT i, ARRAY[i, 1]::real[]::vector FROM generate_series(1, 3000) AS s(i)",
+        "settle",
+        "REINDEX INDEX i",
+        "VACUUM FULL t",
+        "DELETE FROM u WHERE id > 100",
+        "TRUNCATE t",
+        "checkpoint",
+        "INSERT INTO t VALUES (1, 'new', NULL)",
+    ];
+    let everything = async |db: &Db| {
+        let mut all = rows(db, ALL).await;
+        if rows(db, "SELECT to_regclass('u') IS NOT NULL").await == ["t"] {
+            all.extend(rows(db, "SELECT id, v FROM u ORDER BY id").await);
+        }
+        all
+    };
+    for (at, step) in steps.iter().enumerate() {
+        match *step {
+            "checkpoint" => tokio::task::block_in_place(|| db.checkpoint()).unwrap(),
+            "settle" => tokio::task::block_in_place(|| db.settle()),
+            sql => run(&db, sql).await,
+        }
+        if at % 3 == 1 {
+            save();
+        }
+        let lsn = db.engine().view().lsn;
+        moments.push((lsn, crate::db::clock::now_us(), everything(&db).await));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    save();
+    for (at, (lsn, time_us, all)) in moments.iter().enumerate() {
+        for until in [Until::Lsn(*lsn), Until::Time(*time_us)] {
+            if at + 1 == moments.len() && until == Until::Time(*time_us) {
+                continue;
+            }
+            let to = dir.path().join(format!("{at} {until:?}"));
+            let reached = restored_until(&folder, until, &to).unwrap();
+            assert!(reached <= *lsn, "{until:?} {reached}");
+            let copy = open(&to);
+            assert!(everything(&copy).await == *all, "step {at} {until:?}");
+            assert_eq!(rows(&copy, "CHECK DATABASE").await, Vec::<String>::new());
+            copy.close().unwrap();
+            drop(copy);
+            std::fs::remove_dir_all(&to).unwrap();
+        }
+    }
+    let to = dir.path().join("none");
+    let error = |until| restored_until(&folder, until, &to).unwrap_err().to_string();
+    let last = moments.last().unwrap().0;
+    assert!(error(Until::Lsn(last + 1)).contains(&format!("ends with commit {last}")));
+    assert!(error(Until::Lsn(1)).contains("no backup is as old"));
+    // A piece that is gone is a gap; one whose bytes changed is damaged.
+    let mut pieces: Vec<PathBuf> =
+        std::fs::read_dir(folder.join("logs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pieces.sort();
+    assert!(pieces.len() >= 5, "{pieces:?}");
+    std::fs::remove_file(&pieces[1]).unwrap();
+    assert!(error(Until::Lsn(last)).contains("gap"), "{}", error(Until::Lsn(last)));
+    damage(&pieces[0], 60);
+    assert!(error(Until::Lsn(last)).contains("damaged"), "{}", error(Until::Lsn(last)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scrubber_finds_rot_and_mends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let db = open(&data);
+    fill(&db).await;
+    let (all, near) = (rows(&db, ALL).await, rows(&db, NEAR).await);
+    take(&db, &data.join("backups")).unwrap();
+    let scrub = || {
+        let never = AtomicBool::new(false);
+        tokio::task::block_in_place(|| crate::snapshot::scrub::scrub(db.engine(), 0, &never)).unwrap()
+    };
+    let files = files_of(&data);
+    let pass = scrub();
+    assert_eq!((pass.faults, pass.files), (0, files.len() as u64));
+    for path in &files {
+        damage(path, std::fs::metadata(path).unwrap().len() / 2);
+    }
+    assert_eq!(scrub().faults, files.len() as u64);
+    assert_eq!(scrub().faults, 0, "mended");
+    assert_eq!(rows(&db, "SELECT count(*) FROM lodedb_repairs").await, [files.len().to_string()]);
+    assert_eq!(rows(&db, "SELECT faults FROM lodedb_scrub ORDER BY started").await[0], "0");
+    // Derived and in no backup: removed, and built again when the database is opened.
+    std::fs::remove_dir_all(data.join("backups")).unwrap();
+    let derived = files.iter().find(|path| !is_primary(path)).unwrap();
+    damage(derived, 100);
+    assert_eq!(scrub().faults, 1);
+    assert!(!derived.exists());
+    db.close().unwrap();
+    drop(db);
+    let db = open(&data);
+    tokio::task::block_in_place(|| db.settle());
+    assert_eq!(rows(&db, ALL).await, all);
+    assert_eq!(rows(&db, NEAR).await, near);
 }

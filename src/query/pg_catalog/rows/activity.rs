@@ -146,6 +146,21 @@ pub(super) fn compactions(scope: &Scope, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// `lodedb_scrub`.
+pub(super) fn scrubs(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for pass in server.scrubs() {
+        rows.push([
+            ("started", Datum::Timestamptz(pass.started_us)),
+            ("finished", moment(pass.finished_us)),
+            ("files", Datum::Int8(pass.files as i64)),
+            ("size_bytes", Datum::Int8(pass.bytes as i64)),
+            ("faults", Datum::Int8(pass.faults as i64)),
+        ])?;
+    }
+    Ok(())
+}
+
 /// `lodedb_repairs`.
 pub(super) fn repairs(scope: &Scope, rows: &mut Rows) -> Result<()> {
     let Some(server) = &scope.hooks.server else { return Ok(()) };

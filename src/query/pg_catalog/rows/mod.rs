@@ -65,6 +65,7 @@ pub(super) fn fill(scope: &Scope, relation: &Relation, rows: &mut Rows) -> Resul
         "pg_stat_progress_basebackup" => activity::backups_under_way(scope, rows),
         "pg_stat_progress_vacuum" => activity::merges(scope, rows),
         "lodedb_compactions" => activity::compactions(scope, rows),
+        "lodedb_scrub" => activity::scrubs(scope, rows),
         "lodedb_repairs" => activity::repairs(scope, rows),
         "lodedb_backups" => activity::backups(scope, rows),
         "pg_stat_database" => activity::databases(scope, rows),
