@@ -19,6 +19,8 @@ mod programs;
 mod protocol;
 #[path = "wire/search.rs"]
 mod search;
+#[path = "wire/side.rs"]
+mod side;
 #[path = "wire/transactions.rs"]
 mod transactions;
 #[path = "wire/types.rs"]

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use lodedb::db::options::Keep;
+use lodedb::server::ServerOptions;
+use lodedb::server::side::SideOptions;
 
 mod backup;
 mod check;
@@ -41,6 +43,12 @@ enum Command {
         /// The most sessions at once.
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_connections: usize,
+        /// Answer `/health` over HTTP on this address; port 0 takes a free one [default: not]
+        #[arg(long, value_name = "ADDRESS")]
+        http: Option<SocketAddr>,
+        /// Allow --http on an address that other machines can reach; whoever asks is answered.
+        #[arg(long, requires = "http")]
+        http_any_address: bool,
         /// Memory for the row cache, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 256)]
         row_cache: usize,
@@ -146,6 +154,8 @@ pub(crate) fn run() -> ExitCode {
                 data,
                 listen,
                 max_connections,
+                http,
+                http_any_address,
                 row_cache,
                 query_memory,
                 backup_interval,
@@ -160,7 +170,9 @@ pub(crate) fn run() -> ExitCode {
                     backup_keep,
                     ..lodedb::Options::default()
                 };
-                serve::serve(&runtime, &data, listen, max_connections, options)
+                let server = ServerOptions { listen, max_connections, ..ServerOptions::default() };
+                let side = http.map(|address| SideOptions { address, any_address: http_any_address });
+                serve::serve(&runtime, &data, options, server, side)
             }
             Command::Backup { data, to } => backup::backup(&runtime, &data, &to),
             Command::Check { data, json, repair, backups } => {

@@ -1,51 +1,72 @@
 //! `lodedb serve`.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use lodedb::server::side::{SideOptions, SidePort};
 use lodedb::server::{Server, ServerOptions};
-use lodedb::{Db, Options};
+use lodedb::{Db, Options, SqlError};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long running statements may take after SIGTERM.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Serves until SIGTERM, SIGINT, or a write that failed.
 pub(super) fn serve(
     runtime: &tokio::runtime::Runtime,
     data: &Path,
-    listen: Vec<SocketAddr>,
-    max_connections: usize,
     options: Options,
+    server: ServerOptions,
+    side: Option<SideOptions>,
 ) -> Result<(), String> {
+    // ORDER: before the database, so that whoever watches hears of the recovery.
+    let side = match side {
+        Some(side) => {
+            let port = runtime.block_on(SidePort::start(side)).map_err(|error| told(&error))?;
+            eprintln!("lodedb {VERSION} answers /health on http://{}", port.local_addr());
+            Some(port)
+        }
+        None => None,
+    };
     let db = Db::open(data, options).map_err(|error| error.to_string())?;
     let result = runtime.block_on(async {
-        let options = ServerOptions {
-            listen,
-            max_connections,
-            socket: Some(db.engine().dir.join("socket")),
-            ..ServerOptions::default()
-        };
-        let server = Server::start(db.clone(), options).await.map_err(|error| error.message().to_owned())?;
+        let options = ServerOptions { socket: Some(db.engine().dir.join("socket")), ..server };
+        let server = Server::start(db.clone(), options).await.map_err(|error| told(&error))?;
         for address in server.local_addrs() {
-            eprintln!("lodedb {} serves {} on {address}", env!("CARGO_PKG_VERSION"), db.engine().dir.display());
+            eprintln!("lodedb {VERSION} serves {} on {address}", db.engine().dir.display());
+        }
+        if let Some(side) = &side {
+            side.opened(&db, &server);
         }
         let stop = |kind| signal(kind).map_err(|error| error.to_string());
         let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
         let failed = async {
-            while !db.has_failed() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            loop {
+                match db.engine().refusal() {
+                    Some(refusal) if refusal.is_final => break refusal.reason,
+                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
             }
         };
         let outcome = tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
-            () = failed => Err("a write failed; restart to come back with every commit that reached the disk".to_owned()),
+            reason = failed => Err(reason),
         };
+        if let Some(side) = &side {
+            side.closing();
+        }
         server.shutdown(SHUTDOWN).await;
         outcome
     });
     db.close().map_err(|error| format!("closing: {error}"))?;
     result
+}
+
+fn told(error: &SqlError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{}; {hint}", error.message()),
+        None => error.message().to_owned(),
+    }
 }

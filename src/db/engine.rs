@@ -87,6 +87,15 @@ pub struct LastCheckpoint {
     pub log_bytes: u64,
 }
 
+/// Why no write is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words, with what to do about it.
+    pub reason: String,
+    /// Whether it stays so until the process ends, which it should.
+    pub is_final: bool,
+}
+
 /// Gives ids to segments and quantizers, and knows which of them no commit has named yet.
 #[derive(Debug)]
 pub struct SegmentIds(Mutex<(SegmentId, BTreeSet<SegmentId>)>);
@@ -204,6 +213,12 @@ impl Engine {
         if let Some(state) = self.sequences.lock().get_mut(&sequence) {
             state.last = None;
         }
+    }
+
+    /// Why no write is taken, if none is: the one place that says so, for `/health` and `/metrics`.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let failed = "a write failed; restart to come back with every commit that reached the disk";
+        self.has_failed().then(|| Refusal { reason: failed.to_owned(), is_final: true })
     }
 
     /// Whether a write failed and the process should end.

@@ -68,6 +68,13 @@ impl Server {
         self.address
     }
 
+    /// Where it answers HTTP; it was started with `--http`.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        let lines = self.lines.lock().expect("the log");
+        let told = lines.iter().rev().find_map(|line| line.split_once(" on http://")?.1.parse().ok());
+        told.expect("the server says where it answers HTTP")
+    }
+
     /// Its directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
