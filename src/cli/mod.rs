@@ -43,7 +43,7 @@ enum Command {
         /// The most sessions at once.
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_connections: usize,
-        /// Answer `/health` over HTTP on this address; port 0 takes a free one [default: not]
+        /// Answer `/health` and `/metrics` over HTTP on this address; port 0 takes a free one [default: not]
         #[arg(long, value_name = "ADDRESS")]
         http: Option<SocketAddr>,
         /// Allow --http on an address that other machines can reach; whoever asks is answered.

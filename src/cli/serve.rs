@@ -24,7 +24,7 @@ pub(super) fn serve(
     let side = match side {
         Some(side) => {
             let port = runtime.block_on(SidePort::start(side)).map_err(|error| told(&error))?;
-            eprintln!("lodedb {VERSION} answers /health on http://{}", port.local_addr());
+            eprintln!("lodedb {VERSION} answers /health and /metrics on http://{}", port.local_addr());
             Some(port)
         }
         None => None,

@@ -20,6 +20,19 @@ pub enum Job {
     Merge(TableId, Vec<SegmentId>),
 }
 
+impl Job {
+    /// Its place in [`JOBS`](crate::db::counters::JOBS).
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::Freeze(_) => 0,
+            Self::Seal(..) => 1,
+            Self::BuildIndex(..) => 2,
+            Self::Encode(..) => 3,
+            Self::Merge(..) => 4,
+        }
+    }
+}
+
 /// The most urgent job, if any.
 pub fn choose_job(view: &ReadView, options: &Options) -> Option<Job> {
     let tables = || view.tables.iter().filter(|(id, _)| view.catalog.table_by_id(**id).is_some());

@@ -188,7 +188,7 @@ impl Session {
                     parameter_count: *parameter_count,
                     places: prepared.statement.places.clone(),
                 };
-                let ready = Box::pin(self.prepare(inner, &types)).await?;
+                let ready = Box::pin(self.make_ready(inner, &types)).await?;
                 self.prepared_statements().insert(name.clone(), ready);
                 tag()
             }
@@ -207,7 +207,7 @@ impl Session {
                 }
                 let (engine, environment, reader) = (self.engine().clone(), self.environment(), self.reader());
                 let values = engine.query.evaluate(&reader, &environment, args, &ready.parameters).await?;
-                Box::pin(self.execute_prepared(&ready, values)).await
+                Box::pin(self.run_ready(&ready, values)).await
             }
             Statement::Deallocate(Named::All) => {
                 self.prepared_statements().clear();
@@ -352,7 +352,7 @@ impl Session {
     async fn create_table_as(&mut self, create: &CreateTableAs, places: Places) -> Result<Outcome> {
         use lodedb_sql::statement::{ColumnDefinition, CreateTable, Insert};
         let source = ParsedStatement { places, ..ParsedStatement::unwritten(Statement::Query(create.query.clone())) };
-        let planned = Box::pin(self.prepare(source, &[])).await?;
+        let planned = Box::pin(self.make_ready(source, &[])).await?;
         let fields = planned.fields.clone().unwrap_or_default();
         if create.columns.len() > fields.len() {
             return Err(SqlError::new(SqlState::SyntaxError, "too many column names were specified"));
@@ -394,8 +394,8 @@ impl Session {
             on_conflict: None,
             returning: Vec::new(),
         })));
-        let ready = Box::pin(self.prepare(insert, &[])).await?;
-        match Box::pin(self.execute_prepared(&ready, Vec::new())).await? {
+        let ready = Box::pin(self.make_ready(insert, &[])).await?;
+        match Box::pin(self.run_ready(&ready, Vec::new())).await? {
             Outcome::Command(tag) => Ok(Outcome::Command(format!("SELECT {}", tag.rsplit(' ').next().unwrap_or("0")))),
             other => Ok(other),
         }

@@ -12,6 +12,7 @@ use lodedb_wal::Log;
 use lodedb_wal::fs::{Lock, OsFileSystem};
 use parking_lot::Mutex;
 
+use super::counters::Counters;
 use super::error::OpenError;
 use super::options::Options;
 use super::session::{Session, SessionOptions};
@@ -59,6 +60,8 @@ pub struct Engine {
     pub progress: Mutex<BTreeMap<u64, crate::compaction::Progress>>,
     /// Backups under way.
     pub backups: Mutex<Vec<Arc<backup::Progress>>>,
+    /// What has happened so far.
+    pub counters: Counters,
     pub(crate) view: Arc<ArcSwap<ReadView>>,
     /// When it was opened: microseconds since 1970 UTC.
     pub started_us: i64,
@@ -83,6 +86,8 @@ pub struct LastCheckpoint {
     pub generation: u64,
     /// The commit it stands at.
     pub lsn: u64,
+    /// When it was taken: microseconds since 1970 UTC.
+    pub time_us: i64,
     /// The size of the log right after it.
     pub log_bytes: u64,
 }
@@ -277,6 +282,8 @@ impl Db {
             spill_dir: Some(spill_dir),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
         });
+        let counters = Counters::default();
+        counters.last_checkpoint.set(opened.last_checkpoint.lsn, opened.last_checkpoint.time_us);
         let engine = Arc::new(Engine {
             dir: opened.dir,
             id: opened.id,
@@ -292,6 +299,7 @@ impl Db {
             maintenance: Mutex::new(()),
             progress: Mutex::default(),
             backups: Mutex::default(),
+            counters,
             view,
             started_us: super::clock::now_us(),
             sequences: Mutex::new(sequences),

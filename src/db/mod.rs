@@ -4,6 +4,7 @@ mod alter;
 pub mod clock;
 mod commands;
 pub mod copy;
+pub mod counters;
 mod ddl;
 pub mod embedded;
 pub mod engine;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::{ParsedStatement, parse};
@@ -11,6 +11,7 @@ use lodedb_sql::statement::{IsolationLevel, Statement, TransactionModes};
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::clock::now_us;
+use super::counters::StatementKind;
 use super::engine::{Db, Engine};
 use super::hooks::SessionHooks;
 use super::outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};
@@ -61,6 +62,15 @@ enum State {
     Failed,
 }
 
+/// A statement whose time is measured, until its session has answered and committed it.
+#[derive(Debug)]
+struct Measured {
+    kind: StatementKind,
+    begun: Instant,
+    /// How long it took so far, while the session waits for the message that commits it.
+    paused: Option<Duration>,
+}
+
 /// A session. It runs one statement at a time.
 #[derive(Debug)]
 pub struct Session {
@@ -81,6 +91,7 @@ pub struct Session {
     reported: Vec<(String, String)>,
     prepared: HashMap<String, Prepared>,
     hooks: Arc<SessionHooks>,
+    measured: Option<Measured>,
     /// Whether a call of the embedded interface has begun and not ended.
     pub(super) in_call: bool,
 }
@@ -111,6 +122,7 @@ impl Session {
             reported: Vec::new(),
             prepared: HashMap::new(),
             hooks,
+            measured: None,
             in_call: false,
         };
         session.reported = session.parameter_status();
@@ -247,6 +259,21 @@ impl Session {
 
     /// Makes a statement ready. `types`: those the client gave for `$1`, `$2`, ...
     pub async fn prepare(&mut self, statement: ParsedStatement, types: &[Option<PgType>]) -> Result<Prepared> {
+        self.begin_statement(&statement.statement);
+        let ready = self.make_ready(statement, types).await;
+        if ready.is_ok() {
+            // It counts when it runs.
+            self.measured = None;
+        }
+        self.judged(ready)
+    }
+
+    /// As [`Session::prepare`], as a part of the statement under way.
+    pub(super) async fn make_ready(
+        &mut self,
+        statement: ParsedStatement,
+        types: &[Option<PgType>],
+    ) -> Result<Prepared> {
         if !ends_transaction(&statement.statement) {
             self.check_not_failed()?;
         }
@@ -320,6 +347,13 @@ impl Session {
 
     /// Runs a statement that was made ready.
     pub async fn execute_prepared(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+        self.begin_statement(&prepared.statement.statement);
+        let outcome = self.run_ready(prepared, params).await;
+        self.judged(outcome)
+    }
+
+    /// As [`Session::execute_prepared`], as a part of the statement under way.
+    pub(super) async fn run_ready(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
         let statement = prepared.statement.clone();
         if !ends_transaction(&statement.statement) {
             self.check_not_failed()?;
@@ -342,12 +376,56 @@ impl Session {
 
     /// Runs a statement without parameters.
     pub async fn run(&mut self, statement: ParsedStatement) -> Result<Outcome> {
-        let prepared = self.prepare(statement, &[]).await?;
+        self.begin_statement(&statement.statement);
+        let outcome = self.run_parsed(statement).await;
+        self.judged(outcome)
+    }
+
+    async fn run_parsed(&mut self, statement: ParsedStatement) -> Result<Outcome> {
+        let prepared = self.make_ready(statement, &[]).await?;
         if !prepared.parameters.is_empty() {
             self.statement_failed();
             return Err(SqlError::new(SqlState::UndefinedParameter, "there is no parameter $1"));
         }
-        self.execute_prepared(&prepared, Vec::new()).await
+        self.run_ready(&prepared, Vec::new()).await
+    }
+
+    /// A statement begins. The one before is over, if nobody said so.
+    fn begin_statement(&mut self, statement: &Statement) {
+        self.end_statement(true);
+        let kind = match statement {
+            Statement::Execute { name, .. } => match self.prepared.get(name) {
+                Some(prepared) => StatementKind::of(&prepared.statement.statement),
+                None => StatementKind::Other,
+            },
+            other => StatementKind::of(other),
+        };
+        self.measured = Some(Measured { kind, begun: Instant::now(), paused: None });
+    }
+
+    /// The statement under way is answered. Unless its commit is still to come it is over; until that comes, time is the client's.
+    pub fn statement_answered(&mut self) {
+        if !matches!(self.state, State::Implicit(_)) {
+            self.end_statement(true);
+        } else if let Some(measured) = &mut self.measured {
+            measured.paused = Some(measured.begun.elapsed());
+        }
+    }
+
+    /// Counts the statement under way, if there is one.
+    fn end_statement(&mut self, is_done: bool) {
+        if let Some(Measured { kind, begun, paused }) = self.measured.take() {
+            let took = paused.unwrap_or_else(|| begun.elapsed());
+            self.db.engine().counters.statement(kind, took, is_done);
+        }
+    }
+
+    /// The result, after which a statement that failed is over.
+    fn judged<T>(&mut self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.end_statement(false);
+        }
+        result
     }
 
     async fn dispatch(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
@@ -358,10 +436,15 @@ impl Session {
                     return Err(SqlError::internal("a query was not planned"));
                 };
                 let (reader, environment) = (self.reader(), self.environment());
-                let batches =
+                let running =
                     self.db.engine().query.query(plan, reader, environment, &params, self.cancel.clone()).await?;
+                if let Some(measured) = &mut self.measured
+                    && running.is_search
+                {
+                    measured.kind = StatementKind::Knn;
+                }
                 self.absorb()?;
-                Ok(Outcome::Rows { fields: fields.clone(), batches, tag: RowsTag::Select })
+                Ok(Outcome::Rows { fields: fields.clone(), batches: running.batches, tag: RowsTag::Select })
             }
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => self.write(prepared, &params).await,
             Statement::Begin { modes, .. } => self.begin(modes, prepared),
@@ -539,6 +622,7 @@ impl Session {
 
     /// The statement failed: an implicit transaction is rolled back, a block waits for its end.
     pub fn statement_failed(&mut self) {
+        self.end_statement(false);
         match std::mem::take(&mut self.state) {
             State::Idle | State::Implicit(_) => {}
             State::Block(_) | State::Failed => self.state = State::Failed,
@@ -547,6 +631,18 @@ impl Session {
 
     /// The message or the pipeline is over: commits what it did outside a block.
     pub async fn finish(&mut self) -> Result<()> {
+        if let Some(measured) = &mut self.measured
+            && let Some(took) = measured.paused.take()
+        {
+            let now = Instant::now();
+            measured.begun = now.checked_sub(took).unwrap_or(now);
+        }
+        let finished = self.commit_implicit().await;
+        self.end_statement(finished.is_ok());
+        finished
+    }
+
+    async fn commit_implicit(&mut self) -> Result<()> {
         // Rows were streamed since the statement began: they may have drawn from sequences.
         self.absorb()?;
         match std::mem::take(&mut self.state) {
@@ -630,6 +726,13 @@ impl Session {
         }
         self.finish().await?;
         Ok(rows)
+    }
+}
+
+impl Drop for Session {
+    /// Its client is gone, and with it the statement under way.
+    fn drop(&mut self) {
+        self.end_statement(false);
     }
 }
 

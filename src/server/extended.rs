@@ -143,6 +143,8 @@ impl Connection<'_> {
         // Out of the map while it runs: an error or the end of the transaction forgets it.
         let (name, mut portal) = self.portals.remove_entry(execute.portal).ok_or_else(|| no_portal(execute.portal))?;
         let tag = self.run_portal(&mut portal, execute.rows_max).await?;
+        // A portal that is fetched in parts counts with its first part.
+        self.session.statement_answered();
         rows::notices(&mut self.session, &mut self.wire.out);
         if let Some(tag) = &tag {
             self.note_tag(tag);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::catalog::TableId;
 use crate::commit::ReadView;
@@ -41,6 +42,16 @@ pub fn checkpoint(engine: &Engine) -> Result<(), CheckpointError> {
 
 /// As [`checkpoint`], for a caller that holds the last one: until it lets go no file is removed.
 pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointError> {
+    let (begun, before) = (Instant::now(), last.generation);
+    let taken = take(engine, last);
+    if taken.is_err() || last.generation != before {
+        engine.counters.checkpoints.record(begun, taken.is_ok());
+        engine.counters.last_checkpoint.set(last.lsn, last.time_us);
+    }
+    taken
+}
+
+fn take(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointError> {
     // ORDER: before the view, so that every id below it that a commit ever names is named by a commit in the view.
     let unsettled_from = engine.segment_ids.first_not_settled();
     let view = engine.view();
@@ -78,6 +89,7 @@ pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<()
     manifest.write(&*fs, &dir)?;
     last.generation = manifest.generation;
     last.lsn = manifest.lsn;
+    last.time_us = manifest.time_us;
     last.log_bytes = engine.log.size_bytes();
 
     let generations = Manifest::generations(&*fs, &dir)?;

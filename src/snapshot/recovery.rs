@@ -87,7 +87,8 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let log = Log::open(fs.clone(), &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
     let files = SegmentStore::new(fs, &dir, options.backup_dir.clone().unwrap_or_else(|| dir.join("backups")));
     let mut state = restore(&manifest, &files)?;
-    let last_checkpoint = LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, log_bytes: 0 };
+    let last_checkpoint =
+        LastCheckpoint { generation: manifest.generation, lsn: manifest.lsn, time_us: manifest.time_us, log_bytes: 0 };
     replay(&mut state, &store, stored, &log, &files)?;
     cleanup::remove_left_over(&files, &manifests, &state).map_err(io(&dir))?;
     Ok(Opened { dir, id, state, store, log, files, last_checkpoint, lock })

@@ -1,14 +1,16 @@
-//! The side port: health, for whoever watches the server.
+//! The side port: health and metrics, for whoever watches the server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde_json::Value;
 
 use crate::harness::server::{PATIENCE, PROGRAM};
-use crate::harness::{Server, run};
+use crate::harness::{Server, error, rows, run};
+use crate::programs::{output, python, root};
 
 /// The status and the body of an answer; `None` if nobody listens.
 fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
@@ -79,4 +81,156 @@ fn the_side_port_is_for_this_machine_unless_it_is_meant_for_others() {
     let (done, said) = serve(&["--http-any-address"]);
     assert!(!done && said.contains("--http <ADDRESS>"), "{said}");
     assert!(!data.exists(), "a database was made by a server that did not start");
+}
+
+/// A page of metrics, as the parsers of Prometheus's client read it.
+struct Page(Vec<Value>);
+
+impl Page {
+    fn of(server: &Server) -> Self {
+        let (status, page) = get(server.http_address(), "/metrics").expect("an answer");
+        assert_eq!(status, 200, "{page}");
+        let mut command = Command::new(python());
+        command.arg(root().join("tools/clients/python/metrics.py"));
+        let read = output(command, &page);
+        Self(serde_json::from_str(&read).unwrap_or_else(|error| panic!("{error}: {read}")))
+    }
+
+    /// The value of a sample, if it is there.
+    fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let wanted = |sample: &&Value| {
+            sample["name"] == name && labels.iter().all(|(label, value)| sample["labels"][*label] == *value)
+        };
+        self.0.iter().find(wanted).map(|sample| sample["value"].as_f64().expect("a number"))
+    }
+
+    #[track_caller]
+    fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.find(name, labels).unwrap_or_else(|| panic!("there is no {name} with {labels:?}"))
+    }
+
+    /// How many statements of a kind ended so.
+    #[track_caller]
+    fn statements(&self, kind: &str, outcome: &str) -> f64 {
+        self.value("lodedb_statements_total", &[("kind", kind), ("outcome", outcome)])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_move_as_the_server_works() {
+    let server = Server::start_with(&["--http", "127.0.0.1:0", "--max-connections", "3"]);
+    let client = server.connect().await;
+    let before = Page::of(&server);
+    for kind in ["select", "knn", "insert", "update", "delete", "copy", "ddl", "other"] {
+        assert_eq!((before.statements(kind, "ok"), before.statements(kind, "error")), (0.0, 0.0), "{kind}");
+    }
+    assert_eq!(before.value("lodedb_up", &[]), 1.0);
+    assert_eq!(before.value("lodedb_writable", &[]), 1.0);
+    assert_eq!(before.value("lodedb_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
+
+    run(&client, "CREATE TABLE measured (id int PRIMARY KEY, v vector(2)); CREATE TABLE plain (id int)").await;
+    run(&client, "INSERT INTO measured SELECT g, ARRAY[g, -g]::vector FROM generate_series(1, 1000) g").await;
+    let insert = client.prepare("INSERT INTO measured VALUES ($1, '[0,0]')").await.expect("it is prepared");
+    for id in 2001..2011 {
+        client.execute(&insert, &[&id]).await.expect("it is inserted");
+    }
+    run(&client, "BEGIN").await;
+    run(&client, "DELETE FROM measured WHERE id <= 10").await;
+    run(&client, "COMMIT").await;
+    run(&client, "UPDATE measured SET id = -id WHERE id = 11").await;
+    rows(&client, "SELECT count(*) FROM measured").await;
+    rows(&client, "SELECT pg_sleep(0.3)").await;
+    // By the hot road, by a plan, and by a name.
+    rows(&client, "SELECT id FROM measured ORDER BY v <-> '[1,2]' LIMIT 3").await;
+    rows(&client, "SELECT a.id FROM (SELECT id FROM measured ORDER BY v <-> '[1,2]' LIMIT 3) a ORDER BY a.id").await;
+    run(&client, "PREPARE near AS SELECT id FROM measured ORDER BY v <-> '[1,2]' LIMIT 3").await;
+    rows(&client, "EXECUTE near").await;
+    let copied: Vec<_> = client.copy_out("COPY plain TO STDOUT").await.expect("it begins").collect().await;
+    assert!(copied.is_empty());
+    assert_eq!(error(&client, "SELECT * FROM nowhere").await.code().code(), "42P01");
+    assert_eq!(error(&client, "SELECT 1 / (id - id) FROM measured").await.code().code(), "22012");
+    assert_eq!(error(&client, "INSERT INTO measured VALUES (2001)").await.code().code(), "23505");
+    assert!(client.execute(&insert, &[&2001]).await.is_err(), "a key was taken twice");
+    assert_eq!(error(&client, "SELEC").await.code().code(), "42601");
+    let (second, third) = (server.connect().await, server.connect().await);
+    assert!(server.try_connect().await.is_err(), "a fourth session was begun");
+
+    let page = Page::of(&server);
+    let counted = |kind| (page.statements(kind, "ok"), page.statements(kind, "error"));
+    assert_eq!(counted("select"), (2.0, 2.0));
+    assert_eq!(counted("knn"), (3.0, 0.0));
+    assert_eq!(counted("insert"), (11.0, 2.0));
+    assert_eq!(counted("update"), (1.0, 0.0));
+    assert_eq!(counted("delete"), (1.0, 0.0));
+    assert_eq!(counted("copy"), (1.0, 0.0));
+    assert_eq!(counted("ddl"), (2.0, 0.0));
+    assert_eq!(counted("other"), (3.0, 0.0), "BEGIN, COMMIT and PREPARE");
+    let took = |name: &str, kind| page.value(&format!("lodedb_statement_duration_seconds{name}"), &[("kind", kind)]);
+    assert_eq!(took("_count", "select"), 4.0);
+    let slept = took("_sum", "select");
+    assert!((0.3..10.0).contains(&slept), "they took {slept} s");
+    let within = |le| page.value("lodedb_statement_duration_seconds_bucket", &[("kind", "select"), ("le", le)]);
+    assert_eq!((within("0.25"), within("+Inf")), (3.0, 4.0));
+    // Each of these waited for an fsync, even on the quickest disk.
+    assert!(took("_sum", "insert") > 11.0 * 10e-6, "commits are not in the time: {}", took("_sum", "insert"));
+
+    assert_eq!(page.value("lodedb_connections", &[]), 3.0);
+    assert_eq!(page.value("lodedb_connections_max", &[]), 3.0);
+    assert_eq!(page.value("lodedb_connections_accepted_total", &[]), 3.0);
+    assert_eq!(page.value("lodedb_connections_refused_total", &[]), 1.0);
+    assert_eq!(page.value("lodedb_tables", &[]), 2.0);
+    assert_eq!(page.value("lodedb_tables_omitted", &[]), 0.0);
+    assert_eq!(page.value("lodedb_table_rows", &[("table", "measured")]), 1000.0);
+    assert_eq!(page.value("lodedb_table_rows", &[("table", "plain")]), 0.0);
+    assert_eq!(page.value("lodedb_table_dead_rows", &[("table", "measured")]), 10.0);
+    assert_eq!(page.value("lodedb_table_segments", &[("table", "measured"), ("state", "mutable")]), 1.0);
+    assert!(page.value("lodedb_log_size_bytes", &[]) > 1e6);
+    let lsn = page.value("lodedb_log_last_lsn", &[]);
+    assert!(lsn > before.value("lodedb_log_last_lsn", &[]));
+    assert_eq!(page.value("lodedb_log_durable_lsn", &[]), lsn);
+    assert_eq!(page.value("lodedb_view_lsn", &[]), lsn);
+    assert!(page.value("lodedb_resident_memory_bytes", &[]) > 1e6);
+    assert!(page.value("lodedb_store_buffers_bytes", &[]) > 0.0);
+
+    drop((second, third));
+    assert_eq!(page.value("lodedb_checkpoints_total", &[("outcome", "ok")]), 0.0);
+    let temporary = tempfile::tempdir().expect("a directory");
+    run(&client, "CHECKPOINT").await;
+    run(&client, &format!("BACKUP TO '{}'", temporary.path().join("kept").display())).await;
+    let refused = format!("BACKUP TO '{}'", server.dir().join("meta").display());
+    assert_eq!(error(&client, &refused).await.code().code(), "22023");
+    let page = Page::of(&server);
+    assert_eq!(page.value("lodedb_checkpoints_total", &[("outcome", "ok")]), 1.0, "the backup found nothing new");
+    assert_eq!(page.value("lodedb_checkpoint_last_lsn", &[]), lsn);
+    assert_eq!(page.value("lodedb_backups_total", &[("outcome", "ok")]), 1.0);
+    assert_eq!(page.value("lodedb_backups_total", &[("outcome", "error")]), 1.0);
+    assert_eq!(page.value("lodedb_backup_last_lsn", &[]), lsn);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    for of in ["checkpoint", "backup"] {
+        let taken = page.value(&format!("lodedb_{of}_last_timestamp_seconds"), &[]);
+        assert!((now - 60.0..=now).contains(&taken), "{of} at {taken}, now it is {now}");
+    }
+    assert_eq!(page.value("lodedb_connections", &[]), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_of_background_work_and_of_many_tables() {
+    let server = Server::start_with(&["--http", "127.0.0.1:0"]);
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE large (id serial PRIMARY KEY, v vector(512))").await;
+    run(&client, "CREATE INDEX ON large USING ivfpq (v vector_l2_ops)").await;
+    let vector = "('[' || repeat(g % 97 || ',', 511) || g || ']')::vector";
+    run(&client, &format!("INSERT INTO large (v) SELECT {vector} FROM generate_series(1, 5000) AS t(g)")).await;
+    run(&client, "VACUUM").await;
+    let many: String = (0..1005).map(|at| format!("CREATE TABLE \"many {at:04} \\ \"\"\" (id int);")).collect();
+    run(&client, &many).await;
+    let page = Page::of(&server);
+    assert!(page.value("lodedb_table_segments", &[("table", "large"), ("state", "sealed")]) >= 1.0);
+    assert!(page.value("lodedb_table_segment_files_bytes", &[("table", "large")]) > 5000.0 * 512.0 * 4.0);
+    assert!(page.value("lodedb_background_jobs_total", &[("job", "build_index"), ("outcome", "ok")]) >= 1.0);
+    assert!(page.value("lodedb_background_job_seconds_total", &[("job", "build_index")]) > 0.0);
+    assert_eq!(page.value("lodedb_tables", &[]), 1006.0);
+    assert_eq!(page.value("lodedb_tables_omitted", &[]), 6.0);
+    assert!(page.find("lodedb_table_rows", &[("table", "many 0998 \\ \"")]).is_some(), "names come back as they are");
+    assert!(page.find("lodedb_table_rows", &[("table", "many 0999 \\ \"")]).is_none());
 }

@@ -3,13 +3,14 @@
 //! [`SidePort::start`] is called by the `lodedb` program before the database is opened, so that `/health` can say that the
 //! log is being replayed; [`SidePort::opened`] tells it of the database and the server.
 //!
-//! - [`http`]: a request and its answer. [`health`]: `/health`.
+//! - [`http`]: a request and its answer. [`health`]: `/health`. [`metrics`]: `/metrics`.
 //!
 //! What always holds here: a connection has one request, at most 8 KiB of it, and 10 seconds; there are at most 32 of them; and
 //! nothing they ask for waits for a lock that a statement holds for long.
 
 mod health;
 mod http;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::registry::Registry;
 use super::{Server, listener};
 use crate::db::Db;
 use http::Answer;
@@ -49,6 +51,8 @@ pub(super) enum Stage {
     Open {
         /// The database.
         db: Db,
+        /// The sessions.
+        registry: Arc<Registry>,
     },
     /// The server ends.
     Closing,
@@ -87,8 +91,9 @@ impl SidePort {
     }
 
     /// The database is open and the server accepts.
-    pub fn opened(&self, db: &Db, _server: &Server) {
-        self.stage.store(Arc::new(Stage::Open { db: db.clone() }));
+    pub fn opened(&self, db: &Db, server: &Server) {
+        let registry = server.shared.registry.clone();
+        self.stage.store(Arc::new(Stage::Open { db: db.clone(), registry }));
     }
 
     /// The server ends.
@@ -111,7 +116,7 @@ async fn accept(listener: TcpListener, stage: Arc<ArcSwap<Stage>>) {
             Ok((socket, _)) => {
                 let stage = stage.clone();
                 tokio::spawn(async move {
-                    http::serve(socket, async |path| answer(&path, &stage.load_full(), started.elapsed())).await;
+                    http::serve(socket, async |path| answer(&path, stage.load_full(), started.elapsed()).await).await;
                     drop(slot);
                 });
             }
@@ -123,9 +128,14 @@ async fn accept(listener: TcpListener, stage: Arc<ArcSwap<Stage>>) {
     }
 }
 
-fn answer(path: &str, stage: &Stage, uptime: Duration) -> Answer {
+async fn answer(path: &str, stage: Arc<Stage>, uptime: Duration) -> Answer {
     match path {
-        "/health" => health::answer(stage, uptime),
-        _ => Answer::text(404, "there is /health"),
+        "/health" => health::answer(&stage, uptime),
+        // It asks RocksDB, which may take a moment.
+        "/metrics" => match tokio::task::spawn_blocking(move || metrics::answer(&stage, uptime)).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::text(500, &error.to_string()),
+        },
+        _ => Answer::text(404, "there are /health and /metrics"),
     }
 }
