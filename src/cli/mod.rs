@@ -1,14 +1,17 @@
 //! The command line: what it takes, and the runtime its commands run on.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use lodedb::db::options::Keep;
 use lodedb::server::ServerOptions;
 use lodedb::server::side::SideOptions;
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
 
 mod backup;
 mod check;
@@ -49,6 +52,14 @@ enum Command {
         /// Allow --http on an address that other machines can reach; whoever asks is answered.
         #[arg(long, requires = "http")]
         http_any_address: bool,
+        /// Log statements that take this many milliseconds or longer, with their plans; 0 is all of them [default: none]
+        ///
+        /// A session chooses for itself by SET log_min_duration_statement.
+        #[arg(long, value_name = "MS")]
+        log_min_duration: Option<u64>,
+        /// The form of what is logged, on standard error.
+        #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+        log_format: LogFormat,
         /// Memory for the row cache, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 256)]
         row_cache: usize,
@@ -132,6 +143,37 @@ enum Command {
     },
 }
 
+/// The form of what is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: a JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Sets up logging; call it once.
+    fn start(self) {
+        let filter = EnvFilter::try_from_env("LODEDB_LOG").unwrap_or_else(|_| "warn,lodedb=info".into());
+        let colours = std::io::stderr().is_terminal();
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+        match self {
+            Self::Text => logs.init(),
+            Self::Json => logs.json().flatten_event(true).init(),
+        }
+    }
+
+    /// Says something on standard error that is no event of the database.
+    fn say(self, level: Level, line: &str) {
+        match (self, level) {
+            (Self::Text, _) => eprintln!("{line}"),
+            (Self::Json, Level::ERROR) => tracing::error!("{line}"),
+            (Self::Json, _) => tracing::info!("{line}"),
+        }
+    }
+}
+
 fn parse_keep(text: &str) -> Result<Keep, String> {
     let wrong = || format!("{text:?} is not two numbers such as 24,7");
     let (newest, days) = text.split_once(',').ok_or_else(wrong)?;
@@ -142,12 +184,11 @@ fn parse_keep(text: &str) -> Result<Keep, String> {
 /// Runs the command that was asked for.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("LODEDB_LOG").unwrap_or_else(|_| "warn,lodedb=info".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    let format = match arguments.command {
+        Command::Serve { log_format, .. } => log_format,
+        _ => LogFormat::Text,
+    };
+    format.start();
     let result = match lodedb::runtime() {
         Ok(runtime) => match arguments.command {
             Command::Serve {
@@ -156,6 +197,8 @@ pub(crate) fn run() -> ExitCode {
                 max_connections,
                 http,
                 http_any_address,
+                log_min_duration,
+                log_format,
                 row_cache,
                 query_memory,
                 backup_interval,
@@ -165,6 +208,7 @@ pub(crate) fn run() -> ExitCode {
                 let options = lodedb::Options {
                     row_cache_bytes: row_cache << 20,
                     query_memory_bytes: query_memory << 20,
+                    log_min_duration: log_min_duration.map(Duration::from_millis),
                     backup_interval: (backup_interval > 0).then(|| Duration::from_secs(backup_interval * 60)),
                     backup_dir,
                     backup_keep,
@@ -172,7 +216,7 @@ pub(crate) fn run() -> ExitCode {
                 };
                 let server = ServerOptions { listen, max_connections, ..ServerOptions::default() };
                 let side = http.map(|address| SideOptions { address, any_address: http_any_address });
-                serve::serve(&runtime, &data, options, server, side)
+                serve::serve(&runtime, &data, options, server, side, log_format)
             }
             Command::Backup { data, to } => backup::backup(&runtime, &data, &to),
             Command::Check { data, json, repair, backups } => {
@@ -190,7 +234,7 @@ pub(crate) fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("lodedb: {message}");
+            format.say(Level::ERROR, &format!("lodedb: {message}"));
             ExitCode::FAILURE
         }
     }

@@ -7,6 +7,9 @@ use lodedb::server::side::{SideOptions, SidePort};
 use lodedb::server::{Server, ServerOptions};
 use lodedb::{Db, Options, SqlError};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
+
+use super::LogFormat;
 
 /// How long running statements may take after SIGTERM.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -19,12 +22,14 @@ pub(super) fn serve(
     options: Options,
     server: ServerOptions,
     side: Option<SideOptions>,
+    log: LogFormat,
 ) -> Result<(), String> {
     // ORDER: before the database, so that whoever watches hears of the recovery.
     let side = match side {
         Some(side) => {
             let port = runtime.block_on(SidePort::start(side)).map_err(|error| told(&error))?;
-            eprintln!("lodedb {VERSION} answers /health and /metrics on http://{}", port.local_addr());
+            let address = port.local_addr();
+            log.say(Level::INFO, &format!("lodedb {VERSION} answers /health and /metrics on http://{address}"));
             Some(port)
         }
         None => None,
@@ -34,7 +39,7 @@ pub(super) fn serve(
         let options = ServerOptions { socket: Some(db.engine().dir.join("socket")), ..server };
         let server = Server::start(db.clone(), options).await.map_err(|error| told(&error))?;
         for address in server.local_addrs() {
-            eprintln!("lodedb {VERSION} serves {} on {address}", db.engine().dir.display());
+            log.say(Level::INFO, &format!("lodedb {VERSION} serves {} on {address}", db.engine().dir.display()));
         }
         if let Some(side) = &side {
             side.opened(&db, &server);

@@ -60,7 +60,7 @@ fn nullable_rows(fields: &Arc<[Field]>, rows: Vec<Vec<Option<&str>>>, tag: &str)
 
 impl Session {
     /// Runs what is neither a query nor a change of rows.
-    pub(super) async fn command(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+    pub(super) async fn command(&mut self, prepared: &Prepared, params: &[Datum]) -> Result<Outcome> {
         let statement = &prepared.statement.statement;
         let tag = || Ok(Outcome::Command(statement.command_tag().to_owned()));
         match statement {
@@ -74,9 +74,9 @@ impl Session {
                 let lines = if options.analyze && !explained.is_read_only() {
                     let tx = self.transaction()?;
                     tx.start_statement();
-                    engine.query.explain(&plan, options, reader, Some(tx), environment, &params, cancel).await?
+                    engine.query.explain(&plan, options, reader, Some(tx), environment, params, cancel).await?
                 } else {
-                    engine.query.explain(&plan, options, reader, None, environment, &params, cancel).await?
+                    engine.query.explain(&plan, options, reader, None, environment, params, cancel).await?
                 };
                 let rows: Vec<Vec<String>> = lines.into_iter().map(|line| vec![line]).collect();
                 text_rows(&Arc::from([text_field("QUERY PLAN")]), &rows, "EXPLAIN")

@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod processor;
 pub mod session;
 pub mod settings;
+mod slow;
 
 pub use embedded::{FromSql, Row, Rows, Table, ToSql, runtime};
 pub use engine::Db;

@@ -26,6 +26,8 @@ pub struct Options {
     pub background: bool,
     /// How long a lock is waited for before deadlocks are looked for.
     pub deadlock_timeout: Duration,
+    /// Statements that take this long are logged with their plans; `None` is never. Sessions may choose for themselves.
+    pub log_min_duration: Option<Duration>,
     /// How often a backup is taken by itself, when something has changed; `None` is never.
     pub backup_interval: Option<Duration>,
     /// The folder these backups go to; `None` is `backups` in the directory of the database. Better on another disk.
@@ -55,6 +57,7 @@ impl Default for Options {
             train_rows: 4096,
             background: true,
             deadlock_timeout: Duration::from_secs(1),
+            log_min_duration: None,
             backup_interval: Some(Duration::from_secs(3600)),
             backup_dir: None,
             backup_keep: Keep { newest: 24, days: 7 },

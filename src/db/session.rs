@@ -15,7 +15,8 @@ use super::counters::StatementKind;
 use super::engine::{Db, Engine};
 use super::hooks::SessionHooks;
 use super::outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};
-use super::settings::{Environment, Settings};
+use super::settings::{Environment, SLOW, Settings};
+use super::slow::{Slow, Subject};
 use crate::commit::locks::LockMode;
 use crate::commit::overlay::Overlay;
 use crate::commit::transaction::LockTimeouts;
@@ -69,6 +70,8 @@ struct Measured {
     begun: Instant,
     /// How long it took so far, while the session waits for the message that commits it.
     paused: Option<Duration>,
+    /// What ran, if slow statements are logged.
+    subject: Option<Subject>,
 }
 
 /// A session. It runs one statement at a time.
@@ -92,6 +95,8 @@ pub struct Session {
     prepared: HashMap<String, Prepared>,
     hooks: Arc<SessionHooks>,
     measured: Option<Measured>,
+    /// Statements to be logged.
+    pub(super) slow: Vec<Slow>,
     /// Whether a call of the embedded interface has begun and not ended.
     pub(super) in_call: bool,
 }
@@ -99,7 +104,9 @@ pub struct Session {
 impl Session {
     pub(super) fn new(db: Db, number: i32, options: SessionOptions) -> Result<Self> {
         let mut settings = Settings::default();
-        settings.set("session_authorization", None)?;
+        if let Some(limit) = db.engine().options.log_min_duration {
+            settings.set(SLOW, Some(&limit.as_millis().to_string()))?;
+        }
         for (name, value) in &options.parameters {
             settings.set(name, Some(value))?;
         }
@@ -123,6 +130,7 @@ impl Session {
             prepared: HashMap::new(),
             hooks,
             measured: None,
+            slow: Vec::new(),
             in_call: false,
         };
         session.reported = session.parameter_status();
@@ -347,6 +355,7 @@ impl Session {
 
     /// Runs a statement that was made ready.
     pub async fn execute_prepared(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+        self.log_slow().await;
         self.begin_statement(&prepared.statement.statement);
         let outcome = self.run_ready(prepared, params).await;
         self.judged(outcome)
@@ -367,7 +376,8 @@ impl Session {
         }
         self.cancel = self.cancel.renewed(self.settings.duration_ms("statement_timeout"));
         let cancel = self.cancel.clone();
-        let result = or_cancelled(&cancel, self.dispatch(prepared, params)).await;
+        let result = or_cancelled(&cancel, self.dispatch(prepared, &params)).await;
+        self.keep_subject(prepared, params);
         if result.is_err() {
             self.statement_failed();
         }
@@ -376,6 +386,7 @@ impl Session {
 
     /// Runs a statement without parameters.
     pub async fn run(&mut self, statement: ParsedStatement) -> Result<Outcome> {
+        self.log_slow().await;
         self.begin_statement(&statement.statement);
         let outcome = self.run_parsed(statement).await;
         self.judged(outcome)
@@ -400,7 +411,7 @@ impl Session {
             },
             other => StatementKind::of(other),
         };
-        self.measured = Some(Measured { kind, begun: Instant::now(), paused: None });
+        self.measured = Some(Measured { kind, begun: Instant::now(), paused: None, subject: None });
     }
 
     /// The statement under way is answered. Unless its commit is still to come it is over; until that comes, time is the client's.
@@ -414,9 +425,22 @@ impl Session {
 
     /// Counts the statement under way, if there is one.
     fn end_statement(&mut self, is_done: bool) {
-        if let Some(Measured { kind, begun, paused }) = self.measured.take() {
-            let took = paused.unwrap_or_else(|| begun.elapsed());
-            self.db.engine().counters.statement(kind, took, is_done);
+        let Some(Measured { kind, begun, paused, subject }) = self.measured.take() else { return };
+        let took = paused.unwrap_or_else(|| begun.elapsed());
+        self.db.engine().counters.statement(kind, took, is_done);
+        if let Some(subject) = subject
+            && self.settings.slow_after().is_some_and(|limit| took >= limit)
+        {
+            self.slow.push(Slow { subject, took, is_done });
+        }
+    }
+
+    /// What ran is logged if it turns out to be slow. Of a statement within another one, the one within.
+    fn keep_subject(&mut self, prepared: &Prepared, params: Vec<Datum>) {
+        if self.settings.slow_after().is_some()
+            && let Some(Measured { subject: subject @ None, .. }) = &mut self.measured
+        {
+            *subject = Some(Subject { prepared: prepared.clone(), params });
         }
     }
 
@@ -428,7 +452,7 @@ impl Session {
         result
     }
 
-    async fn dispatch(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+    async fn dispatch(&mut self, prepared: &Prepared, params: &[Datum]) -> Result<Outcome> {
         match &prepared.statement.statement {
             Statement::Query(_) => {
                 let current = self.current(prepared).await?;
@@ -437,7 +461,7 @@ impl Session {
                 };
                 let (reader, environment) = (self.reader(), self.environment());
                 let running =
-                    self.db.engine().query.query(plan, reader, environment, &params, self.cancel.clone()).await?;
+                    self.db.engine().query.query(plan, reader, environment, params, self.cancel.clone()).await?;
                 if let Some(measured) = &mut self.measured
                     && running.is_search
                 {
@@ -446,7 +470,7 @@ impl Session {
                 self.absorb()?;
                 Ok(Outcome::Rows { fields: fields.clone(), batches: running.batches, tag: RowsTag::Select })
             }
-            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => self.write(prepared, &params).await,
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => self.write(prepared, params).await,
             Statement::Begin { modes, .. } => self.begin(modes, prepared),
             Statement::Commit => self.commit_block().await,
             Statement::Rollback => Ok(self.rollback_block()),
@@ -594,7 +618,8 @@ impl Session {
             self.read_only = matches!(value, Some("on" | "true" | "1"));
         }
         let mut settings = Settings::clone(&self.settings);
-        settings.set(name, value)?;
+        // Without a value it goes back to what the session began with.
+        settings.set(name, value.or_else(|| self.defaults.chosen(name)))?;
         self.settings = Arc::new(settings);
         Ok(())
     }

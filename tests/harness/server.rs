@@ -71,7 +71,7 @@ impl Server {
     /// Where it answers HTTP; it was started with `--http`.
     pub(crate) fn http_address(&self) -> SocketAddr {
         let lines = self.lines.lock().expect("the log");
-        let told = lines.iter().rev().find_map(|line| line.split_once(" on http://")?.1.parse().ok());
+        let told = lines.iter().rev().find_map(|line| address_of(line.split_once(" on http://")?.1));
         told.expect("the server says where it answers HTTP")
     }
 
@@ -201,6 +201,11 @@ impl Drop for Server {
     }
 }
 
+/// The address at the beginning of a text: behind it a line of JSON goes on.
+fn address_of(text: &str) -> Option<SocketAddr> {
+    text.split(['"', ' ']).next()?.parse().ok()
+}
+
 /// Starts the program and waits until it says where it serves.
 fn launch(dir: &Path, arguments: &[&str], lines: &Arc<Mutex<Vec<String>>>) -> Result<(Child, SocketAddr), String> {
     let mut child = Command::new(PROGRAM)
@@ -220,7 +225,7 @@ fn launch(dir: &Path, arguments: &[&str], lines: &Arc<Mutex<Vec<String>>>) -> Re
         for line in BufReader::new(stderr).lines() {
             let Ok(line) = line else { break };
             if line.contains(" serves ")
-                && let Some(address) = line.rsplit(" on ").next().and_then(|text| text.trim().parse().ok())
+                && let Some(address) = line.rsplit(" on ").next().and_then(address_of)
             {
                 // The launch may have given up waiting.
                 let _ = sender.send(address);

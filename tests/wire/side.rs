@@ -1,4 +1,4 @@
-//! The side port: health and metrics, for whoever watches the server.
+//! What there is for whoever watches the server: health and metrics on the side port, and the log of slow statements.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -233,4 +233,73 @@ async fn metrics_of_background_work_and_of_many_tables() {
     assert_eq!(page.value("lodedb_tables_omitted", &[]), 6.0);
     assert!(page.find("lodedb_table_rows", &[("table", "many 0998 \\ \"")]).is_some(), "names come back as they are");
     assert!(page.find("lodedb_table_rows", &[("table", "many 0999 \\ \"")]).is_none());
+}
+
+/// The lines of the log of slow statements, once there are `count` of them.
+async fn slow(server: &Server, count: usize) -> Vec<Value> {
+    let begun = std::time::Instant::now();
+    loop {
+        let log = server.log();
+        let lines: Vec<Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .filter(|line: &Value| line["target"] == "lodedb::slow")
+            .collect();
+        if lines.len() >= count || begun.elapsed() > Duration::from_secs(20) {
+            assert_eq!(lines.len(), count, "{log}");
+            return lines;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_statements_are_logged_with_their_plans() {
+    let server = Server::start_with(&["--log-format", "json", "--log-min-duration", "100"]);
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE watched (id int PRIMARY KEY, v vector(2)); INSERT INTO watched VALUES (1, '[1,2]')")
+        .await;
+    assert_eq!(rows(&client, "SHOW log_min_duration_statement").await, [["100"]]);
+    rows(&client, "SELECT id FROM watched").await;
+    rows(&client, "SELECT pg_sleep(0.2), 'two\nlines' FROM watched WHERE id = 1").await;
+    let lines = slow(&server, 1).await;
+    assert_eq!(lines[0]["level"], "INFO");
+    assert_eq!(lines[0]["outcome"], "ok");
+    assert_eq!(lines[0]["parameters"], 0);
+    assert_eq!(lines[0]["statement"], "SELECT pg_sleep(0.2), 'two\nlines' FROM watched WHERE id = 1");
+    let took = lines[0]["duration_ms"].as_f64().expect("a number");
+    assert!((200.0..20_000.0).contains(&took), "it took {took} ms");
+    let plan = lines[0]["plan"].as_str().expect("a plan");
+    assert!(plan.contains("Index Scan using watched_pkey on watched"), "{plan}");
+
+    // One that fails, one within a block that has failed, and one that is cancelled by its time.
+    assert_eq!(error(&client, "SELECT pg_sleep(0.2), 1 / (id - id) FROM watched").await.code().code(), "22012");
+    run(&client, "SET statement_timeout = 150").await;
+    let ended = "BEGIN; CREATE TABLE gone (a int); INSERT INTO gone VALUES (1); SELECT pg_sleep(9), a FROM gone";
+    assert_eq!(error(&client, ended).await.code().code(), "57014");
+    run(&client, "ROLLBACK; RESET statement_timeout").await;
+    let lines = slow(&server, 3).await;
+    assert_eq!(lines[1]["outcome"], "error");
+    assert!(lines[1]["plan"].as_str().expect("a plan").contains("Seq Scan on watched"), "{}", lines[1]);
+    assert_eq!(lines[2]["outcome"], "error");
+    assert!(lines[2]["plan"].as_str().expect("a plan").contains("not known"), "its table is gone: {}", lines[2]);
+
+    // A session chooses for itself, and what it chooses ends with it.
+    run(&client, "SET log_min_duration_statement = 0").await;
+    let near = client.prepare("SELECT id FROM watched ORDER BY v <-> $1::text::vector LIMIT 1").await.expect("it is");
+    client.query(&near, &[&"[1,1]"]).await.expect("it runs");
+    client.execute("INSERT INTO watched VALUES ($1, '[3,4]')", &[&7]).await.expect("it runs");
+    let lines = slow(&server, 6).await;
+    assert_eq!(lines[3]["statement"], "SET log_min_duration_statement = 0");
+    assert_eq!(lines[4]["parameters"], 1);
+    assert!(lines[4]["plan"].as_str().expect("a plan").contains("on watched"), "{}", lines[4]);
+    assert!(lines[5]["plan"].as_str().expect("a plan").contains("Insert on watched"), "{}", lines[5]);
+    run(&client, "SET log_min_duration_statement = -1").await;
+    rows(&client, "SELECT pg_sleep(0.2)").await;
+    run(&client, "RESET log_min_duration_statement").await;
+    assert_eq!(rows(&client, "SHOW log_min_duration_statement").await, [["100"]]);
+    assert_eq!(error(&client, "SET log_min_duration_statement = -2").await.code().code(), "22023");
+    rows(&client, "SELECT pg_sleep(0.2), 'last'").await;
+    let lines = slow(&server, 7).await;
+    assert_eq!(lines[6]["statement"], "SELECT pg_sleep(0.2), 'last'");
 }
