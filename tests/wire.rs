@@ -13,6 +13,8 @@ mod errors;
 mod hostile;
 #[path = "wire/lifetime.rs"]
 mod lifetime;
+#[path = "wire/load.rs"]
+mod load;
 #[path = "wire/programs.rs"]
 mod programs;
 #[path = "wire/protocol.rs"]

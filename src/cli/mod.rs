@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use lodedb::db::admission::Load;
 use lodedb::db::options::Keep;
 use lodedb::server::ServerOptions;
 use lodedb::server::side::SideOptions;
@@ -46,6 +47,15 @@ enum Command {
         /// The most sessions at once.
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_connections: usize,
+        /// The most statements that run at once; commits, waits for locks and open transactions aside [default: 4 for each core]
+        #[arg(long, value_name = "N")]
+        max_running: Option<usize>,
+        /// The most statements that wait for their turn; more are refused with SQLSTATE 53400 [default: 10 times --max-running]
+        #[arg(long, value_name = "N")]
+        max_queue: Option<usize>,
+        /// How long a statement waits for its turn before it is refused, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        queue_timeout: u64,
         /// Answer `/health` and `/metrics` over HTTP on this address; port 0 takes a free one [default: not]
         #[arg(long, value_name = "ADDRESS")]
         http: Option<SocketAddr>,
@@ -195,6 +205,9 @@ pub(crate) fn run() -> ExitCode {
                 data,
                 listen,
                 max_connections,
+                max_running,
+                max_queue,
+                queue_timeout,
                 http,
                 http_any_address,
                 log_min_duration,
@@ -205,7 +218,10 @@ pub(crate) fn run() -> ExitCode {
                 backup_dir,
                 backup_keep,
             } => {
+                let running = max_running.unwrap_or_else(|| Load::default().running);
+                let waiting = max_queue.unwrap_or(running.saturating_mul(10));
                 let options = lodedb::Options {
+                    load: Load { running, waiting, patience: Duration::from_secs(queue_timeout) },
                     row_cache_bytes: row_cache << 20,
                     query_memory_bytes: query_memory << 20,
                     log_min_duration: log_min_duration.map(Duration::from_millis),

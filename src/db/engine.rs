@@ -12,6 +12,7 @@ use lodedb_wal::Log;
 use lodedb_wal::fs::{Lock, OsFileSystem};
 use parking_lot::Mutex;
 
+use super::admission::Admission;
 use super::counters::Counters;
 use super::error::OpenError;
 use super::options::Options;
@@ -60,6 +61,8 @@ pub struct Engine {
     pub progress: Mutex<BTreeMap<u64, crate::compaction::Progress>>,
     /// Backups under way.
     pub backups: Mutex<Vec<Arc<backup::Progress>>>,
+    /// How many statements run.
+    pub admission: Admission,
     /// What has happened so far.
     pub counters: Counters,
     pub(crate) view: Arc<ArcSwap<ReadView>>,
@@ -284,6 +287,7 @@ impl Db {
         });
         let counters = Counters::default();
         counters.last_checkpoint.set(opened.last_checkpoint.lsn, opened.last_checkpoint.time_us);
+        let admission = Admission::new(options.load);
         let engine = Arc::new(Engine {
             dir: opened.dir,
             id: opened.id,
@@ -299,6 +303,7 @@ impl Db {
             maintenance: Mutex::new(()),
             progress: Mutex::default(),
             backups: Mutex::default(),
+            admission,
             counters,
             view,
             started_us: super::clock::now_us(),

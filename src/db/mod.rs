@@ -1,5 +1,6 @@
 //! The front door: a database is opened here, and sessions run statements; the server comes in this way too.
 
+pub mod admission;
 mod alter;
 pub mod clock;
 mod commands;

@@ -10,6 +10,7 @@ use lodedb_sql::parse::{ParsedStatement, parse};
 use lodedb_sql::statement::{IsolationLevel, Statement, TransactionModes};
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
+use super::admission::{Place, needs_place};
 use super::clock::now_us;
 use super::counters::StatementKind;
 use super::engine::{Db, Engine};
@@ -95,6 +96,8 @@ pub struct Session {
     prepared: HashMap<String, Prepared>,
     hooks: Arc<SessionHooks>,
     measured: Option<Measured>,
+    /// The place of the statement under way among those that run.
+    place: Option<Place>,
     /// Statements to be logged.
     pub(super) slow: Vec<Slow>,
     /// Whether a call of the embedded interface has begun and not ended.
@@ -130,6 +133,7 @@ impl Session {
             prepared: HashMap::new(),
             hooks,
             measured: None,
+            place: None,
             slow: Vec::new(),
             in_call: false,
         };
@@ -356,8 +360,10 @@ impl Session {
     /// Runs a statement that was made ready.
     pub async fn execute_prepared(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
         self.log_slow().await;
-        self.begin_statement(&prepared.statement.statement);
-        let outcome = self.run_ready(prepared, params).await;
+        let outcome = match self.admit(&prepared.statement.statement).await {
+            Ok(()) => self.run_ready(prepared, params).await,
+            Err(error) => Err(error),
+        };
         self.judged(outcome)
     }
 
@@ -374,7 +380,6 @@ impl Session {
                 format!("cannot execute {} in a read-only transaction", statement.statement.command_tag()),
             ));
         }
-        self.cancel = self.cancel.renewed(self.settings.duration_ms("statement_timeout"));
         let cancel = self.cancel.clone();
         let result = or_cancelled(&cancel, self.dispatch(prepared, &params)).await;
         self.keep_subject(prepared, params);
@@ -387,9 +392,34 @@ impl Session {
     /// Runs a statement without parameters.
     pub async fn run(&mut self, statement: ParsedStatement) -> Result<Outcome> {
         self.log_slow().await;
-        self.begin_statement(&statement.statement);
-        let outcome = self.run_parsed(statement).await;
+        let outcome = match self.admit(&statement.statement).await {
+            Ok(()) => self.run_parsed(statement).await,
+            Err(error) => Err(error),
+        };
         self.judged(outcome)
+    }
+
+    /// A statement begins, and waits until its turn comes. None of an open transaction waits: others wait for its locks.
+    async fn admit(&mut self, statement: &Statement) -> Result<()> {
+        self.begin_statement(statement);
+        self.cancel = self.cancel.renewed(self.settings.duration_ms("statement_timeout"));
+        if needs_place(statement) && matches!(self.state, State::Idle) {
+            let cancel = self.cancel.clone();
+            self.place = Some(or_cancelled(&cancel, self.db.engine().admission.admit()).await?);
+        }
+        Ok(())
+    }
+
+    /// The statement under way waits for its client, and lets others run meanwhile. Says whether it had a place.
+    pub fn step_aside(&mut self) -> bool {
+        self.place.take().is_some()
+    }
+
+    /// It goes on as soon as there is a place again.
+    pub async fn step_back(&mut self) -> Result<()> {
+        let cancel = self.cancel.clone();
+        self.place = Some(or_cancelled(&cancel, self.db.engine().admission.next_place()).await?);
+        Ok(())
     }
 
     async fn run_parsed(&mut self, statement: ParsedStatement) -> Result<Outcome> {
@@ -416,6 +446,7 @@ impl Session {
 
     /// The statement under way is answered. Unless its commit is still to come it is over; until that comes, time is the client's.
     pub fn statement_answered(&mut self) {
+        self.place = None;
         if !matches!(self.state, State::Implicit(_)) {
             self.end_statement(true);
         } else if let Some(measured) = &mut self.measured {
@@ -425,6 +456,7 @@ impl Session {
 
     /// Counts the statement under way, if there is one.
     fn end_statement(&mut self, is_done: bool) {
+        self.place = None;
         let Some(Measured { kind, begun, paused, subject }) = self.measured.take() else { return };
         let took = paused.unwrap_or_else(|| begun.elapsed());
         self.db.engine().counters.statement(kind, took, is_done);
@@ -484,9 +516,13 @@ impl Session {
             return Err(SqlError::internal("a statement was not planned"));
         };
         let (environment, cancel, engine) = (self.environment(), self.cancel.clone(), self.db.engine().clone());
+        let place = self.place.take();
         let tx = self.transaction()?;
+        tx.set_place(place);
         tx.start_statement();
         let outcome = engine.query.write(&plan, tx, environment, params, cancel).await;
+        // Its commit is left, which others make with it.
+        tx.set_place(None);
         let outcome = match outcome {
             Ok(outcome) => tx.finish_statement().await.map(|()| outcome),
             Err(error) => Err(error),
@@ -656,6 +692,7 @@ impl Session {
 
     /// The message or the pipeline is over: commits what it did outside a block.
     pub async fn finish(&mut self) -> Result<()> {
+        self.place = None;
         if let Some(measured) = &mut self.measured
             && let Some(took) = measured.paused.take()
         {

@@ -178,7 +178,7 @@ impl Connection<'_> {
                     return copy::receive(self.wire, &mut self.session, &self.cancel, incoming).await.map(Some);
                 }
                 Outcome::CopyOut(outgoing) => {
-                    return copy::send(self.wire, &self.cancel, outgoing).await.map(Some);
+                    return copy::send(self.wire, &mut self.session, &self.cancel, outgoing).await.map(Some);
                 }
                 Outcome::Empty => {
                     backend::empty_query_response(&mut self.wire.out);
@@ -190,7 +190,7 @@ impl Connection<'_> {
             return Err(SqlError::new(SqlState::InFailedSqlTransaction, message).into());
         }
         match &mut portal.state {
-            PortalState::Open(rows) => match rows.send(self.wire, &self.cancel, rows_max).await? {
+            PortalState::Open(rows) => match rows.send(self.wire, &mut self.session, &self.cancel, rows_max).await? {
                 Sent::Suspended => {
                     backend::portal_suspended(&mut self.wire.out);
                     Ok(None)

@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Stage;
 use super::http::Answer;
 use crate::commit::TableView;
+use crate::db::admission::Admission;
 use crate::db::counters::{BOUNDS_US, Counters, JOBS, Latest, StatementKind, Work};
 use crate::db::engine::Engine;
 use crate::segment::Segment;
@@ -61,6 +62,7 @@ impl Collector for Page {
         let writable = i64::from(engine.refusal().is_none());
         out.gauge("writable", "Whether writes are taken; /health says why not.", None, writable)?;
         out.statements(&engine.counters)?;
+        out.load(&engine.admission)?;
         out.connections(&registry.counts())?;
         out.tables(engine)?;
         out.log(engine)?;
@@ -157,6 +159,16 @@ impl Metrics<'_> {
             )?;
         }
         Ok(())
+    }
+
+    fn load(&mut self, admission: &Admission) -> Result<(), Error> {
+        let (counts, load) = (admission.counts(), admission.load());
+        self.gauge("statements_running", "Statements that hold a place to run.", None, counts.running)?;
+        self.gauge("statements_running_max", "Places for statements to run.", None, load.running)?;
+        self.gauge("statements_waiting", "Statements that wait for a place.", None, counts.waiting)?;
+        self.gauge("statements_waiting_max", "Statements that may wait for a place.", None, load.waiting)?;
+        let refused = [([("reason", "queue_full")], counts.queue_full), ([("reason", "too_late")], counts.too_late)];
+        self.counters("statements_shed", "Statements refused because there were too many.", None, refused)
     }
 
     fn connections(&mut self, counts: &registry::Counts) -> Result<(), Error> {
