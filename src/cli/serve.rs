@@ -6,6 +6,7 @@ use std::time::Duration;
 use lodedb::server::side::{SideOptions, SidePort};
 use lodedb::server::{Server, ServerOptions};
 use lodedb::{Db, Options, SqlError};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 
@@ -34,6 +35,7 @@ pub(super) fn serve(
         }
         None => None,
     };
+    tell_systemd(NotifyState::Status("opening the database and replaying its log"));
     let db = Db::open(data, options).map_err(|error| error.to_string())?;
     let result = runtime.block_on(async {
         let options = ServerOptions { socket: Some(db.engine().dir.join("socket")), ..server };
@@ -44,6 +46,8 @@ pub(super) fn serve(
         if let Some(side) = &side {
             side.opened(&db, &server);
         }
+        tell_systemd(NotifyState::Ready);
+        tell_systemd(NotifyState::Status("serving"));
         let stop = |kind| signal(kind).map_err(|error| error.to_string());
         let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
         let failed = async {
@@ -59,6 +63,7 @@ pub(super) fn serve(
             _ = interrupt.recv() => Ok(()),
             reason = failed => Err(reason),
         };
+        tell_systemd(NotifyState::Stopping);
         if let Some(side) = &side {
             side.closing();
         }
@@ -67,6 +72,13 @@ pub(super) fn serve(
     });
     db.close().map_err(|error| format!("closing: {error}"))?;
     result
+}
+
+/// For a service of `Type=notify`; nothing happens without systemd.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
 }
 
 fn told(error: &SqlError) -> String {

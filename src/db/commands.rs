@@ -8,7 +8,9 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::{ParsedStatement, Places};
-use lodedb_sql::statement::{CreateTableAs, DiscardTarget, InsertSource, Named, SetScope, SetValue, Statement};
+use lodedb_sql::statement::{
+    CopyDirection, CreateTableAs, DiscardTarget, InsertSource, Named, SetScope, SetValue, Statement,
+};
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::ddl::relation_name;
@@ -64,7 +66,13 @@ impl Session {
         let statement = &prepared.statement.statement;
         let tag = || Ok(Outcome::Command(statement.command_tag().to_owned()));
         match statement {
-            Statement::Copy(copy) => self.copy(copy, &prepared.statement.places).await,
+            Statement::Copy(copy) => {
+                if copy.direction == CopyDirection::FromStdin {
+                    // It locks its table, and then most of the time waits for its client.
+                    self.take_place();
+                }
+                self.copy(copy, &prepared.statement.places).await
+            }
             Statement::Explain { options, statement: explained } => {
                 let (engine, environment, cancel) = (self.engine().clone(), self.environment(), self.cancel.clone());
                 let Some(plan) = prepared.plan.clone() else {
@@ -72,9 +80,14 @@ impl Session {
                 };
                 let reader = self.reader();
                 let lines = if options.analyze && !explained.is_read_only() {
+                    let place = self.take_place();
                     let tx = self.transaction()?;
+                    tx.set_place(place);
                     tx.start_statement();
-                    engine.query.explain(&plan, options, reader, Some(tx), environment, params, cancel).await?
+                    let lines =
+                        engine.query.explain(&plan, options, reader, Some(tx), environment, params, cancel).await;
+                    tx.set_place(None);
+                    lines?
                 } else {
                     engine.query.explain(&plan, options, reader, None, environment, params, cancel).await?
                 };

@@ -107,6 +107,7 @@ pub struct Session {
 impl Session {
     pub(super) fn new(db: Db, number: i32, options: SessionOptions) -> Result<Self> {
         let mut settings = Settings::default();
+        settings.set("session_authorization", None)?;
         if let Some(limit) = db.engine().options.log_min_duration {
             settings.set(SLOW, Some(&limit.as_millis().to_string()))?;
         }
@@ -410,13 +411,13 @@ impl Session {
         Ok(())
     }
 
-    /// The statement under way waits for its client, and lets others run meanwhile. Says whether it had a place.
-    pub fn step_aside(&mut self) -> bool {
-        self.place.take().is_some()
+    /// The statement under way gives its place away, to be dropped or held by its transaction.
+    pub fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
     }
 
-    /// It goes on as soon as there is a place again.
-    pub async fn step_back(&mut self) -> Result<()> {
+    /// The statement under way, which gave its place away to wait for its client, goes on as soon as there is one again.
+    pub async fn next_place(&mut self) -> Result<()> {
         let cancel = self.cancel.clone();
         self.place = Some(or_cancelled(&cancel, self.db.engine().admission.next_place()).await?);
         Ok(())
@@ -516,7 +517,7 @@ impl Session {
             return Err(SqlError::internal("a statement was not planned"));
         };
         let (environment, cancel, engine) = (self.environment(), self.cancel.clone(), self.db.engine().clone());
-        let place = self.place.take();
+        let place = self.take_place();
         let tx = self.transaction()?;
         tx.set_place(place);
         tx.start_statement();

@@ -33,6 +33,9 @@ pub(super) struct Slow {
 impl Session {
     /// Logs the statements that were slow since the last call. Their plans are made again for it: what EXPLAIN shows now.
     pub async fn log_slow(&mut self) {
+        if !tracing::enabled!(target: "lodedb::slow", tracing::Level::INFO) {
+            self.slow.clear();
+        }
         for Slow { subject, took, is_done } in std::mem::take(&mut self.slow) {
             let plan = match self.explained(&subject).await {
                 Ok(lines) => lines.join("\n"),

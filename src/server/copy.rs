@@ -15,8 +15,6 @@ pub(super) async fn receive(
     cancel: &CancelToken,
     mut copy: Box<CopyIn>,
 ) -> Result<String, Stop> {
-    // Most of the time it waits for its client, and it has locks by now.
-    session.step_aside();
     backend::copy_response(&mut wire.out, b'G', copy.format_is_binary(), copy.column_count());
     wire.flush().await?;
     loop {

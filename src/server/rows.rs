@@ -98,10 +98,10 @@ impl Rows {
 
 /// Writes what is waiting to go. A client that takes its time keeps nobody else's statement from running.
 pub(super) async fn flush(wire: &mut Wire, session: &mut Session, cancel: &CancelToken) -> Result<(), Stop> {
-    let had_place = session.step_aside();
+    let had_place = session.take_place().is_some();
     wire.flush().await?;
     if had_place {
-        wire.watching(cancel, session.step_back()).await?;
+        wire.watching(cancel, session.next_place()).await?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -305,4 +306,31 @@ async fn slow_statements_are_logged_with_their_plans() {
     rows(&client, "SELECT pg_sleep(0.2), 'last'").await;
     let lines = slow(&server, 7).await;
     assert_eq!(lines[6]["statement"], "SELECT pg_sleep(0.2), 'last'");
+}
+
+#[test]
+fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let path = temporary.path().join("notify");
+    let told = UnixDatagram::bind(&path).expect("a socket");
+    told.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(temporary.path().join("data"))
+        .env("NOTIFY_SOCKET", &path)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let next = || {
+        let mut bytes = [0; 256];
+        let count = told.recv(&mut bytes).expect("it is told");
+        String::from_utf8_lossy(&bytes[..count]).trim().to_owned()
+    };
+    assert!(next().starts_with("STATUS=opening"));
+    assert_eq!(next(), "READY=1");
+    assert_eq!(next(), "STATUS=serving");
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert_eq!(next(), "STOPPING=1");
+    assert!(child.wait().expect("it ends").success());
 }

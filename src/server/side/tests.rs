@@ -33,6 +33,8 @@ async fn health_follows_the_database_from_opening_to_closing() {
     let address = port.local_addr();
     let health = get(address, "/health").await;
     assert!(health.starts_with("HTTP/1.1 503 ") && health.contains("\"status\":\"recovering\""), "{health}");
+    let metrics = get(address, "/metrics").await;
+    assert!(metrics.starts_with("HTTP/1.1 200 ") && metrics.contains("\nlodedb_up 0\n"), "{metrics}");
     let dir = tempfile::tempdir().expect("a directory");
     let db = Db::open(dir.path(), Options::for_test()).expect("a database");
     let options = ServerOptions { listen: Vec::new(), ..ServerOptions::default() };
@@ -40,6 +42,8 @@ async fn health_follows_the_database_from_opening_to_closing() {
     port.opened(&db, &server);
     let health = get(address, "/health?verbose").await;
     assert!(health.starts_with("HTTP/1.1 200 ") && health.contains("\"status\":\"ready\""), "{health}");
+    let metrics = get(address, "/metrics").await;
+    assert!(metrics.contains("\nlodedb_up 1\n") && metrics.ends_with("# EOF\n"), "{metrics}");
     let head = asked(address, "HEAD /health HTTP/1.1\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
     assert!(get(address, "/").await.starts_with("HTTP/1.1 404 "));
