@@ -13,12 +13,16 @@ mod errors;
 mod hostile;
 #[path = "wire/lifetime.rs"]
 mod lifetime;
+#[path = "wire/load.rs"]
+mod load;
 #[path = "wire/programs.rs"]
 mod programs;
 #[path = "wire/protocol.rs"]
 mod protocol;
 #[path = "wire/search.rs"]
 mod search;
+#[path = "wire/side.rs"]
+mod side;
 #[path = "wire/transactions.rs"]
 mod transactions;
 #[path = "wire/types.rs"]

@@ -1,13 +1,19 @@
 //! The command line: what it takes, and the runtime its commands run on.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use lodedb::db::admission::Load;
 use lodedb::db::options::Keep;
+use lodedb::server::ServerOptions;
+use lodedb::server::side::SideOptions;
 use lodedb::snapshot::backup::archive::Until;
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
 
 mod backup;
 mod check;
@@ -42,6 +48,29 @@ enum Command {
         /// The most sessions at once.
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_connections: usize,
+        /// The most statements that run at once; commits, waits for locks and open transactions aside [default: 4 for each core]
+        #[arg(long, value_name = "N")]
+        max_running: Option<usize>,
+        /// The most statements that wait for their turn; more are refused with SQLSTATE 53400 [default: 10 times --max-running]
+        #[arg(long, value_name = "N")]
+        max_queue: Option<usize>,
+        /// How long a statement waits for its turn before it is refused, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        queue_timeout: u64,
+        /// Answer `/health` and `/metrics` over HTTP on this address; port 0 takes a free one [default: not]
+        #[arg(long, value_name = "ADDRESS")]
+        http: Option<SocketAddr>,
+        /// Allow --http on an address that other machines can reach; whoever asks is answered.
+        #[arg(long, requires = "http")]
+        http_any_address: bool,
+        /// Log statements that take this many milliseconds or longer, with their plans; 0 is all of them [default: none]
+        ///
+        /// A session chooses for itself by SET log_min_duration_statement.
+        #[arg(long, value_name = "MS")]
+        log_min_duration: Option<u64>,
+        /// The form of what is logged, on standard error.
+        #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+        log_format: LogFormat,
         /// Memory for the row cache, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 256)]
         row_cache: usize,
@@ -128,6 +157,37 @@ enum Command {
     },
 }
 
+/// The form of what is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: a JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Sets up logging; call it once.
+    fn start(self) {
+        let filter = EnvFilter::try_from_env("LODEDB_LOG").unwrap_or_else(|_| "warn,lodedb=info".into());
+        let colours = std::io::stderr().is_terminal();
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+        match self {
+            Self::Text => logs.init(),
+            Self::Json => logs.json().flatten_event(true).init(),
+        }
+    }
+
+    /// Says something on standard error that is no event of the database.
+    fn say(self, level: Level, line: &str) {
+        match (self, level) {
+            (Self::Text, _) => eprintln!("{line}"),
+            (Self::Json, Level::ERROR) => tracing::error!("{line}"),
+            (Self::Json, _) => tracing::info!("{line}"),
+        }
+    }
+}
+
 /// Minutes, or a number with its unit.
 fn parse_interval(text: &str) -> Result<Duration, String> {
     let (number, seconds) = match text.char_indices().next_back() {
@@ -154,33 +214,45 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("LODEDB_LOG").unwrap_or_else(|_| "warn,lodedb=info".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    let format = match arguments.command {
+        Command::Serve { log_format, .. } => log_format,
+        _ => LogFormat::Text,
+    };
+    format.start();
     let result = match lodedb::runtime() {
         Ok(runtime) => match arguments.command {
             Command::Serve {
                 data,
                 listen,
                 max_connections,
+                max_running,
+                max_queue,
+                queue_timeout,
+                http,
+                http_any_address,
+                log_min_duration,
+                log_format,
                 row_cache,
                 query_memory,
                 backup_interval,
                 backup_dir,
                 backup_keep,
             } => {
+                let running = max_running.unwrap_or_else(|| Load::default().running);
+                let waiting = max_queue.unwrap_or(running.saturating_mul(10));
                 let options = lodedb::Options {
+                    load: Load { running, waiting, patience: Duration::from_secs(queue_timeout) },
                     row_cache_bytes: row_cache << 20,
                     query_memory_bytes: query_memory << 20,
+                    log_min_duration: log_min_duration.map(Duration::from_millis),
                     backup_interval: (!backup_interval.is_zero()).then_some(backup_interval),
                     backup_dir,
                     backup_keep,
                     ..lodedb::Options::default()
                 };
-                serve::serve(&runtime, &data, listen, max_connections, options)
+                let server = ServerOptions { listen, max_connections, ..ServerOptions::default() };
+                let side = http.map(|address| SideOptions { address, any_address: http_any_address });
+                serve::serve(&runtime, &data, options, server, side, log_format)
             }
             Command::Backup { data, to } => backup::backup(&runtime, &data, &to),
             Command::Check { data, json, repair, backups } => {
@@ -198,7 +270,7 @@ pub(crate) fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("lodedb: {message}");
+            format.say(Level::ERROR, &format!("lodedb: {message}"));
             ExitCode::FAILURE
         }
     }

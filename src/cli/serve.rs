@@ -1,51 +1,89 @@
 //! `lodedb serve`.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use lodedb::server::side::{SideOptions, SidePort};
 use lodedb::server::{Server, ServerOptions};
-use lodedb::{Db, Options};
+use lodedb::{Db, Options, SqlError};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
+
+use super::LogFormat;
 
 /// How long running statements may take after SIGTERM.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Serves until SIGTERM, SIGINT, or a write that failed.
 pub(super) fn serve(
     runtime: &tokio::runtime::Runtime,
     data: &Path,
-    listen: Vec<SocketAddr>,
-    max_connections: usize,
     options: Options,
+    server: ServerOptions,
+    side: Option<SideOptions>,
+    log: LogFormat,
 ) -> Result<(), String> {
+    // ORDER: before the database, so that whoever watches hears of the recovery.
+    let side = match side {
+        Some(side) => {
+            let port = runtime.block_on(SidePort::start(side)).map_err(|error| told(&error))?;
+            let address = port.local_addr();
+            log.say(Level::INFO, &format!("lodedb {VERSION} answers /health and /metrics on http://{address}"));
+            Some(port)
+        }
+        None => None,
+    };
+    tell_systemd(NotifyState::Status("opening the database and replaying its log"));
     let db = Db::open(data, options).map_err(|error| error.to_string())?;
     let result = runtime.block_on(async {
-        let options = ServerOptions {
-            listen,
-            max_connections,
-            socket: Some(db.engine().dir.join("socket")),
-            ..ServerOptions::default()
-        };
-        let server = Server::start(db.clone(), options).await.map_err(|error| error.message().to_owned())?;
+        let options = ServerOptions { socket: Some(db.engine().dir.join("socket")), ..server };
+        let server = Server::start(db.clone(), options).await.map_err(|error| told(&error))?;
         for address in server.local_addrs() {
-            eprintln!("lodedb {} serves {} on {address}", env!("CARGO_PKG_VERSION"), db.engine().dir.display());
+            log.say(Level::INFO, &format!("lodedb {VERSION} serves {} on {address}", db.engine().dir.display()));
         }
+        if let Some(side) = &side {
+            side.opened(&db, &server);
+        }
+        tell_systemd(NotifyState::Ready);
+        tell_systemd(NotifyState::Status("serving"));
         let stop = |kind| signal(kind).map_err(|error| error.to_string());
         let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
         let failed = async {
-            while !db.has_failed() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            loop {
+                match db.engine().refusal() {
+                    Some(refusal) if refusal.is_final => break refusal.reason,
+                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
             }
         };
         let outcome = tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
-            () = failed => Err("a write failed; restart to come back with every commit that reached the disk".to_owned()),
+            reason = failed => Err(reason),
         };
+        tell_systemd(NotifyState::Stopping);
+        if let Some(side) = &side {
+            side.closing();
+        }
         server.shutdown(SHUTDOWN).await;
         outcome
     });
     db.close().map_err(|error| format!("closing: {error}"))?;
     result
+}
+
+/// For a service of `Type=notify`; nothing happens without systemd.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+fn told(error: &SqlError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{}; {hint}", error.message()),
+        None => error.message().to_owned(),
+    }
 }

@@ -18,6 +18,7 @@ use super::staging::Staging;
 use super::view::{Reader, ScannedRow};
 use super::{FIRST_PROVISIONAL_ROW, ReadView, Row, RowId};
 use crate::catalog::{Change, Index, IndexId, SequenceId, Table, TableId};
+use crate::db::admission::Place;
 use crate::db::engine::Engine;
 
 /// How many row and key locks a transaction takes in one table before it asks for the whole table.
@@ -101,6 +102,8 @@ pub struct Transaction {
     /// Tables this transaction holds alone, so that it needs no locks within them.
     escalated: HashSet<TableId>,
     timeouts: LockTimeouts,
+    /// The place of the statement under way among those that run, until it waits for a lock.
+    place: Option<Place>,
 }
 
 impl Transaction {
@@ -119,7 +122,13 @@ impl Transaction {
             locks_taken: Default::default(),
             escalated: HashSet::new(),
             timeouts: LockTimeouts::default(),
+            place: None,
         }
+    }
+
+    /// Takes the place of a statement that writes over from its session, or gives it back.
+    pub fn set_place(&mut self, place: Option<Place>) {
+        self.place = place;
     }
 
     /// The database it works on.
@@ -206,7 +215,9 @@ impl Transaction {
         Ok(())
     }
 
-    async fn acquire(&self, target: LockTarget, mode: LockMode) -> Result<Acquired> {
+    async fn acquire(&mut self, target: LockTarget, mode: LockMode) -> Result<Acquired> {
+        // Whoever holds the lock may need it to go on; after the wait the statement goes on without, since others wait for its locks now.
+        self.place = None;
         let wait = Wait::Block { deadlock_timeout: self.timeouts.deadlock, lock_timeout: self.timeouts.lock };
         self.engine.locks.acquire(self.id, target, mode, wait).await.map_err(SqlError::from)
     }

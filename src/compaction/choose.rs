@@ -25,6 +25,19 @@ pub enum Job {
     Merge(TableId, Vec<SegmentId>),
 }
 
+impl Job {
+    /// Its place in [`JOBS`](crate::db::counters::JOBS).
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::Freeze(_) => 0,
+            Self::Seal(..) => 1,
+            Self::BuildIndex(..) => 2,
+            Self::Encode(..) => 3,
+            Self::Merge(..) => 4,
+        }
+    }
+}
+
 /// Why a checkpoint is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointReason {

@@ -200,6 +200,7 @@ async fn checkpoints_are_due_for_reasons() {
     let last = |lsns: [u64; 2], released: u64| LastCheckpoint {
         generation: 9,
         lsn: lsns[0],
+        time_us: 0,
         log_bytes: 0,
         at: Instant::now(),
         kept: lsns.map(|lsn| Kept { lsn, segments: BTreeMap::from([((1, 1), released)]) }).into(),

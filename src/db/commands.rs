@@ -7,7 +7,9 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::{ParsedStatement, Places};
-use lodedb_sql::statement::{CreateTableAs, DiscardTarget, InsertSource, Named, SetScope, SetValue, Statement};
+use lodedb_sql::statement::{
+    CopyDirection, CreateTableAs, DiscardTarget, InsertSource, Named, SetScope, SetValue, Statement,
+};
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::ddl::relation_name;
@@ -54,11 +56,17 @@ pub(super) fn nullable_rows(fields: &Arc<[Field]>, rows: Vec<Vec<Option<&str>>>,
 
 impl Session {
     /// Runs what is neither a query nor a change of rows.
-    pub(super) async fn command(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+    pub(super) async fn command(&mut self, prepared: &Prepared, params: &[Datum]) -> Result<Outcome> {
         let statement = &prepared.statement.statement;
         let tag = || Ok(Outcome::Command(statement.command_tag().to_owned()));
         match statement {
-            Statement::Copy(copy) => self.copy(copy, &prepared.statement.places).await,
+            Statement::Copy(copy) => {
+                if copy.direction == CopyDirection::FromStdin {
+                    // It locks its table, and then most of the time waits for its client.
+                    self.take_place();
+                }
+                self.copy(copy, &prepared.statement.places).await
+            }
             Statement::Explain { options, statement: explained } => {
                 let (engine, environment, cancel) = (self.engine().clone(), self.environment(), self.cancel.clone());
                 let Some(plan) = prepared.plan.clone() else {
@@ -66,11 +74,16 @@ impl Session {
                 };
                 let reader = self.reader();
                 let lines = if options.analyze && !explained.is_read_only() {
+                    let place = self.take_place();
                     let tx = self.transaction()?;
+                    tx.set_place(place);
                     tx.start_statement();
-                    engine.query.explain(&plan, options, reader, Some(tx), environment, &params, cancel).await?
+                    let lines =
+                        engine.query.explain(&plan, options, reader, Some(tx), environment, params, cancel).await;
+                    tx.set_place(None);
+                    lines?
                 } else {
-                    engine.query.explain(&plan, options, reader, None, environment, &params, cancel).await?
+                    engine.query.explain(&plan, options, reader, None, environment, params, cancel).await?
                 };
                 let rows: Vec<Vec<String>> = lines.into_iter().map(|line| vec![line]).collect();
                 text_rows(&Arc::from([text_field("QUERY PLAN")]), &rows, "EXPLAIN")
@@ -182,7 +195,7 @@ impl Session {
                     parameter_count: *parameter_count,
                     places: prepared.statement.places.clone(),
                 };
-                let ready = Box::pin(self.prepare(inner, &types)).await?;
+                let ready = Box::pin(self.make_ready(inner, &types)).await?;
                 self.prepared_statements().insert(name.clone(), ready);
                 tag()
             }
@@ -201,7 +214,7 @@ impl Session {
                 }
                 let (engine, environment, reader) = (self.engine().clone(), self.environment(), self.reader());
                 let values = engine.query.evaluate(&reader, &environment, args, &ready.parameters).await?;
-                Box::pin(self.execute_prepared(&ready, values)).await
+                Box::pin(self.run_ready(&ready, values)).await
             }
             Statement::Deallocate(Named::All) => {
                 self.prepared_statements().clear();
@@ -300,7 +313,7 @@ impl Session {
     async fn create_table_as(&mut self, create: &CreateTableAs, places: Places) -> Result<Outcome> {
         use lodedb_sql::statement::{ColumnDefinition, CreateTable, Insert};
         let source = ParsedStatement { places, ..ParsedStatement::unwritten(Statement::Query(create.query.clone())) };
-        let planned = Box::pin(self.prepare(source, &[])).await?;
+        let planned = Box::pin(self.make_ready(source, &[])).await?;
         let fields = planned.fields.clone().unwrap_or_default();
         if create.columns.len() > fields.len() {
             return Err(SqlError::new(SqlState::SyntaxError, "too many column names were specified"));
@@ -342,8 +355,8 @@ impl Session {
             on_conflict: None,
             returning: Vec::new(),
         })));
-        let ready = Box::pin(self.prepare(insert, &[])).await?;
-        match Box::pin(self.execute_prepared(&ready, Vec::new())).await? {
+        let ready = Box::pin(self.make_ready(insert, &[])).await?;
+        match Box::pin(self.run_ready(&ready, Vec::new())).await? {
             Outcome::Command(tag) => Ok(Outcome::Command(format!("SELECT {}", tag.rsplit(' ').next().unwrap_or("0")))),
             other => Ok(other),
         }

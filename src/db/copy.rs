@@ -342,7 +342,7 @@ impl Session {
                 self.parse(&text)?.remove(0)
             }
         };
-        let prepared = Box::pin(self.prepare(statement, &[])).await?;
+        let prepared = Box::pin(self.make_ready(statement, &[])).await?;
         let options = options(&copy.options)?;
         let fields = prepared.fields.clone().unwrap_or_default();
         let columns: Vec<CopyColumn> =
@@ -351,7 +351,7 @@ impl Session {
         let Some(plan) = &prepared.plan else { return Err(SqlError::internal("a query was not planned")) };
         let (reader, environment) = (self.reader(), self.environment());
         let cancel = self.cancel.clone();
-        let batches = self.db.engine().query.query(plan, reader, environment, &[], cancel).await?;
+        let batches = self.db.engine().query.query(plan, reader, environment, &[], cancel).await?.batches;
         Ok(Outcome::CopyOut(Box::new(CopyOut {
             batches,
             types: columns.iter().map(|column| column.ty).collect(),

@@ -13,6 +13,8 @@ use lodedb_wal::Log;
 use lodedb_wal::fs::{Lock, OsFileSystem};
 use parking_lot::Mutex;
 
+use super::admission::Admission;
+use super::counters::Counters;
 use super::error::OpenError;
 use super::options::Options;
 use super::session::{Session, SessionOptions};
@@ -67,6 +69,10 @@ pub struct Engine {
     pub backups: Mutex<Vec<Arc<backup::Progress>>>,
     /// The last commit that was archived, as far as is known; 0 after a start.
     pub archived: AtomicU64,
+    /// How many statements run.
+    pub admission: Admission,
+    /// What has happened so far.
+    pub counters: Counters,
     pub(crate) view: Arc<ArcSwap<ReadView>>,
     /// When it was opened: microseconds since 1970 UTC.
     pub started_us: i64,
@@ -91,6 +97,8 @@ pub struct LastCheckpoint {
     pub generation: u64,
     /// The commit it stands at.
     pub lsn: u64,
+    /// When it was taken: microseconds since 1970 UTC.
+    pub time_us: i64,
     /// The size of the log right after it.
     pub log_bytes: u64,
     /// When it was taken, or was last tried.
@@ -106,6 +114,15 @@ pub struct Kept {
     pub lsn: u64,
     /// Its sealed segments and their bytes.
     pub segments: BTreeMap<(TableId, SegmentId), u64>,
+}
+
+/// Why no write is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words, with what to do about it.
+    pub reason: String,
+    /// Whether it stays so until the process ends, which it should.
+    pub is_final: bool,
 }
 
 /// Gives ids to segments and quantizers, and knows which of them no commit has named yet.
@@ -227,6 +244,16 @@ impl Engine {
         }
     }
 
+    /// Why no write is taken, if none is: the one place that says so, for `/health` and `/metrics`.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let failed = "a write failed; restart to come back with every commit that reached the disk";
+        if self.has_failed() {
+            return Some(Refusal { reason: failed.to_owned(), is_final: true });
+        }
+        let full = self.check_space().err()?;
+        Some(Refusal { reason: full.message().to_owned(), is_final: false })
+    }
+
     /// Whether a write failed and the process should end.
     pub fn has_failed(&self) -> bool {
         self.committer.has_failed()
@@ -284,6 +311,9 @@ impl Db {
             spill_dir: Some(spill_dir),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
         });
+        let counters = Counters::default();
+        counters.last_checkpoint.set(opened.last_checkpoint.lsn, opened.last_checkpoint.time_us);
+        let admission = Admission::new(options.load);
         let engine = Arc::new(Engine {
             dir: opened.dir,
             id: opened.id,
@@ -302,6 +332,8 @@ impl Db {
             scrubs: Mutex::default(),
             backups: Mutex::default(),
             archived: AtomicU64::new(0),
+            admission,
+            counters,
             view,
             started_us: super::clock::now_us(),
             sequences: Mutex::new(sequences),

@@ -1,9 +1,11 @@
 //! The front door: a database is opened here, and sessions run statements; the server comes in this way too.
 
+pub mod admission;
 mod alter;
 pub mod clock;
 mod commands;
 pub mod copy;
+pub mod counters;
 mod ddl;
 pub mod embedded;
 pub mod engine;
@@ -14,6 +16,7 @@ pub mod outcome;
 pub mod processor;
 pub mod session;
 pub mod settings;
+mod slow;
 mod space;
 mod upkeep;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::admission::Load;
 use super::error::OpenError;
 
 /// How a database is opened.
@@ -38,6 +39,10 @@ pub struct Options {
     pub background: bool,
     /// How long a lock is waited for before deadlocks are looked for.
     pub deadlock_timeout: Duration,
+    /// How many statements run at once, and wait; the rest are refused with `53400`.
+    pub load: Load,
+    /// Statements that take this long are logged with their plans; `None` is never. Sessions may choose for themselves.
+    pub log_min_duration: Option<Duration>,
     /// How often a backup is taken by itself, when something has changed; `None` is never.
     pub backup_interval: Option<Duration>,
     /// The folder these backups go to; `None` is `backups` in the directory of the database. Better on another disk.
@@ -79,6 +84,8 @@ impl Default for Options {
             train_rows: 4096,
             background: true,
             deadlock_timeout: Duration::from_secs(1),
+            load: Load::default(),
+            log_min_duration: None,
             backup_interval: Some(Duration::from_secs(3600)),
             backup_dir: None,
             backup_keep: Keep { newest: 24, days: 7 },
@@ -122,6 +129,7 @@ impl Options {
             (self.merge_segments < 2, "merge_segments must be at least 2"),
             (!(1..=100).contains(&self.merge_dead_percent), "merge_dead_percent must be 1 to 100"),
             (self.merge_rows_max < 1024, "merge_rows_max must be at least 1024"),
+            (!(1..=1 << 20).contains(&self.load.running), "load.running must be between 1 and 1048576"),
             (self.backup_interval.is_some_and(|interval| interval.is_zero()), "backup_interval must not be 0"),
             (self.backup_keep.newest == 0, "backup_keep must keep the newest backup"),
         ];

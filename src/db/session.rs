@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::{ParsedStatement, parse};
 use lodedb_sql::statement::{IsolationLevel, Statement, TransactionModes};
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
+use super::admission::{Place, needs_place};
 use super::clock::now_us;
+use super::counters::StatementKind;
 use super::engine::{Db, Engine};
 use super::hooks::SessionHooks;
 use super::outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};
-use super::settings::{Environment, Settings};
+use super::settings::{Environment, SLOW, Settings};
+use super::slow::{Slow, Subject};
 use crate::commit::locks::LockMode;
 use crate::commit::overlay::Overlay;
 use crate::commit::transaction::LockTimeouts;
@@ -61,6 +64,17 @@ enum State {
     Failed,
 }
 
+/// A statement whose time is measured, until its session has answered and committed it.
+#[derive(Debug)]
+struct Measured {
+    kind: StatementKind,
+    begun: Instant,
+    /// How long it took so far, while the session waits for the message that commits it.
+    paused: Option<Duration>,
+    /// What ran, if slow statements are logged.
+    subject: Option<Subject>,
+}
+
 /// A session. It runs one statement at a time.
 #[derive(Debug)]
 pub struct Session {
@@ -81,6 +95,11 @@ pub struct Session {
     reported: Vec<(String, String)>,
     prepared: HashMap<String, Prepared>,
     hooks: Arc<SessionHooks>,
+    measured: Option<Measured>,
+    /// The place of the statement under way among those that run.
+    place: Option<Place>,
+    /// Statements to be logged.
+    pub(super) slow: Vec<Slow>,
     /// Whether a call of the embedded interface has begun and not ended.
     pub(super) in_call: bool,
 }
@@ -89,6 +108,9 @@ impl Session {
     pub(super) fn new(db: Db, number: i32, options: SessionOptions) -> Result<Self> {
         let mut settings = Settings::default();
         settings.set("session_authorization", None)?;
+        if let Some(limit) = db.engine().options.log_min_duration {
+            settings.set(SLOW, Some(&limit.as_millis().to_string()))?;
+        }
         for (name, value) in &options.parameters {
             settings.set(name, Some(value))?;
         }
@@ -111,6 +133,9 @@ impl Session {
             reported: Vec::new(),
             prepared: HashMap::new(),
             hooks,
+            measured: None,
+            place: None,
+            slow: Vec::new(),
             in_call: false,
         };
         session.reported = session.parameter_status();
@@ -247,6 +272,21 @@ impl Session {
 
     /// Makes a statement ready. `types`: those the client gave for `$1`, `$2`, ...
     pub async fn prepare(&mut self, statement: ParsedStatement, types: &[Option<PgType>]) -> Result<Prepared> {
+        self.begin_statement(&statement.statement);
+        let ready = self.make_ready(statement, types).await;
+        if ready.is_ok() {
+            // It counts when it runs.
+            self.measured = None;
+        }
+        self.judged(ready)
+    }
+
+    /// As [`Session::prepare`], as a part of the statement under way.
+    pub(super) async fn make_ready(
+        &mut self,
+        statement: ParsedStatement,
+        types: &[Option<PgType>],
+    ) -> Result<Prepared> {
         if !ends_transaction(&statement.statement) {
             self.check_not_failed()?;
         }
@@ -320,6 +360,16 @@ impl Session {
 
     /// Runs a statement that was made ready.
     pub async fn execute_prepared(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+        self.log_slow().await;
+        let outcome = match self.admit(&prepared.statement.statement).await {
+            Ok(()) => self.run_ready(prepared, params).await,
+            Err(error) => Err(error),
+        };
+        self.judged(outcome)
+    }
+
+    /// As [`Session::execute_prepared`], as a part of the statement under way.
+    pub(super) async fn run_ready(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
         let statement = prepared.statement.clone();
         if !ends_transaction(&statement.statement) {
             self.check_not_failed()?;
@@ -337,9 +387,9 @@ impl Session {
             self.statement_failed();
             return Err(error);
         }
-        self.cancel = self.cancel.renewed(self.settings.duration_ms("statement_timeout"));
         let cancel = self.cancel.clone();
-        let result = or_cancelled(&cancel, self.dispatch(prepared, params)).await;
+        let result = or_cancelled(&cancel, self.dispatch(prepared, &params)).await;
+        self.keep_subject(prepared, params);
         if result.is_err() {
             self.statement_failed();
         }
@@ -348,15 +398,100 @@ impl Session {
 
     /// Runs a statement without parameters.
     pub async fn run(&mut self, statement: ParsedStatement) -> Result<Outcome> {
-        let prepared = self.prepare(statement, &[]).await?;
+        self.log_slow().await;
+        let outcome = match self.admit(&statement.statement).await {
+            Ok(()) => self.run_parsed(statement).await,
+            Err(error) => Err(error),
+        };
+        self.judged(outcome)
+    }
+
+    /// A statement begins, and waits until its turn comes. None of an open transaction waits: others wait for its locks.
+    async fn admit(&mut self, statement: &Statement) -> Result<()> {
+        self.begin_statement(statement);
+        self.cancel = self.cancel.renewed(self.settings.duration_ms("statement_timeout"));
+        if needs_place(statement) && matches!(self.state, State::Idle) {
+            let cancel = self.cancel.clone();
+            self.place = Some(or_cancelled(&cancel, self.db.engine().admission.admit()).await?);
+        }
+        Ok(())
+    }
+
+    /// The statement under way gives its place away, to be dropped or held by its transaction.
+    pub fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+
+    /// The statement under way, which gave its place away to wait for its client, goes on as soon as there is one again.
+    pub async fn next_place(&mut self) -> Result<()> {
+        let cancel = self.cancel.clone();
+        self.place = Some(or_cancelled(&cancel, self.db.engine().admission.next_place()).await?);
+        Ok(())
+    }
+
+    async fn run_parsed(&mut self, statement: ParsedStatement) -> Result<Outcome> {
+        let prepared = self.make_ready(statement, &[]).await?;
         if !prepared.parameters.is_empty() {
             self.statement_failed();
             return Err(SqlError::new(SqlState::UndefinedParameter, "there is no parameter $1"));
         }
-        self.execute_prepared(&prepared, Vec::new()).await
+        self.run_ready(&prepared, Vec::new()).await
     }
 
-    async fn dispatch(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+    /// A statement begins. The one before is over, if nobody said so.
+    fn begin_statement(&mut self, statement: &Statement) {
+        self.end_statement(true);
+        let kind = match statement {
+            Statement::Execute { name, .. } => match self.prepared.get(name) {
+                Some(prepared) => StatementKind::of(&prepared.statement.statement),
+                None => StatementKind::Other,
+            },
+            other => StatementKind::of(other),
+        };
+        self.measured = Some(Measured { kind, begun: Instant::now(), paused: None, subject: None });
+    }
+
+    /// The statement under way is answered. Unless its commit is still to come it is over; until that comes, time is the client's.
+    pub fn statement_answered(&mut self) {
+        self.place = None;
+        if !matches!(self.state, State::Implicit(_)) {
+            self.end_statement(true);
+        } else if let Some(measured) = &mut self.measured {
+            measured.paused = Some(measured.begun.elapsed());
+        }
+    }
+
+    /// Counts the statement under way, if there is one.
+    fn end_statement(&mut self, is_done: bool) {
+        self.place = None;
+        let Some(Measured { kind, begun, paused, subject }) = self.measured.take() else { return };
+        let took = paused.unwrap_or_else(|| begun.elapsed());
+        self.db.engine().counters.statement(kind, took, is_done);
+        if let Some(subject) = subject
+            && self.settings.slow_after().is_some_and(|limit| took >= limit)
+        {
+            self.slow.push(Slow { subject, took, is_done });
+        }
+    }
+
+    /// What ran is logged if it turns out to be slow. Of a statement within another one, the one within.
+    fn keep_subject(&mut self, prepared: &Prepared, params: Vec<Datum>) {
+        if self.settings.slow_after().is_some()
+            && let Some(Measured { subject: subject @ None, .. }) = &mut self.measured
+        {
+            *subject = Some(Subject { prepared: prepared.clone(), params });
+        }
+    }
+
+    /// The result, after which a statement that failed is over.
+    fn judged<T>(&mut self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.end_statement(false);
+        }
+        result
+    }
+
+    async fn dispatch(&mut self, prepared: &Prepared, params: &[Datum]) -> Result<Outcome> {
         match &prepared.statement.statement {
             Statement::Query(_) => {
                 let current = self.current(prepared).await?;
@@ -364,12 +499,17 @@ impl Session {
                     return Err(SqlError::internal("a query was not planned"));
                 };
                 let (reader, environment) = (self.reader(), self.environment());
-                let batches =
-                    self.db.engine().query.query(plan, reader, environment, &params, self.cancel.clone()).await?;
+                let running =
+                    self.db.engine().query.query(plan, reader, environment, params, self.cancel.clone()).await?;
+                if let Some(measured) = &mut self.measured
+                    && running.is_search
+                {
+                    measured.kind = StatementKind::Knn;
+                }
                 self.absorb()?;
-                Ok(Outcome::Rows { fields: fields.clone(), batches, tag: RowsTag::Select })
+                Ok(Outcome::Rows { fields: fields.clone(), batches: running.batches, tag: RowsTag::Select })
             }
-            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => self.write(prepared, &params).await,
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => self.write(prepared, params).await,
             Statement::Begin { modes, .. } => self.begin(modes, prepared),
             Statement::Commit => self.commit_block().await,
             Statement::Rollback => Ok(self.rollback_block()),
@@ -383,9 +523,13 @@ impl Session {
             return Err(SqlError::internal("a statement was not planned"));
         };
         let (environment, cancel, engine) = (self.environment(), self.cancel.clone(), self.db.engine().clone());
+        let place = self.take_place();
         let tx = self.transaction()?;
+        tx.set_place(place);
         tx.start_statement();
         let outcome = engine.query.write(&plan, tx, environment, params, cancel).await;
+        // Its commit is left, which others make with it.
+        tx.set_place(None);
         let outcome = match outcome {
             Ok(outcome) => tx.finish_statement().await.map(|()| outcome),
             Err(error) => Err(error),
@@ -517,7 +661,8 @@ impl Session {
             self.read_only = matches!(value, Some("on" | "true" | "1"));
         }
         let mut settings = Settings::clone(&self.settings);
-        settings.set(name, value)?;
+        // Without a value it goes back to what the session began with.
+        settings.set(name, value.or_else(|| self.defaults.chosen(name)))?;
         self.settings = Arc::new(settings);
         Ok(())
     }
@@ -545,6 +690,7 @@ impl Session {
 
     /// The statement failed: an implicit transaction is rolled back, a block waits for its end.
     pub fn statement_failed(&mut self) {
+        self.end_statement(false);
         match std::mem::take(&mut self.state) {
             State::Idle | State::Implicit(_) => {}
             State::Block(_) | State::Failed => self.state = State::Failed,
@@ -553,6 +699,19 @@ impl Session {
 
     /// The message or the pipeline is over: commits what it did outside a block.
     pub async fn finish(&mut self) -> Result<()> {
+        self.place = None;
+        if let Some(measured) = &mut self.measured
+            && let Some(took) = measured.paused.take()
+        {
+            let now = Instant::now();
+            measured.begun = now.checked_sub(took).unwrap_or(now);
+        }
+        let finished = self.commit_implicit().await;
+        self.end_statement(finished.is_ok());
+        finished
+    }
+
+    async fn commit_implicit(&mut self) -> Result<()> {
         // Rows were streamed since the statement began: they may have drawn from sequences.
         self.absorb()?;
         match std::mem::take(&mut self.state) {
@@ -636,6 +795,13 @@ impl Session {
         }
         self.finish().await?;
         Ok(rows)
+    }
+}
+
+impl Drop for Session {
+    /// Its client is gone, and with it the statement under way.
+    fn drop(&mut self) {
+        self.end_statement(false);
     }
 }
 

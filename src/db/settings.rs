@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
@@ -48,6 +49,8 @@ enum Kind {
     },
     /// Milliseconds, or a number with a unit (ms, s, min, h, d).
     Duration,
+    /// As `Duration`, or -1 for never.
+    DurationOrNever,
     OneOf(&'static [&'static str]),
     /// Shown, never set.
     Fixed,
@@ -66,6 +69,9 @@ const fn setting(name: &'static str, default: &'static str, kind: Kind) -> Defin
 
 const ISOLATION: Kind = Kind::OneOf(&["read committed", "read uncommitted", "repeatable read", "serializable"]);
 const ITERATIVE: Kind = Kind::OneOf(&["off", "relaxed_order", "strict_order"]);
+
+/// The setting for [`Settings::slow_after`].
+pub(super) const SLOW: &str = "log_min_duration_statement";
 
 /// Every setting there is. Settings that steer PostgreSQL's planner are accepted and have no effect here.
 const DEFINITIONS: &[Definition] = &[
@@ -108,6 +114,7 @@ const DEFINITIONS: &[Definition] = &[
     setting("lc_numeric", "C", Kind::Text),
     setting("lc_time", "C", Kind::Text),
     setting("lock_timeout", "0", Kind::Duration),
+    setting(SLOW, "-1", Kind::DurationOrNever),
     setting("lodedb.exact", "off", Kind::Bool),
     setting("lodedb.target_recall", "0.95", Kind::Real { min: 0.5, max: 1.0 }),
     setting("lodedb.probes", "0", Kind::Integer { min: 0, max: 1 << 20 }),
@@ -256,6 +263,12 @@ impl Settings {
                 parse_duration_ms(value).ok_or_else(invalid)?;
                 value.trim().to_owned()
             }
+            Kind::DurationOrNever => {
+                if value.trim() != "-1" {
+                    parse_duration_ms(value).ok_or_else(invalid)?;
+                }
+                value.trim().to_owned()
+            }
             Kind::OneOf(choices) => {
                 let lower = value.to_ascii_lowercase();
                 choices.iter().find(|choice| **choice == lower).ok_or_else(invalid)?.to_string()
@@ -292,6 +305,17 @@ impl Settings {
     /// A duration in milliseconds; 0 is no limit.
     pub fn duration_ms(&self, name: &str) -> u64 {
         self.get(name).ok().and_then(|value| parse_duration_ms(&value)).unwrap_or(0)
+    }
+
+    /// From when on a statement is slow and is logged; `None` is never.
+    pub fn slow_after(&self) -> Option<Duration> {
+        // Asked for each statement, so no default is looked up: it is never.
+        parse_duration_ms(self.values.get(SLOW)?).map(Duration::from_millis)
+    }
+
+    /// What a setting was set to, where it was.
+    pub(super) fn chosen(&self, name: &str) -> Option<&str> {
+        self.values.get(&*name.to_ascii_lowercase()).map(String::as_str)
     }
 
     /// Whether a boolean setting is on.

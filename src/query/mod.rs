@@ -109,10 +109,23 @@ pub struct WriteOutcome {
     pub returning: Option<Vec<RecordBatch>>,
 }
 
+/// A query that runs.
+pub struct Running {
+    /// Its rows.
+    pub batches: BatchStream,
+    /// Whether it searches for neighbours.
+    pub is_search: bool,
+}
+
 impl QueryEngine {
     /// The query room of a database that was opened.
     pub fn new(options: QueryOptions) -> Self {
         Self { registry: Arc::new(Registry::new(options)) }
+    }
+
+    /// The memory that sorts, joins and groups of all statements hold, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.registry.memory_bytes()
     }
 
     /// Plans a statement: a query, INSERT, UPDATE, DELETE, or EXPLAIN of one. `types`: those the client gave for
@@ -136,12 +149,13 @@ impl QueryEngine {
         environment: Arc<Environment>,
         params: &[Datum],
         cancel: CancelToken,
-    ) -> Result<BatchStream> {
+    ) -> Result<Running> {
         let query = match &plan.0.body {
             Body::Query(query) => query,
             Body::Hot(hot) => {
                 let reading = Reading { reader, environment, cancel, registry: self.registry.clone() };
-                return hot.query(&plan.0.parameters, &reading, params);
+                let batches = hot.query(&plan.0.parameters, &reading, params)?;
+                return Ok(Running { batches, is_search: hot.is_search() });
             }
             _ => return Err(SqlError::internal("a statement that writes was run as a query")),
         };

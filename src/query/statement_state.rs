@@ -76,6 +76,11 @@ impl Registry {
     }
 
     /// A state to plan with that reads nothing: names and functions only.
+    /// The memory that operators hold.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.template.runtime_env().memory_pool.reserved()
+    }
+
     pub(crate) fn planning_state(&self, reader: &Reader, environment: &Arc<Environment>) -> SessionState {
         let mut state = self.template.clone();
         let scope =

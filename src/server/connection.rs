@@ -159,9 +159,13 @@ impl<'w> Connection<'w> {
         }
         if matches!(tag, b'Q' | b'F' | b'S') {
             self.skipping = false;
-            return self.ready().await;
+            self.ready().await?;
+        } else {
+            self.wire.flush_if_full().await?;
         }
-        self.wire.flush_if_full().await
+        // The client has its answer, or waits for more of them.
+        self.session.log_slow().await;
+        Ok(())
     }
 
     /// Reports an error and ends what it ends.

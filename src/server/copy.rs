@@ -2,8 +2,8 @@
 
 use lodedb_sql::error::{SqlError, SqlState};
 
-use super::wire::{Frame, Stop, Wire, violation};
-use super::{backend, frontend};
+use super::wire::{FLUSH_BYTES, Frame, Stop, Wire, violation};
+use super::{backend, frontend, rows};
 use crate::db::Session;
 use crate::db::copy::{CopyIn, CopyOut};
 use crate::query::CancelToken;
@@ -43,11 +43,18 @@ pub(super) async fn receive(
 }
 
 /// Gives rows to the client; returns the command tag.
-pub(super) async fn send(wire: &mut Wire, cancel: &CancelToken, mut copy: Box<CopyOut>) -> Result<String, Stop> {
+pub(super) async fn send(
+    wire: &mut Wire,
+    session: &mut Session,
+    cancel: &CancelToken,
+    mut copy: Box<CopyOut>,
+) -> Result<String, Stop> {
     backend::copy_response(&mut wire.out, b'H', copy.format_is_binary(), copy.column_count());
     while let Some(data) = wire.watching(cancel, copy.next()).await {
         backend::copy_data(&mut wire.out, &data?);
-        wire.flush_if_full().await?;
+        if wire.out.len() >= FLUSH_BYTES {
+            rows::flush(wire, session, cancel).await?;
+        }
     }
     backend::copy_done(&mut wire.out);
     Ok(copy.tag())

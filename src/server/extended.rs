@@ -143,6 +143,8 @@ impl Connection<'_> {
         // Out of the map while it runs: an error or the end of the transaction forgets it.
         let (name, mut portal) = self.portals.remove_entry(execute.portal).ok_or_else(|| no_portal(execute.portal))?;
         let tag = self.run_portal(&mut portal, execute.rows_max).await?;
+        // A portal that is fetched in parts counts with its first part.
+        self.session.statement_answered();
         rows::notices(&mut self.session, &mut self.wire.out);
         if let Some(tag) = &tag {
             self.note_tag(tag);
@@ -176,7 +178,7 @@ impl Connection<'_> {
                     return copy::receive(self.wire, &mut self.session, &self.cancel, incoming).await.map(Some);
                 }
                 Outcome::CopyOut(outgoing) => {
-                    return copy::send(self.wire, &self.cancel, outgoing).await.map(Some);
+                    return copy::send(self.wire, &mut self.session, &self.cancel, outgoing).await.map(Some);
                 }
                 Outcome::Empty => {
                     backend::empty_query_response(&mut self.wire.out);
@@ -188,7 +190,7 @@ impl Connection<'_> {
             return Err(SqlError::new(SqlState::InFailedSqlTransaction, message).into());
         }
         match &mut portal.state {
-            PortalState::Open(rows) => match rows.send(self.wire, &self.cancel, rows_max).await? {
+            PortalState::Open(rows) => match rows.send(self.wire, &mut self.session, &self.cancel, rows_max).await? {
                 Sent::Suspended => {
                     backend::portal_suspended(&mut self.wire.out);
                     Ok(None)

@@ -8,6 +8,7 @@
 //! - [`wire`]: bytes to frames and back, bounded. [`frontend`]: frames to messages; [`backend`]: messages to bytes.
 //! - [`startup`]: from the first byte to a session. [`connection`]: the loop of a session; [`simple`], [`extended`]
 //!   and [`copy`]: its three protocols. [`rows`]: a result on its way out; [`encode`]: Arrow columns to PostgreSQL's forms.
+//! - [`side`]: another port, which tells over HTTP how the server is.
 //!
 //! What always holds here:
 //!
@@ -30,6 +31,7 @@ mod listener;
 mod options;
 mod registry;
 mod rows;
+pub mod side;
 mod simple;
 mod startup;
 mod wire;

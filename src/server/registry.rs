@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lodedb_sql::error::{Result, SqlError, SqlState};
 use parking_lot::Mutex;
@@ -27,6 +28,16 @@ pub(super) struct Registry {
     sessions: Mutex<Sessions>,
     phase: watch::Sender<Phase>,
     max_connections: usize,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// How many sessions there are, may be, were begun, and were refused.
+pub(super) struct Counts {
+    pub(super) now: usize,
+    pub(super) max: usize,
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
 }
 
 #[derive(Default)]
@@ -49,7 +60,23 @@ pub(super) struct Seat {
 
 impl Registry {
     pub(super) fn new(max_connections: usize) -> Self {
-        Self { sessions: Mutex::default(), phase: watch::channel(Phase::Serving).0, max_connections }
+        Self {
+            sessions: Mutex::default(),
+            phase: watch::channel(Phase::Serving).0,
+            max_connections,
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// For whoever counts.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            now: self.sessions.lock().seats,
+            max: self.max_connections,
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
     }
 
     /// What a task watches; while it holds the receiver, [`Registry::ended`] waits for it.
@@ -61,9 +88,11 @@ impl Registry {
     pub(super) fn admit(self: &Arc<Self>) -> Result<Seat> {
         let mut sessions = self.sessions.lock();
         if sessions.seats >= self.max_connections {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(SqlError::new(SqlState::TooManyConnections, "sorry, too many clients already"));
         }
         sessions.seats += 1;
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(Seat { registry: self.clone(), pid: None })
     }
 

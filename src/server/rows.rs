@@ -53,6 +53,7 @@ impl Rows {
     pub(super) async fn send(
         &mut self,
         wire: &mut Wire,
+        session: &mut Session,
         cancel: &CancelToken,
         limit: Option<usize>,
     ) -> Result<Sent, Stop> {
@@ -75,7 +76,7 @@ impl Rows {
                     *next += 1;
                     sent += 1;
                     if wire.out.len() >= FLUSH_BYTES {
-                        wire.flush().await?;
+                        flush(wire, session, cancel).await?;
                     }
                 }
             }
@@ -93,6 +94,16 @@ impl Rows {
     pub(super) fn exhausted_tag(&self) -> Option<String> {
         matches!(self.tag, RowsTag::Select).then(|| complete_tag(&self.tag, 0))
     }
+}
+
+/// Writes what is waiting to go. A client that takes its time keeps nobody else's statement from running.
+pub(super) async fn flush(wire: &mut Wire, session: &mut Session, cancel: &CancelToken) -> Result<(), Stop> {
+    let had_place = session.take_place().is_some();
+    wire.flush().await?;
+    if had_place {
+        wire.watching(cancel, session.next_place()).await?;
+    }
+    Ok(())
 }
 
 fn complete_tag(tag: &RowsTag, sent: usize) -> String {

@@ -49,14 +49,14 @@ impl Connection<'_> {
             Outcome::Rows { fields, batches, tag } => {
                 let mut rows = Rows::new(&self.session, fields, batches, tag, Formats::All(false));
                 backend::row_description(&mut self.wire.out, rows.fields(), &Formats::All(false));
-                match rows.send(self.wire, &self.cancel, None).await? {
+                match rows.send(self.wire, &mut self.session, &self.cancel, None).await? {
                     Sent::All(tag) => tag,
                     Sent::Suspended => String::new(),
                 }
             }
             Outcome::Command(tag) => tag,
             Outcome::CopyIn(incoming) => copy::receive(self.wire, &mut self.session, &self.cancel, incoming).await?,
-            Outcome::CopyOut(outgoing) => copy::send(self.wire, &self.cancel, outgoing).await?,
+            Outcome::CopyOut(outgoing) => copy::send(self.wire, &mut self.session, &self.cancel, outgoing).await?,
             Outcome::Empty => return Ok(None),
         }))
     }

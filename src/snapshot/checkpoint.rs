@@ -86,6 +86,14 @@ pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<()
 
 fn write_generation(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointError> {
     last.at = Instant::now();
+    let begun = last.at;
+    let taken = write(engine, last);
+    engine.counters.checkpoints.record(begun, taken.is_ok());
+    engine.counters.last_checkpoint.set(last.lsn, last.time_us);
+    taken
+}
+
+fn write(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointError> {
     if let Some(error) = engine.view().lost() {
         return Err(CheckpointError::Lost(error.clone()));
     }
@@ -130,6 +138,7 @@ fn write_generation(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), Ch
     last.lsn = manifest.lsn;
     last.kept.insert(0, Kept { lsn: view.lsn, segments: segment_bytes(&view) });
     last.kept.truncate(RETAINED);
+    last.time_us = manifest.time_us;
     last.log_bytes = engine.log.size_bytes();
 
     let generations = Manifest::generations(&*fs, &dir)?;

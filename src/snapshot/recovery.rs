@@ -91,6 +91,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let last_checkpoint = LastCheckpoint {
         generation: manifest.generation,
         lsn: manifest.lsn,
+        time_us: manifest.time_us,
         log_bytes: 0,
         at: Instant::now(),
         kept: kept(&*files.fs, &manifests, manifest.generation).map_err(io(&manifests))?,

@@ -165,6 +165,20 @@ impl Store {
         Ok(self.database.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS)?.unwrap_or(0))
     }
 
+    /// The memory of the block cache in use, and that of writes not flushed yet, in bytes.
+    pub fn memory_bytes(&self) -> Result<(u64, u64)> {
+        let mut buffers = 0;
+        for family in Family::ALL {
+            let handle = self.database.family(family)?;
+            let property = rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES;
+            buffers += self.database.db.property_int_value_cf(handle, property)?.unwrap_or(0);
+        }
+        // The families share one cache.
+        let rows = self.database.family(Family::Rows)?;
+        let cache = self.database.db.property_int_value_cf(rows, rocksdb::properties::BLOCK_CACHE_USAGE)?;
+        Ok((cache.unwrap_or(0), buffers))
+    }
+
     /// The bytes on disk, dead ones included.
     pub fn disk_bytes(&self) -> Result<u64> {
         let mut total = 0;

@@ -68,6 +68,13 @@ impl Server {
         self.address
     }
 
+    /// Where it answers HTTP; it was started with `--http`.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        let lines = self.lines.lock().expect("the log");
+        let told = lines.iter().rev().find_map(|line| address_of(line.split_once(" on http://")?.1));
+        told.expect("the server says where it answers HTTP")
+    }
+
     /// Its directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -200,6 +207,11 @@ impl Drop for Server {
     }
 }
 
+/// The address at the beginning of a text: behind it a line of JSON goes on.
+fn address_of(text: &str) -> Option<SocketAddr> {
+    text.split(['"', ' ']).next()?.parse().ok()
+}
+
 /// Starts the program and waits until it says where it serves.
 fn launch(
     dir: &Path,
@@ -225,7 +237,7 @@ fn launch(
         for line in BufReader::new(stderr).lines() {
             let Ok(line) = line else { break };
             if line.contains(" serves ")
-                && let Some(address) = line.rsplit(" on ").next().and_then(|text| text.trim().parse().ok())
+                && let Some(address) = line.rsplit(" on ").next().and_then(address_of)
             {
                 // The launch may have given up waiting.
                 let _ = sender.send(address);

@@ -8,7 +8,7 @@ use crate::harness::{Server, one, run};
 
 /// What a program printed, both ways; it must have succeeded.
 #[track_caller]
-fn output(mut command: Command, input: &str) -> String {
+pub(crate) fn output(mut command: Command, input: &str) -> String {
     let shown = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::piped())
@@ -250,13 +250,12 @@ async fn pgbench_searches_in_every_mode() {
     }
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn psycopg_3_works() {
-    let server = Server::start();
+/// The Python that has what the tests need.
+pub(crate) fn python() -> PathBuf {
     let python = std::env::var_os("LODEDB_TEST_PYTHON").map_or_else(
         || {
             let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
@@ -265,7 +264,13 @@ async fn psycopg_3_works() {
         PathBuf::from,
     );
     assert!(python.exists(), "there is no {}; run tools/install-test-deps.sh", python.display());
-    let mut command = server.command(&python.display().to_string());
+    python
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg_3_works() {
+    let server = Server::start();
+    let mut command = server.command(&python().display().to_string());
     command.arg(root().join("tools/clients/python/check.py")).arg(server.conninfo());
     let shown = output(command, "");
     assert!(shown.contains("all held"), "{shown}");

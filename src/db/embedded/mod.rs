@@ -127,6 +127,7 @@ impl Session {
             self.abort_implicit();
         }
         self.in_call = false;
+        self.log_slow().await;
         result
     }
 }

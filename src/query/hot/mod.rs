@@ -49,6 +49,11 @@ impl HotPlan {
         }
     }
 
+    /// Whether it searches for neighbours.
+    pub(crate) fn is_search(&self) -> bool {
+        matches!(self, Self::Nearest(_))
+    }
+
     /// Runs a query.
     pub(crate) fn query(&self, parameters: &[PgType], reading: &Reading, params: &[Datum]) -> Result<BatchStream> {
         super::plan::query::check_count(parameters, params)?;

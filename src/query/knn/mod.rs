@@ -10,5 +10,5 @@ mod reader;
 mod recognise;
 pub(crate) mod search;
 
-pub(crate) use operator::NeighborOperator;
+pub(crate) use operator::{NeighborOperator, is_search};
 pub(crate) use recognise::{metric_of, recognise};

@@ -48,6 +48,12 @@ pub(crate) struct Searched {
     pub(crate) elapsed: Duration,
 }
 
+/// Whether a plan searches for neighbours anywhere.
+pub(crate) fn is_search(plan: &dyn ExecutionPlan) -> bool {
+    (plan as &dyn std::any::Any).is::<NeighborOperator>()
+        || plan.children().into_iter().any(|input| is_search(input.as_ref()))
+}
+
 /// Gives the nearest rows.
 pub(crate) struct NeighborOperator {
     pub(crate) ask: Ask,

@@ -24,17 +24,18 @@ use crate::query::functions::sql_error;
 use crate::query::interrupt::interruptible;
 use crate::query::scan::TableReader;
 use crate::query::statement_state::{Run, sql};
-use crate::query::{apply, knn};
+use crate::query::{Running, apply, knn};
 
 /// Tables up to this many rows are read by one thread: spreading them costs more than it gains.
 const SMALL_TABLE_ROWS: u64 = 50_000;
 
 /// Runs a query.
-pub(crate) async fn run(run: &Run, plan: &LogicalPlan, planned: &Planned, params: &[Datum]) -> Result<BatchStream> {
+pub(crate) async fn run(run: &Run, plan: &LogicalPlan, planned: &Planned, params: &[Datum]) -> Result<Running> {
     let plan = bind(plan.clone(), &planned.parameters, params)?;
     let physical = sql(physical(run, plan).await)?;
+    let is_search = knn::is_search(physical.as_ref());
     let stream = sql(execute_stream(physical, run.state.task_ctx()))?;
-    Ok(cancellable(stream, run.reading.cancel.clone()))
+    Ok(Running { batches: cancellable(stream, run.reading.cancel.clone()), is_search })
 }
 
 /// Runs a plan whose parameters are bound, to its end.

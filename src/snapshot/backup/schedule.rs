@@ -61,10 +61,14 @@ struct Plan {
 
 impl Plan {
     fn begin(engine: &Engine, interval: Duration) -> Self {
-        let newest = Repository::look(engine.files.fs.clone(), &engine.backup_dir())
+        let backups = Repository::look(engine.files.fs.clone(), &engine.backup_dir())
             .inspect_err(|error| tracing::error!(%error, "the folder of backups cannot be read"))
-            .ok()
-            .and_then(|backups| backups.into_iter().next());
+            .unwrap_or_default();
+        engine.counters.backups_kept.store(backups.len() as u64, Ordering::Relaxed);
+        let newest = backups.into_iter().next();
+        if let Some(newest) = &newest {
+            engine.counters.last_backup.set(newest.lsn, newest.time_us);
+        }
         // The wall clock is a label and may have been set: whatever it says, no wait is longer than the interval.
         let age = newest.as_ref().map(|backup| crate::db::clock::now_us().saturating_sub(backup.time_us));
         let age = Duration::from_micros(age.and_then(|us| u64::try_from(us).ok()).unwrap_or(0));
@@ -80,7 +84,9 @@ fn take_and_forget(engine: &Engine, stop: &AtomicBool) -> Result<Backup, BackupE
     let repository = Repository::open(engine.files.fs.clone(), &folder, engine.id)?;
     reach("backup: before old ones go");
     let labels: Vec<(u64, i64)> = repository.backups()?.iter().map(|backup| (backup.number, backup.time_us)).collect();
-    repository.forget(&superseded(&labels, engine.options.backup_keep))?;
+    let superseded = superseded(&labels, engine.options.backup_keep);
+    repository.forget(&superseded)?;
+    engine.counters.backups_kept.store((labels.len() - superseded.len()) as u64, Ordering::Relaxed);
     Ok(taken)
 }
 

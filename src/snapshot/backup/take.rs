@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use lodedb_wal::fs::FileSystem;
 use lodedb_wal::killpoint::reach;
@@ -46,7 +47,12 @@ type Sources = BTreeMap<PathBuf, Source>;
 pub fn backup(engine: &Engine, into: &Path, session: i32, stop: &dyn Fn() -> bool) -> Result<Backup> {
     let progress = Arc::new(Progress::new(session));
     engine.backups.lock().push(progress.clone());
+    let begun = Instant::now();
     let taken = take(engine, into, &progress, stop);
+    engine.counters.backups.record(begun, taken.is_ok());
+    if let Ok(backup) = &taken {
+        engine.counters.last_backup.set(backup.lsn, backup.time_us);
+    }
     engine.backups.lock().retain(|under_way| !Arc::ptr_eq(under_way, &progress));
     taken
 }
