@@ -1,8 +1,9 @@
 //! Applying a commit: to the store, to the segments, to the catalog. Live commits and recovery both pass here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use lodedb_group::{Carried, carry_over};
 use lodedb_sql::{Datum, SqlError};
 
 use super::record::Op;
@@ -358,25 +359,20 @@ impl State {
         let output_id = output.as_ref().map(|files| files.id);
         if let Some(output_files) = output {
             let segment = files.sealed(table, output_files)?;
-            let mut live: HashMap<RowId, bool> = HashMap::new();
-            for input in view.segments.iter().filter(|view| inputs.contains(&view.segment.id())) {
+            let replaced = view.segments.iter().filter(|view| inputs.contains(&view.segment.id()));
+            let live = replaced.flat_map(|input| {
                 let is_live = |ordinal: &u32| !input.dead.contains(*ordinal) || planted(Fault::MergeForgetsTheDead);
-                for ordinal in (0..input.segment.len()).filter(is_live) {
-                    live.insert(input.segment.row_id(ordinal), input.overridden.contains(ordinal));
-                }
-            }
+                let row = |ordinal| (input.segment.row_id(ordinal), input.overridden.contains(ordinal));
+                (0..input.segment.len()).filter(is_live).map(row)
+            });
+            let rows = (0..segment.len()).map(|ordinal| segment.row_id(ordinal));
             let (mut dead, mut overridden) = (Bits::new(), Bits::new());
-            for ordinal in 0..segment.len() {
-                match live.get(&segment.row_id(ordinal)) {
-                    None => {
-                        dead.insert(ordinal);
-                    }
-                    Some(true) => {
-                        overridden.insert(ordinal);
-                    }
-                    Some(false) => {}
-                }
-            }
+            carry_over(live, rows, |ordinal, carried| {
+                match carried {
+                    Carried::Dead => dead.insert(ordinal),
+                    Carried::Overridden => overridden.insert(ordinal),
+                };
+            });
             sealed = Some(SegmentView { segment: Segment::Sealed(segment), dead, overridden });
             self.next_segment = self.next_segment.max(output_files.id + 1);
         }
