@@ -30,6 +30,8 @@ test: test-deps
 	LODEDB_TEST_PYTHON="$(CARGO_TARGET_DIR)/test-env/bin/python" \
 	LODEDB_TEST_NODE_DIR="$(CURDIR)/tools/clients/node" \
 	cargo test --release --workspace
+	tools/models.sh
+	LODEDB_FUZZ_RESULTS=/dev/null tools/fuzz.sh 20
 
 bench: build-deps
 	tools/bench/run.sh $(BENCH_ARGS)
