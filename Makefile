@@ -39,6 +39,7 @@ bench: build-deps
 check: build-deps
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release -p lodedb-group --all-targets --features loom -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --no-deps --workspace
 	tools/check-documents.py
 

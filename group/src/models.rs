@@ -329,7 +329,12 @@ fn together(jobs: Vec<Box<dyn FnOnce() + Send>>) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-fn clients(database: &Arc<Database>, count: usize, ops: usize, check: fn(Vec<Outcome>)) -> Vec<Box<dyn FnOnce() + Send>> {
+fn clients(
+    database: &Arc<Database>,
+    count: usize,
+    ops: usize,
+    check: fn(Vec<Outcome>),
+) -> Vec<Box<dyn FnOnce() + Send>> {
     let client = |_| -> Box<dyn FnOnce() + Send> {
         let database = database.clone();
         Box::new(move || check(database.client(vec![Op::Mark; ops])))
@@ -415,7 +420,9 @@ fn check_row(view: &View, op: &Op) {
     };
     match op {
         Op::Delete(_) => assert_eq!(places, [], "row {row} is back"),
-        Op::Override(_) => assert!(matches!(places[..], [(_, true)]), "the old columns of row {row} are back: {places:?}"),
+        Op::Override(_) => {
+            assert!(matches!(places[..], [(_, true)]), "the old columns of row {row} are back: {places:?}")
+        }
         _ => assert_eq!(places, [(9, false)], "row {row} moved"),
     }
 }
