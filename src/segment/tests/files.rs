@@ -160,7 +160,7 @@ fn of_every_kind(path: &Path) -> SegmentFiles {
     let floats: Vec<f32> = (0..70).map(|n| n as f32).collect();
     let vectors = |column: usize, at: u32| -> Result<Option<&[f32]>> {
         let at = at as usize;
-        Ok((at % 5 != 0).then(|| if column == 0 { &floats[at..at + 1] } else { &floats[..at % 4] }))
+        Ok((!at.is_multiple_of(5)).then(|| if column == 0 { &floats[at..at + 1] } else { &floats[..at % 4] }))
     };
     let columns = [VectorColumn { id: 4, dims: Some(1) }, VectorColumn { id: 8, dims: None }];
     let input = SealInput { rows: &rows, vectors: &vectors, scalars: &[batch(0..70)] };
