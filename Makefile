@@ -30,6 +30,8 @@ test: test-deps
 	LODEDB_TEST_PYTHON="$(CARGO_TARGET_DIR)/test-env/bin/python" \
 	LODEDB_TEST_NODE_DIR="$(CURDIR)/tools/clients/node" \
 	cargo test --release --workspace
+	tools/models.sh
+	LODEDB_FUZZ_RESULTS=/dev/null tools/fuzz.sh 20
 
 bench: build-deps
 	tools/bench/run.sh $(BENCH_ARGS)
@@ -37,6 +39,7 @@ bench: build-deps
 check: build-deps
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release -p lodedb-group --all-targets --features loom -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --no-deps --workspace
 	tools/check-documents.py
 

@@ -2,6 +2,7 @@
 //!
 //! One process, one directory, one log. [`Db::open`] is the way in, for programs and for the server alike.
 
+mod bounded;
 pub mod catalog;
 pub mod commit;
 pub mod compaction;

@@ -372,7 +372,7 @@ fn convert(datum: Datum, from: ScalarType, to: ScalarType, environment: &CastEnv
     Ok(match (datum, to) {
         (datum, to) if from == to => datum,
         (Datum::Text(text), T::Char) if matches!(from, T::Text | T::Varchar | T::Bpchar) => {
-            Datum::Text(string::first_char(&text))
+            Datum::Text(string::first_char(&text)?)
         }
         (Datum::Text(text), T::Int4) if from == T::Char => {
             Datum::Int4(text.as_bytes().first().map_or(0, |&byte| i32::from(byte as i8)))

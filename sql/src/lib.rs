@@ -14,6 +14,8 @@ pub mod compare;
 pub mod copy;
 pub mod datum;
 pub mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod parse;
 pub mod resolve;
 pub mod rewrite;

@@ -52,7 +52,7 @@ fn parse_scalar(text: &str, ty: ScalarType, modifier: i32, environment: &CastEnv
         }
         ScalarType::Char => {
             string::check_no_nul(text)?;
-            Datum::Text(string::first_char(text))
+            Datum::Text(string::first_char(text)?)
         }
         ScalarType::Bytea => Datum::Bytea(bytea::parse(text)?),
         ScalarType::Date => Datum::Date(datetime::parse_date(text, environment)?),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use lodedb_group::{Carried, carry_over};
 use lodedb_sql::{Datum, SqlError, SqlState};
 
 use super::record::Op;
@@ -434,27 +435,33 @@ impl State {
 }
 
 /// The bits of a merged segment: of the rows it has, those that died or were changed in its inputs since it was begun.
-///
-/// Looks at the bits of the inputs alone, not at their rows: the commits that wait behind a large merge wait for what changed meanwhile.
 fn taken_over(merged: &Sealed, view: &TableView, inputs: &[SegmentId]) -> (Bits, Bits) {
     let inputs: Vec<&SegmentView> = view.segments.iter().filter(|input| inputs.contains(&input.segment.id())).collect();
     let (mut dead, mut overridden) = (Bits::new(), Bits::new());
-    for input in &inputs {
-        for ordinal in input.dead.iter().take_while(|&ordinal| ordinal < input.segment.len()) {
-            let row = input.segment.row_id(ordinal);
-            let Some(place) = merged.find(row) else { continue };
-            // A row that moved from one input to another is live there.
-            let lives = |other: &&SegmentView| other.segment.find(row).is_some_and(|at| !other.dead.contains(at));
-            if !planted(Fault::MergeForgetsTheDead) && !inputs.iter().any(lives) {
-                dead.insert(place);
-            }
-        }
-        for ordinal in input.overridden.iter().filter(|&ordinal| !input.dead.contains(ordinal)) {
-            if let Some(place) = merged.find(input.segment.row_id(ordinal)) {
-                overridden.insert(place);
-            }
-        }
-    }
+    let died = inputs.iter().filter(|_| !planted(Fault::MergeForgetsTheDead)).flat_map(|input| {
+        let ordinals = input.dead.iter().take_while(|&ordinal| ordinal < input.segment.len());
+        ordinals.map(|ordinal| input.segment.row_id(ordinal))
+    });
+    let changed = inputs.iter().flat_map(|input| {
+        let ordinals = input.overridden.iter().filter(|&ordinal| !input.dead.contains(ordinal));
+        ordinals.map(|ordinal| input.segment.row_id(ordinal))
+    });
+    let lives = |row| {
+        let lives_in = |input: &&SegmentView| input.segment.find(row).is_some_and(|at| !input.dead.contains(at));
+        inputs.iter().any(lives_in)
+    };
+    carry_over(
+        died,
+        changed,
+        lives,
+        |row| merged.find(row),
+        |ordinal, carried| {
+            match carried {
+                Carried::Dead => dead.insert(ordinal),
+                Carried::Overridden => overridden.insert(ordinal),
+            };
+        },
+    );
     (dead, overridden)
 }
 

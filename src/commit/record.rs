@@ -10,6 +10,7 @@ use lodedb_sql::Datum;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, RowId};
+use crate::bounded::decode_front;
 use crate::catalog::{Change, IndexId, SequenceId, TableId};
 use crate::segment::{FileEntry, SegmentFiles, SegmentId, StagedFiles};
 use crate::snapshot::manifest::QuantizerFiles;
@@ -266,7 +267,7 @@ impl Assembler {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(lsn: u64, bytes: &[u8]) -> Result<(T, usize), RecordError> {
-    bincode::serde::decode_from_slice(bytes, config()).map_err(|error| RecordError { lsn, reason: error.to_string() })
+    decode_front(bytes).map_err(|error| RecordError { lsn, reason: error.to_string() })
 }
 
 fn decode_ops(lsn: u64, mut bytes: &[u8]) -> Result<Vec<Op>, RecordError> {

@@ -8,6 +8,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::bounded::decode_front;
+
 const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
 
 /// A kind of such files.
@@ -57,11 +59,13 @@ impl Form {
         if crc32fast::hash(payload) != u32_at(28) {
             return Err("its payload fails its checksum".into());
         }
-        let (value, used): (T, usize) = bincode::serde::decode_from_slice(payload, bincode::config::standard())
-            .map_err(|error| error.to_string())?;
+        let (value, used): (T, usize) = decode_front(payload).map_err(|error| error.to_string())?;
         if used != payload.len() {
             return Err("its payload is not what its header says".into());
         }
         Ok((u64_at(12), value))
     }
 }
+
+#[cfg(test)]
+mod tests;

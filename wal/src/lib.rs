@@ -37,6 +37,11 @@ pub mod killpoint;
 mod background;
 mod error;
 mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "the tests use more of it than the fuzz targets"))]
+mod ledger;
 mod log;
 mod options;
 mod reader;

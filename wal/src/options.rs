@@ -20,7 +20,7 @@ pub struct LogOptions {
     pub idle_mark_after: Duration,
     /// Where segment identities come from; `None` is the process's own randomness. For tests that compare runs.
     pub segment_id_seed: Option<u64>,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) planted: Option<Planted>,
 }
 
@@ -32,7 +32,7 @@ impl Default for LogOptions {
             background: true,
             idle_mark_after: Duration::from_millis(50),
             segment_id_seed: None,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "fuzz"))]
             planted: None,
         }
     }
@@ -72,11 +72,11 @@ impl LogOptions {
     }
 
     pub(crate) fn is_planted(&self, bug: Planted) -> bool {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzz"))]
         {
             self.planted == Some(bug)
         }
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "fuzz")))]
         {
             let _ = bug;
             false

@@ -70,6 +70,9 @@ impl SegmentHeader {
             first_lsn: u64_at(bytes, 40),
             prev_crc: u32_at(bytes, 48),
         };
+        if !is_zero(&bytes[12..16]) || !is_zero(&bytes[52..508]) {
+            return Err("segment header says more than this version knows");
+        }
         let sizes = LogOptions::MIN_SEGMENT_BYTES..=LogOptions::MAX_SEGMENT_BYTES;
         if !(1..Lsn::MAX >> 1).contains(&header.first_lsn) || !sizes.contains(&header.segment_bytes) {
             return Err("segment header makes no sense");

@@ -6,7 +6,6 @@ mod bytes;
 mod crash;
 mod damage;
 mod faults;
-mod ledger;
 mod log;
 mod planted;
 mod threads;

@@ -698,8 +698,9 @@ impl Fields {
             (_, Some(_), None) => self.day = Some(value),
             (Some(_), None, None) if part.len() == 3 => {
                 // Year and day of the year.
-                let start = days_from_civil(self.full_year(text)?, 1, 1);
-                self.whole_day = Some(start + value - 1);
+                let year = self.full_year(text)?;
+                check_year(year, text, type_name)?;
+                self.whole_day = Some(days_from_civil(year, 1, 1) + value - 1);
             }
             (Some(_), None, _) => self.month = Some(value),
             (None, Some(_), Some(_)) => year(self),
@@ -793,16 +794,19 @@ impl Fields {
         if day > days_in_month(year, month) {
             return Err(field_overflow(text));
         }
-        // Years beyond any date must not overflow on the way to being refused.
-        if !(-10_000..10_000_000).contains(&year) {
-            let what = if type_name == "date" { "date" } else { "timestamp" };
-            return Err(SqlError::new(
-                SqlState::DatetimeFieldOverflow,
-                format!("{what} out of range: \"{}\"", shortened(text)),
-            ));
-        }
+        check_year(year, text, type_name)?;
         Ok(days_from_civil(year, month, day))
     }
+}
+
+/// Years beyond any date must not overflow on the way to being refused.
+fn check_year(year: i64, text: &str, type_name: &str) -> Result<()> {
+    if (-10_000..10_000_000).contains(&year) {
+        return Ok(());
+    }
+    let what = if type_name == "date" { "date" } else { "timestamp" };
+    let message = format!("{what} out of range: \"{}\"", shortened(text));
+    Err(SqlError::new(SqlState::DatetimeFieldOverflow, message))
 }
 
 /// `HH:MM[:SS[.ffffff]]` or `MM:SS.ffffff`. `None` where it is none, `Some(None)` where a part is out of range.

@@ -14,7 +14,7 @@ pub(crate) fn apply_modifier(mut text: String, ty: ScalarType, modifier: i32, ex
             text.truncate(text.floor_char_boundary(NAME_BYTES));
             Ok(text)
         }
-        ScalarType::Char => Ok(first_char(&text)),
+        ScalarType::Char => first_char(&text),
         ScalarType::Varchar | ScalarType::Bpchar if modifier >= 4 => {
             let limit = (modifier - 4) as usize;
             // Bytes bound characters, so most strings need no count.
@@ -39,9 +39,12 @@ pub(crate) fn apply_modifier(mut text: String, ty: ScalarType, modifier: i32, ex
     }
 }
 
-/// What `"char"` keeps of a string.
-pub(crate) fn first_char(text: &str) -> String {
-    text.chars().take(1).collect()
+/// What `"char"` keeps of a string: one byte. A character of several is refused: its first alone is no text.
+pub(crate) fn first_char(text: &str) -> Result<String> {
+    match text.chars().next() {
+        Some(first) if !first.is_ascii() => Err(SqlError::unsupported("a \"char\" that is not ASCII")),
+        first => Ok(first.into_iter().collect()),
+    }
 }
 
 /// What leaves a `char(n)`: the blanks at the end do not belong to the value.

@@ -8,6 +8,7 @@ use bigdecimal::BigDecimal;
 use lodedb_sql::Datum;
 use lodedb_sql::datum::{ArrayDatum, Interval};
 use lodedb_sql::types::ScalarType;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -106,4 +107,70 @@ fn what_makes_no_sense_is_an_error_that_names_the_record() {
     let mut strange = good;
     strange[1] = 77;
     assert!(Assembler::default().push(5, &strange).is_err());
+}
+
+fn read(records: &[Vec<u8>]) {
+    let mut assembler = Assembler::default();
+    for (at, record) in records.iter().enumerate() {
+        let _ = assembler.push(at as u64 + 1, record);
+    }
+}
+
+fn every_kind_of_op() -> Vec<Op> {
+    let file = |name: &str| FileEntry { name: name.into(), len: 9, crc: 7 };
+    vec![
+        Op::Insert { table: 1, rows: vec![every_datum(), every_datum()] },
+        Op::Update { table: 1, row: 9, values: every_datum(), moved: true },
+        Op::Delete { table: 1, row: 3 },
+        Op::Seal { table: 1, inputs: vec![1, 2], output: None, codes: vec![(4, file("codes"))] },
+        Op::Encode { table: 1, segment: 5, codes: vec![(4, file("codes"))] },
+        Op::Sequence { id: 5, value: Some(-1) },
+        Op::Truncate { table: 2 },
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn any_bytes_are_read_or_refused(
+        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..4),
+        kinds in prop::collection::vec(1..=3u8, 3),
+        honest: bool,
+    ) {
+        let framed = records.into_iter().zip(kinds).map(|(record, kind)| {
+            if honest { [&[FORMAT, kind][..], &record].concat() } else { record }
+        });
+        read(&framed.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_changed_record_is_read_or_refused(
+        at: prop::sample::Index,
+        taken in 0..9usize,
+        put in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..9),
+            // A number of eight bytes, where a length may be.
+            (1u64 << 28..).prop_map(|length| [&[253][..], &length.to_le_bytes()].concat()),
+        ],
+    ) {
+        let header = Header { bases: vec![(1, 42)], time_us: 1 };
+        let mut record = EncodedOps::encode(&every_kind_of_op()).records(1, &header).remove(0);
+        let at = at.index(record.len());
+        let end = (at + taken).min(record.len());
+        record.splice(at..end, put);
+        read(&[record]);
+    }
+}
+
+#[test]
+fn a_text_longer_than_memory_is_refused() {
+    let op = Op::Insert { table: 1, rows: vec![vec![Datum::Text("0123456789".into())].into()] };
+    let record = EncodedOps::encode(&[op]).records(1, &Header::default()).remove(0);
+    let length = record.windows(11).position(|window| window == b"\x0a0123456789").unwrap();
+    for enormous in [1u64 << 33, 1 << 60, u64::MAX] {
+        let mut record = record.clone();
+        record.splice(length..=length, [&[253][..], &enormous.to_le_bytes()].concat());
+        assert!(Assembler::default().push(5, &record).is_err(), "{enormous}");
+    }
 }

@@ -23,6 +23,29 @@ proptest! {
         prop_assert!(Bits::from_words(&words).iter().eq(model.range(..len).copied()));
         prop_assert_eq!(Bits::decode(&bits.encode()).expect("decoded"), bits);
     }
+
+    #[test]
+    fn bytes_under_a_sound_checksum_are_a_set_or_refused(
+        ordinals in prop::collection::vec(0u32..100_000, 0..40),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = ordinals.into_iter().collect::<Bits>().encode();
+        bytes.truncate(bytes.len() - 4);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len() + 1));
+        }
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend(crc.to_le_bytes());
+        if let Ok(bits) = Bits::decode(&bytes) {
+            prop_assert_eq!(bits.iter().count(), bits.count() as usize);
+            prop_assert_eq!(Bits::decode(&bits.encode()).expect("decoded"), bits);
+        }
+    }
 }
 
 #[test]

@@ -6,8 +6,10 @@ use datafusion::arrow::array::{Int32Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use lodedb_sql::error::SqlState;
 use lodedb_sql::vector::Metric;
+use proptest::prelude::*;
 
 use super::*;
+use crate::segment::blocks::{FrameWriter, HEADER, Kind, verify_file};
 
 fn batch(values: std::ops::Range<i32>) -> RecordBatch {
     let schema = Schema::new(vec![Field::new("n", DataType::Int32, false), Field::new("t", DataType::Utf8, true)]);
@@ -150,4 +152,119 @@ fn quantizers_codes_and_calibrations_survive_their_files_and_are_refused_when_da
         let read = Calibration::open(fs.as_ref(), &dir.path().join("k"), 5, Some(&entry)).expect("opened");
         assert_eq!(read, calibration);
     }
+}
+
+/// A segment with every kind of file: scattered row ids, vectors of one length and of any, columns.
+fn of_every_kind(path: &Path) -> SegmentFiles {
+    let rows: Vec<u64> = (0..70).map(|at| at * 3).collect();
+    let floats: Vec<f32> = (0..70).map(|n| n as f32).collect();
+    let vectors = |column: usize, at: u32| -> Result<Option<&[f32]>> {
+        let at = at as usize;
+        Ok((!at.is_multiple_of(5)).then(|| if column == 0 { &floats[at..at + 1] } else { &floats[..at % 4] }))
+    };
+    let columns = [VectorColumn { id: 4, dims: Some(1) }, VectorColumn { id: 8, dims: None }];
+    let input = SealInput { rows: &rows, vectors: &vectors, scalars: &[batch(0..70)] };
+    write_sealed(os().as_ref(), path, 77, &columns, &input, &|_| {}).expect("sealed")
+}
+
+/// Reads all there is; whether it is an error does not matter.
+fn read_all(fs: &Arc<dyn FileSystem>, path: &Path, files: &SegmentFiles) {
+    let Ok(sealed) = Sealed::open(fs, path, files) else { return };
+    for ordinal in 0..sealed.len() {
+        assert_eq!(sealed.find(sealed.row_id(ordinal)), Some(ordinal), "what was opened is in order");
+        for column in 0..sealed.columns().len() {
+            let _ = sealed.vector(column, ordinal);
+        }
+    }
+    let _ = (sealed.scalars().is_ok(), sealed.verify().is_ok(), sealed.scrub().is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_bytes_under_sound_checksums_panic(
+        seeds in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4usize, any::<u64>()), 1..4),
+        cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+    ) {
+        let (dir, fs) = (tempfile::tempdir().expect("folder"), os());
+        let path = dir.path().join("s");
+        let files = of_every_kind(&path);
+        let mut changed = files.clone();
+        let entries = files.entries().count();
+        for (file, at, kind, value) in seeds {
+            let name = files.entries().nth(file.index(entries)).expect("one of them").0.name.clone();
+            let entry = rewrite_body(&path.join(&name), |body| {
+                if body.is_empty() {
+                    return;
+                }
+                let at = at.index(body.len());
+                match kind {
+                    0 => body[at] ^= value as u8,
+                    // Headers are at the front.
+                    1 => body[at.min(at % 40)] = value as u8,
+                    2 => body[at / 8 * 8..].iter_mut().zip(value.to_le_bytes()).for_each(|(byte, put)| *byte = put),
+                    _ => body[at..].iter_mut().take(8).for_each(|byte| *byte = 0xff),
+                }
+                if let Some(cut) = cut {
+                    body.truncate(cut.index(body.len()));
+                }
+            });
+            rename(&mut changed, &name, entry);
+        }
+        read_all(&fs, &path, &changed);
+    }
+
+    #[test]
+    fn no_bytes_of_a_file_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), honest: bool) {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("f");
+        let mut bytes = bytes;
+        if honest && bytes.len() >= 96 {
+            seal_frame(&mut bytes);
+        }
+        std::fs::write(&path, &bytes).expect("written");
+        let entry = FileEntry { name: "f".into(), len: bytes.len() as u64, crc: 0 };
+        prop_assert!(verify_file(&OsFileSystem, &path, &entry).is_err());
+    }
+}
+
+fn rename(files: &mut SegmentFiles, name: &str, entry: FileEntry) {
+    if let RowIds::File(known) = &mut files.row_ids
+        && known.name == name
+    {
+        *known = entry.clone();
+    }
+    files
+        .vectors
+        .iter_mut()
+        .chain(&mut files.scalars)
+        .filter(|known| known.name == name)
+        .for_each(|known| *known = entry.clone());
+}
+
+/// Changes the body of a framed file and makes its frame fit again.
+fn rewrite_body(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> FileEntry {
+    let bytes = std::fs::read(path).expect("read");
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
+    let (owner, body) = (number(16), number(24) as usize);
+    let kind =
+        [Kind::Rows, Kind::Vectors, Kind::Scalars].into_iter().find(|kind| bytes[12] == *kind as u8).expect("known");
+    let mut body = bytes[HEADER..HEADER + body].to_vec();
+    change(&mut body);
+    let fs = OsFileSystem;
+    let mut writer = FrameWriter::create(&fs as &dyn FileSystem, path, kind, owner).expect("created");
+    writer.put(&body).expect("written");
+    writer.publish().expect("published")
+}
+
+/// Puts sound checksums where a header and a trailer have them.
+fn seal_frame(bytes: &mut [u8]) {
+    bytes[..12].copy_from_slice(b"LODESEG1\x01\0\0\0");
+    let header = crc32fast::hash(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&header.to_le_bytes());
+    let trailer = bytes.len() - 16;
+    bytes[trailer..trailer + 4].copy_from_slice(b"LODE");
+    let crc = crc32fast::hash(&bytes[trailer..trailer + 12]);
+    bytes[trailer + 12..].copy_from_slice(&crc.to_le_bytes());
 }

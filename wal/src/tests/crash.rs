@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::ledger::{Ledger, Step, Workload};
 use crate::fs::sim::SimFileSystem;
+use crate::ledger::{Ledger, Step, Workload};
 use crate::options::Planted;
 
 /// How many images of one workload in how many are crashed again during their recovery.

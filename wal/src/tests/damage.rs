@@ -3,10 +3,10 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::ledger::{DIR, Ledger, Step, Workload};
 use crate::LogError;
 use crate::fs::FileSystem;
 use crate::fs::sim::SimFileSystem;
+use crate::ledger::{DIR, Ledger, Step, Workload};
 use crate::options::Planted;
 
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Failing calls: each kind of call, each n-th of it, with each error, once and for good; then a restart, then a power cut.
 
-use super::ledger::{Ledger, Step, Workload};
 use crate::LogError;
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimFileSystem};
+use crate::ledger::{Ledger, Step, Workload};
 use crate::options::Planted;
 
 const FAULTS: [FaultKind; 3] = [FaultKind::Io, FaultKind::NoSpace, FaultKind::Denied];

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::ledger::{read_all, small_options};
 use crate::fs::OsFileSystem;
+use crate::ledger::{read_all, small_options};
 use crate::{Log, LogError, LogOptions};
 
 fn open(dir: &Path, first_needed: u64, floor: u64) -> Result<Log, LogError> {

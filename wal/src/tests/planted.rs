@@ -3,7 +3,7 @@
 use super::crash::cut_everywhere;
 use super::damage::damage_logs;
 use super::faults::sweep_faults;
-use super::ledger::Workload;
+use crate::ledger::Workload;
 use crate::options::Planted;
 
 /// What caught a bug, or nothing.

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::ledger::{DIR, read_all, small_options};
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimFileSystem};
 use crate::fs::{DirEntry, File, FileSystem, Lock, OpenMode};
+use crate::ledger::{DIR, read_all, small_options};
 use crate::{Log, LogError, LogOptions};
 
 /// The simulated disk with syncs as slow as a disk's.
