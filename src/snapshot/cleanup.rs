@@ -52,6 +52,8 @@ pub fn remove_unnamed(
     for table in folders(fs, files.segments_dir())? {
         for folder in folders(fs, table)? {
             if named.may_be_in_log(&folder, segment_number) {
+                // Its codes too, but for those of a generation that is not taken.
+                remove_files(fs, &folder, |name| codes_number(whole(name)).is_some_and(|number| number >= until))?;
                 continue;
             }
             if !named.paths.contains(&folder) {
@@ -59,7 +61,7 @@ pub fn remove_unnamed(
                 continue;
             }
             if newest.is_some() {
-                remove_files(fs, &folder, &named, codes_number)?;
+                remove_files(fs, &folder, |name| named.lacks(&folder.join(name), codes_number))?;
             }
             // The row store has them, at every generation that is kept.
             if fs.exists(&folder.join(STAGED_ROWS))? {
@@ -68,7 +70,7 @@ pub fn remove_unnamed(
         }
     }
     for index in folders(fs, files.quantizers_dir())? {
-        remove_files(fs, &index, &named, quantizer_number)?;
+        remove_files(fs, &index, |name| named.lacks(&index.join(name), quantizer_number))?;
     }
     Ok(())
 }
@@ -91,13 +93,21 @@ pub fn remove_left_over(files: &SegmentStore, manifests: &Path, state: &State) -
 }
 
 impl Named {
+    /// Whether nothing names a file.
+    fn lacks(&self, path: &Path, number: fn(&str) -> Option<SegmentId>) -> bool {
+        !self.paths.contains(path) && !self.may_be_in_log(path, number)
+    }
+
     /// Whether the log may name something by its `number`; what has none is not ours to judge.
     fn may_be_in_log(&self, path: &Path, number: fn(&str) -> Option<SegmentId>) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Half a file.
-        let name = name.strip_suffix(".tmp").unwrap_or(&name);
-        number(name).is_none_or(|number| self.in_log.contains(&number))
+        number(whole(&name)).is_none_or(|number| self.in_log.contains(&number))
     }
+}
+
+/// The name that a file would have if it were not half of one.
+fn whole(name: &str) -> &str {
+    name.strip_suffix(".tmp").unwrap_or(name)
 }
 
 /// The files of codes that an index has.
@@ -130,12 +140,10 @@ fn folders(fs: &dyn FileSystem, dir: PathBuf) -> Result<Vec<PathBuf>> {
     Ok(fs.read_dir(&dir)?.iter().filter(|entry| entry.is_dir).map(|entry| dir.join(&entry.name)).collect())
 }
 
-fn remove_files(fs: &dyn FileSystem, dir: &Path, named: &Named, number: fn(&str) -> Option<SegmentId>) -> Result<()> {
-    for entry in fs.read_dir(dir)?.iter().filter(|entry| !entry.is_dir) {
-        let path = dir.join(&entry.name);
-        if !named.paths.contains(&path) && !named.may_be_in_log(&path, number) {
-            fs.remove_file(&path)?;
-        }
+/// Removes the files of a folder whose names say so.
+fn remove_files(fs: &dyn FileSystem, dir: &Path, is_left: impl Fn(&str) -> bool) -> Result<()> {
+    for entry in fs.read_dir(dir)?.iter().filter(|entry| !entry.is_dir && is_left(&entry.name)) {
+        fs.remove_file(&dir.join(&entry.name))?;
     }
     Ok(())
 }
