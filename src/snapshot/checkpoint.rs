@@ -150,7 +150,7 @@ fn write_segment(
 
 /// Makes the folders of a new database.
 pub fn create_layout(fs: &Arc<dyn lodedb_wal::fs::FileSystem>, dir: &Path) -> std::io::Result<()> {
-    for name in ["wal", "segments", "quantizers", "manifest"] {
+    for name in ["wal", "meta", "segments", "quantizers", "manifest"] {
         let path = dir.join(name);
         if !fs.exists(&path)? {
             fs.create_dir(&path)?;

@@ -15,7 +15,7 @@ use crate::db::error::OpenError;
 use crate::db::options::Options;
 use crate::fault::{Fault, planted};
 use crate::segment::{Bits, IndexView, Mutable, Segment, SegmentView};
-use crate::store::{Store, StoreOptions};
+use crate::store::{Store, StoreError, StoreOptions};
 
 use super::backup::DatabaseId;
 use super::checkpoint::create_layout;
@@ -78,6 +78,11 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let store_options = StoreOptions { block_cache_bytes: options.row_cache_bytes, ..StoreOptions::default() };
     let store = Store::open(&dir.join("meta"), &store_options)?;
     let stored = store.applied_lsn()?;
+    if stored < manifest.lsn {
+        // A checkpoint flushes the rows before it writes the manifest, and the log in between is gone.
+        let reason = format!("the rows are those of commit {stored}, and the manifest is of {}", manifest.lsn);
+        return Err(StoreError::damaged(reason).into());
+    }
     let log_options = LogOptions {
         segment_bytes: options.log_segment_bytes,
         max_record_bytes: MAX_RECORD_BYTES,
