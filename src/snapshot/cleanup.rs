@@ -26,7 +26,7 @@ struct Named {
 /// Removes what neither `kept` nor the log after the oldest of them can name.
 ///
 /// `newest`: the tables as they are, while no job makes codes; codes of kept segments stay without it. `until`: every
-/// number below it may be in use.
+/// number below it may be in use; when a database is opened nothing else is, and nothing is being made.
 pub fn remove_unnamed(
     files: &SegmentStore,
     kept: &[&Manifest],
@@ -48,12 +48,16 @@ pub fn remove_unnamed(
     for (&table, view) in newest.into_iter().flatten() {
         named.paths.extend(view.index_files.values().flat_map(|index_files| codes_of(files, table, index_files)));
     }
+    // Numbers end where nothing is being made: then halves of files, and numbers that are not taken, are of a crash.
+    let is_left_over = |name: &str, number: fn(&str) -> Option<SegmentId>| {
+        until < SegmentId::MAX && (name.ends_with(".tmp") || number(name).is_some_and(|number| number >= until))
+    };
     let fs = &*files.fs;
     for table in folders(fs, files.segments_dir())? {
         for folder in folders(fs, table)? {
             if named.may_be_in_log(&folder, segment_number) {
-                // Its codes too, but for those of a generation that is not taken.
-                remove_files(fs, &folder, |name| codes_number(whole(name)).is_some_and(|number| number >= until))?;
+                // Its files too, but for what a crash left there.
+                remove_files(fs, &folder, |name| is_left_over(name, codes_number))?;
                 continue;
             }
             if !named.paths.contains(&folder) {
@@ -61,7 +65,8 @@ pub fn remove_unnamed(
                 continue;
             }
             if newest.is_some() {
-                remove_files(fs, &folder, |name| named.lacks(&folder.join(name), codes_number))?;
+                let is_unnamed = |name: &str| named.lacks(&folder.join(name), codes_number);
+                remove_files(fs, &folder, |name| is_unnamed(name) || is_left_over(name, codes_number))?;
             }
             // The row store has them, at every generation that is kept.
             if fs.exists(&folder.join(STAGED_ROWS))? {
@@ -70,7 +75,8 @@ pub fn remove_unnamed(
         }
     }
     for index in folders(fs, files.quantizers_dir())? {
-        remove_files(fs, &index, |name| named.lacks(&index.join(name), quantizer_number))?;
+        let is_unnamed = |name: &str| named.lacks(&index.join(name), quantizer_number);
+        remove_files(fs, &index, |name| is_unnamed(name) || is_left_over(name, quantizer_number))?;
     }
     Ok(())
 }
@@ -101,13 +107,10 @@ impl Named {
     /// Whether the log may name something by its `number`; what has none is not ours to judge.
     fn may_be_in_log(&self, path: &Path, number: fn(&str) -> Option<SegmentId>) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        number(whole(&name)).is_none_or(|number| self.in_log.contains(&number))
+        // Half a file.
+        let name = name.strip_suffix(".tmp").unwrap_or(&name);
+        number(name).is_none_or(|number| self.in_log.contains(&number))
     }
-}
-
-/// The name that a file would have if it were not half of one.
-fn whole(name: &str) -> &str {
-    name.strip_suffix(".tmp").unwrap_or(name)
 }
 
 /// The files of codes that an index has.
