@@ -18,8 +18,8 @@ use crate::snapshot::files::SegmentStore;
 use crate::snapshot::manifest::IndexManifest;
 use crate::store::{Batch, Store, StoreError, key, row};
 
-/// How large a batch of staged rows for the store may grow.
-const PART_BYTES: usize = 4 << 20;
+/// How large a batch of staged rows for the store may grow; little in tests, so that several are common.
+const PART_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
 
 /// Why a record could not be applied. Every one of them stops the database: its order would be broken.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,9 @@ impl State {
             self.apply_one(lsn, op, &mut next, writer.as_mut(), files)?;
         }
         if let (Some(writer), Some(store)) = (writer, store) {
+            if planted(Fault::AppliedLsnEarly) {
+                store.write(Batch::new(), lsn)?;
+            }
             store.write(writer.finish(), lsn)?;
         }
         self.lsn = lsn;

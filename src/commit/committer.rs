@@ -124,6 +124,22 @@ impl Committer {
         self.begin(ops).0.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Commits several as one group, in this thread.
+    #[cfg(test)]
+    pub(crate) fn commit_together(&self, commits: Vec<Vec<Op>>) -> Vec<Result<Lsn, SqlError>> {
+        let (mut group, mut answers) = (Vec::new(), Vec::new());
+        for ops in commits {
+            let (answer, answered) = oneshot::channel();
+            group.push(Request { encoded: EncodedOps::encode(&ops), ops, answer });
+            answers.push(answered);
+        }
+        if let Some(parts) = self.shared.parts.lock().as_mut() {
+            commit_group(parts, group, &self.shared);
+            self.shared.alone.store(true, Ordering::Relaxed);
+        }
+        answers.into_iter().map(|answered| answered.blocking_recv().unwrap_or_else(|_| Err(gone()))).collect()
+    }
+
     /// Whether a write failed: nothing is committed any more, and the process should end.
     pub fn has_failed(&self) -> bool {
         self.shared.failed.load(Ordering::Acquire)
@@ -204,6 +220,8 @@ fn commit_group(parts: &mut CommitParts, group: Vec<Request>, shared: &Shared) {
     let unfinished = Unfinished(&shared.failed);
     log_and_apply(parts, group, &shared.failed);
     std::mem::forget(unfinished);
+    #[cfg(test)]
+    let begun = if crate::db::clock::simulated::is_on() { Instant::now() } else { begun };
     shared.alone.store(alone && begun.elapsed() < QUICK, Ordering::Relaxed);
 }
 
@@ -261,7 +279,10 @@ fn log_group(parts: &CommitParts, group: &[Request]) -> Result<Vec<Logged>, lode
         let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
         logged.push((parts.log.append(&slices)?, header.bases));
     }
-    if let Some((last, _)) = logged.last() {
+    if let Some((last, _)) = logged.last()
+        && !planted(Fault::AcknowledgedBeforeSync)
+        && !planted(Fault::AppliedBeforeSync)
+    {
         parts.log.sync(*last)?;
     }
     Ok(logged)
@@ -271,6 +292,7 @@ fn log_group(parts: &CommitParts, group: &[Request]) -> Result<Vec<Logged>, lode
 fn apply_group(parts: &mut CommitParts, group: Vec<Request>, logged: Vec<Logged>, failed: &AtomicBool) {
     let mut answers = Vec::with_capacity(group.len());
     let mut broken: Option<String> = None;
+    let last = logged.last().map_or(0, |(last, _)| *last);
     let torn = (planted(Fault::TornView) && parts.state.lsn.is_multiple_of(8)).then(|| parts.store.snapshot());
     for (request, (lsn, bases)) in group.into_iter().zip(logged) {
         let result = match &broken {
@@ -287,6 +309,13 @@ fn apply_group(parts: &mut CommitParts, group: Vec<Request>, logged: Vec<Logged>
             }
         };
         answers.push((request.answer, result));
+    }
+    if planted(Fault::AppliedBeforeSync)
+        && let Err(error) = parts.log.sync(last)
+    {
+        failed.store(true, Ordering::Release);
+        broken = Some(error.to_string());
+        answers.iter_mut().for_each(|(_, result)| *result = Err(outcome_unknown(&error)));
     }
     if broken.is_none() {
         let view = parts.state.view(&parts.store);

@@ -48,7 +48,9 @@ pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<()
         return Ok(());
     }
     // CRASH: the store is ahead of the newest manifest; recovery replays the log from there to the segments alone.
-    engine.store.flush()?;
+    if !planted(Fault::RowsNotFlushed) {
+        engine.store.flush()?;
+    }
     let mut tables = Vec::new();
     for (&table, table_view) in view.tables.iter() {
         let mut segments = Vec::with_capacity(table_view.segments.len());
@@ -64,7 +66,7 @@ pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<()
         });
     }
     let manifest = Manifest {
-        generation: last.generation + 1,
+        generation: if planted(Fault::ManifestInPlace) { last.generation } else { last.generation + 1 },
         lsn: view.lsn,
         time_us: crate::db::clock::now_us(),
         catalog: view.catalog.as_ref().clone(),
@@ -75,6 +77,9 @@ pub fn checkpoint_after(engine: &Engine, last: &mut LastCheckpoint) -> Result<()
     };
     let fs = engine.files.fs.clone();
     let dir = engine.dir.join("manifest");
+    if planted(Fault::LogGoneBeforeManifest) {
+        engine.log.truncate_before(view.lsn + 1)?;
+    }
     manifest.write(&*fs, &dir)?;
     last.generation = manifest.generation;
     last.lsn = manifest.lsn;

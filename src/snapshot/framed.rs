@@ -8,6 +8,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::fault::{Fault, planted};
+
 const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
 
 /// A kind of such files.
@@ -54,7 +56,7 @@ impl Form {
         if payload.len() as u64 != u64_at(20) {
             return Err(format!("it has {} bytes and should have {}", payload.len(), u64_at(20)));
         }
-        if crc32fast::hash(payload) != u32_at(28) {
+        if crc32fast::hash(payload) != u32_at(28) && !planted(Fault::ManifestNotVerified) {
             return Err("its payload fails its checksum".into());
         }
         let (value, used): (T, usize) = bincode::serde::decode_from_slice(payload, bincode::config::standard())

@@ -177,6 +177,6 @@ async fn rows_behind_the_manifest_are_refused() {
     drop(db);
     // As a lost directory entry leaves it: RocksDB would begin anew, without any of the rows.
     std::fs::remove_dir_all(dir.path().join("meta")).unwrap();
-    let refused = crate::Db::open(dir.path(), crate::Options::for_test()).unwrap_err();
+    let refused = Db::open(dir.path(), Options::for_test()).unwrap_err();
     assert!(refused.to_string().contains("the rows are those of commit 0"), "{refused}");
 }

@@ -5,13 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lodedb_wal::fs::FileSystem;
 use parking_lot::Mutex;
-use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{Cache, ColumnFamilyDescriptor, DB, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
 
 use super::address::{self, APPLIED_LSN, Family};
-use super::batch::Change;
-use super::fence::{Database, PinnedIterator, PinnedSnapshot};
+use super::primitive::{Database, PinnedIterator, PinnedSnapshot, Walk};
 use super::{Batch, Result, RowId, Snapshot, StoreError, StoreOptions, StoredRow, TableId, row};
 
 /// The open store. One for a directory: RocksDB's own lock refuses a second.
@@ -25,25 +23,39 @@ pub struct Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("path", &self.database.db.path()).finish_non_exhaustive()
+        f.debug_struct("Store").field("path", &self.database.path()).finish_non_exhaustive()
     }
 }
 
 impl Store {
     /// Opens the store in a directory, making it if there is none.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Self> {
-        Self::of(DB::open_cf_descriptors(&options.database(), dir, families(options))?)
+        Self::of(Database::open(dir, options)?)
     }
 
-    fn of(db: DB) -> Result<Self> {
-        let database = Arc::new(Database { db });
-        let applied = read_applied(&database, &ReadOptions::default())?;
-        Ok(Self { database, applied: AtomicU64::new(applied), writing: Mutex::new(()) })
+    /// As [`Self::open`], of a database whose other files are on `fs`. RocksDB writes its files by itself, on the real file system; beside
+    /// a simulated disk there is a stand-in for it.
+    #[cfg_attr(not(test), expect(unused_variables, reason = "only tests have another file system"))]
+    pub(crate) fn open_on(fs: &dyn FileSystem, dir: &Path, options: &StoreOptions) -> Result<Self> {
+        #[cfg(test)]
+        let opened = Self::of(Database::open_on(fs, dir, options)?);
+        #[cfg(not(test))]
+        let opened = Self::open(dir, options);
+        opened
     }
 
-    /// Reads the whole of a store that nobody writes to, as [`Self::verify`] does, and gives its LSN.
-    pub fn verify_copy(dir: &Path, options: &StoreOptions) -> Result<u64> {
-        let store = Self::of(DB::open_cf_descriptors_read_only(&options.database(), dir, families(options), false)?)?;
+    fn of(database: Database) -> Result<Self> {
+        let applied = applied_of(database.get(Family::Meta, APPLIED_LSN, decode_lsn)?)?;
+        Ok(Self { database: Arc::new(database), applied: AtomicU64::new(applied), writing: Mutex::new(()) })
+    }
+
+    /// Reads the whole of a store that nobody writes to, as [`Self::verify`] does, and gives its LSN. `fs`: as for [`Self::open_on`].
+    #[cfg_attr(not(test), expect(unused_variables, reason = "only tests have another file system"))]
+    pub(crate) fn verify_copy(fs: &dyn FileSystem, dir: &Path, options: &StoreOptions) -> Result<u64> {
+        #[cfg(test)]
+        let store = Self::of(Database::open_read_only_on(fs, dir, options)?)?;
+        #[cfg(not(test))]
+        let store = Self::of(Database::open_read_only(dir, options)?)?;
         store.verify()?;
         store.applied_lsn()
     }
@@ -55,9 +67,7 @@ impl Store {
 
     /// One row as it is now: what the applier needs to know about rows it replaces.
     pub fn row(&self, table: TableId, id: RowId) -> Result<Option<StoredRow>> {
-        let family = self.database.family(Family::Rows)?;
-        let value = self.database.db.get_pinned_cf(family, address::row_key(table, id))?;
-        value.map(|bytes| row::decode(&bytes)).transpose()
+        self.database.get(Family::Rows, &address::row_key(table, id), row::decode)?.transpose()
     }
 
     /// Applies a batch and the LSN it brings the store to, as one. Nothing reaches the disk before a flush.
@@ -70,29 +80,7 @@ impl Store {
         if applied_lsn < applied {
             return Err(StoreError::OutOfOrder { lsn: applied_lsn, applied });
         }
-        let handles = [Family::Rows, Family::Keys, Family::Entries, Family::Meta].map(|f| self.database.family(f));
-        let [rows, keys, entries, meta] = handles;
-        let (rows, keys, entries, meta) = (rows?, keys?, entries?, meta?);
-        let handle = |family| match family {
-            Family::Rows => rows,
-            Family::Keys => keys,
-            Family::Entries => entries,
-            Family::Meta => meta,
-        };
-        let mut write = WriteBatch::with_capacity_bytes(batch.size_bytes() + 64);
-        for change in batch.changes() {
-            match change {
-                Change::Put(family, key, value) => write.put_cf(handle(family), key, value),
-                Change::Delete(family, key) => write.delete_cf(handle(family), key),
-                Change::DeleteRange(family, from, to) => write.delete_range_cf(handle(family), from, to),
-            }
-        }
-        drop(batch);
-        write.put_cf(meta, APPLIED_LSN, applied_lsn.to_be_bytes());
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        options.set_memtable_insert_hint_per_batch(true);
-        self.database.db.write_opt(write, &options)?;
+        self.database.write(batch, APPLIED_LSN, &applied_lsn.to_be_bytes())?;
         self.applied.store(applied_lsn, Ordering::Release);
         Ok(())
     }
@@ -104,46 +92,29 @@ impl Store {
 
     /// The LSN the store would be at after a crash now: what the log must be kept from.
     pub fn persisted_lsn(&self) -> Result<u64> {
-        let mut read = ReadOptions::default();
-        read.set_read_tier(ReadTier::Persisted);
-        read_applied(&self.database, &read)
+        applied_of(self.database.get_persisted(Family::Meta, APPLIED_LSN, decode_lsn)?)
     }
 
     /// Brings everything applied so far to disk, all families at one point.
     pub fn flush(&self) -> Result<()> {
-        let mut families = Vec::new();
-        for family in Family::ALL {
-            families.push(self.database.family(family)?);
-        }
-        families.extend(self.database.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME));
-        let families: Vec<&_> = families.iter().collect();
-        let mut options = FlushOptions::default();
-        options.set_wait(true);
-        Ok(self.database.db.flush_cfs_opt(&families, &options)?)
+        self.database.flush()
     }
 
     /// Flushes, and makes a directory (which must not exist) with everything on disk, by hard links where it can. A
     /// checkpoint shares its files with the store: it is no backup.
     pub fn checkpoint(&self, into: &Path) -> Result<()> {
         self.flush()?;
-        Ok(Checkpoint::new(&self.database.db)?.create_checkpoint(into)?)
+        self.database.checkpoint(into)
     }
 
     /// How often flushing or compacting failed since the store was opened. More than 0 needs a person or a restart.
     pub fn background_errors(&self) -> Result<u64> {
-        Ok(self.database.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS)?.unwrap_or(0))
+        self.database.background_errors()
     }
 
     /// The bytes on disk, dead ones included.
     pub fn disk_bytes(&self) -> Result<u64> {
-        let mut total = 0;
-        for family in Family::ALL {
-            let handle = self.database.family(family)?;
-            for property in ["rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size"] {
-                total += self.database.db.property_int_value_cf(handle, property)?.unwrap_or(0);
-            }
-        }
-        Ok(total)
+        self.database.disk_bytes()
     }
 
     /// Reads every entry of every family past the cache, checking block checksums and the form of every row; gives how
@@ -152,13 +123,10 @@ impl Store {
         let snapshot = Arc::new(PinnedSnapshot::new(self.database.clone()));
         let mut entries = 0;
         for family in Family::ALL {
-            let mut read = ReadOptions::default();
-            read.fill_cache(false);
-            read.set_verify_checksums(true);
-            read.set_readahead_size(1 << 20);
-            let mut iterator = PinnedIterator::new(snapshot.clone(), family, read)?;
-            iterator.raw.seek_to_first();
-            while let Some((key, value)) = iterator.raw.item() {
+            let walk = Walk { readahead_bytes: 1 << 20, verifies: true, ..Walk::default() };
+            let mut iterator = PinnedIterator::new(snapshot.clone(), family, walk)?;
+            iterator.seek_to_first();
+            while let Some((key, value)) = iterator.item() {
                 match family {
                     Family::Rows => {
                         address::row_of_key(key)?;
@@ -170,23 +138,19 @@ impl Store {
                     Family::Entries | Family::Meta => {}
                 }
                 entries += 1;
-                iterator.raw.next();
+                iterator.next();
             }
-            iterator.raw.status()?;
+            iterator.status()?;
         }
         Ok(entries)
     }
 }
 
-fn families(options: &StoreOptions) -> [ColumnFamilyDescriptor; Family::ALL.len()] {
-    let cache = Cache::new_lru_cache(options.block_cache_bytes);
-    Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), options.family(family, &cache)))
+fn decode_lsn(bytes: &[u8]) -> Result<u64> {
+    let bytes = bytes.try_into().map_err(|_| StoreError::damaged("applied_lsn has a wrong length"))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
-fn read_applied(database: &Database, read: &ReadOptions) -> Result<u64> {
-    let Some(value) = database.db.get_pinned_cf_opt(database.family(Family::Meta)?, APPLIED_LSN, read)? else {
-        return Ok(0);
-    };
-    let bytes = value.as_ref().try_into().map_err(|_| StoreError::damaged("applied_lsn has a wrong length"))?;
-    Ok(u64::from_be_bytes(bytes))
+fn applied_of(found: Option<Result<u64>>) -> Result<u64> {
+    found.unwrap_or(Ok(0))
 }

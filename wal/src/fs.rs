@@ -46,7 +46,7 @@ pub struct DirEntry {
 }
 
 /// The calls the database makes on a file system.
-pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
+pub trait FileSystem: Any + fmt::Debug + Send + Sync {
     /// Opens the file at `path`. A created name survives a crash only after [`FileSystem::sync_dir`] of its directory.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
