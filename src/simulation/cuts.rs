@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use super::damage::damage;
 use super::ledger::Ledger;
 use super::oracle::{Look, add_row, check_machine, contents, told};
 use super::play::{DIR, Ended, Play, open};
-use super::workload::Workload;
+use super::workload::{Step, Workload};
 use crate::store::standin::Volume;
 
 /// How many machines one cut leaves, how many of them are looked at thoroughly, and how many are cut again.
@@ -100,11 +101,15 @@ pub(super) struct Recorded {
 
 /// Plays a workload once.
 pub(super) fn record(workload: Workload, seed: u64) -> Result<Recorded, String> {
+    record_steps(&workload.steps(seed, workload.length()), seed)
+}
+
+/// Plays steps once.
+fn record_steps(steps: &[Step], seed: u64) -> Result<Recorded, String> {
     let machine = Machine::new(seed);
     machine.disk.record();
     let mut play = Play::new(machine.clone(), seed);
-    let steps = workload.steps(seed, workload.length());
-    let ran = catch_unwind(AssertUnwindSafe(|| play.run(&steps)));
+    let ran = catch_unwind(AssertUnwindSafe(|| play.run(steps)));
     let moments = machine.disk.moments();
     match ran {
         Ok(Ok(())) => {}
@@ -142,13 +147,34 @@ pub(super) fn cut_everywhere(
 ) -> Result<Tally, Broken> {
     let recorded = record(workload, seed)
         .map_err(|why| Broken { place: None, why: format!("{workload:?} seed {seed}, {why}") })?;
+    let place = Place { workload, seed, depth: (depth.disks, depth.flushes), cut: 0, image: 0, flush: 0 };
+    cut_recorded(&recorded, depth, stop)
+        .map_err(|(cut, image, flush, why)| Broken { place: Some(Place { cut, image, flush, ..place }), why })
+}
+
+/// Cuts steps before every call, and looks at each machine thoroughly.
+pub(super) fn cut_steps(steps: &[Step], seed: u64) -> Result<Tally, String> {
+    let depth = Depth { thorough_one_in: 1, ..Depth::SHORT };
+    cut_recorded(&record_steps(steps, seed)?, depth, &|_| false)
+        .map_err(|(cut, image, flush, why)| format!("cut {cut}, image {image}, flush point {flush}: {why}"))
+}
+
+/// What damage to a machine follows from.
+fn dice_of(cut: u64, image: usize, flush: usize) -> u64 {
+    cut << 32 | (image as u64) << 16 | flush as u64
+}
+
+/// A cut, an image, a flush point, and what is broken there.
+type BrokenAt = (u64, usize, usize, String);
+
+fn cut_recorded(recorded: &Recorded, depth: Depth, stop: &dyn Fn(u64) -> bool) -> Result<Tally, BrokenAt> {
     let mut tally = Tally::default();
     let mut seen = HashSet::new();
     for moment in &recorded.moments {
         let calls = moment.calls();
         tally.cuts += 1;
         let candidates = recorded.ledger.candidates(calls);
-        let range = (candidates.first().map(std::sync::Arc::as_ptr), candidates.len());
+        let range = (candidates.first().map(Arc::as_ptr), candidates.len());
         let before = tally.images;
         for (image, flush, machine) in recorded.machines(moment, depth.disks, depth.flushes) {
             if !seen.insert((machine.disk.fingerprint(), machine.volume().lsns(), range)) {
@@ -156,13 +182,13 @@ pub(super) fn cut_everywhere(
             }
             let nth = tally.images as usize;
             tally.images += 1;
-            let place = Place { workload, seed, depth: (depth.disks, depth.flushes), cut: calls, image, flush };
-            let broken = |why| Broken { place: Some(place), why };
+            let broken = |why| (calls, image, flush, why);
             let thorough = nth.is_multiple_of(depth.thorough_one_in);
             let look = if thorough { Look::Thorough } else { Look::Plain };
             check_machine(&machine.fork(), &recorded.ledger, calls, look).map_err(broken)?;
             if thorough {
-                tally.images += damage(&machine, &recorded.ledger, calls, seed ^ nth as u64).map_err(broken)?;
+                let dice = dice_of(calls, image, flush);
+                tally.images += damage(&machine, &recorded.ledger, calls, dice).map_err(broken)?;
             }
             if nth % depth.again_one_in == depth.again_one_in / 2 {
                 tally.images += cut_recovery(&machine, &recorded.ledger, calls).map_err(broken)?;
@@ -217,9 +243,7 @@ pub(super) fn check_place(place: Place) -> Result<(), String> {
     let found = machines.into_iter().find(|(image, flush, _)| (*image, *flush) == (place.image, place.flush));
     let (.., machine) = found.ok_or("there is no such image")?;
     check_machine(&machine.fork(), &recorded.ledger, place.cut, Look::Thorough)?;
-    for nth in 0..64 {
-        damage(&machine, &recorded.ledger, place.cut, nth)?;
-    }
+    damage(&machine, &recorded.ledger, place.cut, dice_of(place.cut, place.image, place.flush))?;
     cut_recovery(&machine, &recorded.ledger, place.cut).map(drop)
 }
 
@@ -323,6 +347,30 @@ fn equal_seeds_give_equal_calls() {
             }
         }
     });
+}
+
+/// What is recorded is what a cut leaves: the same disks come of a run whose power goes at that call.
+#[test]
+fn a_moment_is_what_a_cut_leaves() {
+    let seed = 3;
+    for workload in [Workload::Statements, Workload::Sealing] {
+        let recorded = record(workload, seed).unwrap();
+        for moment in recorded.moments.iter().step_by(9) {
+            let machine = Machine::new(seed);
+            machine.disk.crash_at(moment.calls() + 1);
+            let mut play = Play::new(machine.clone(), seed);
+            play.is_faulty = true;
+            let ended = play.run(&workload.steps(seed, workload.length()));
+            assert!(!matches!(ended, Err(Ended::Broken(_))), "{ended:?}");
+            play.leave();
+            let prints = |disk: &SimFileSystem| -> Vec<u64> {
+                disk.crash_images(8).iter().map(SimFileSystem::fingerprint).collect()
+            };
+            assert_eq!(prints(&machine.disk), prints(moment), "{workload:?}, cut {}", moment.calls());
+            let acknowledged = |ledger: &Ledger| ledger.candidates(moment.calls()).first().cloned();
+            assert_eq!(acknowledged(&play.ledger), acknowledged(&recorded.ledger));
+        }
+    }
 }
 
 /// Goes to the place that `LODEDB_SIMULATED_REPLAY` names.

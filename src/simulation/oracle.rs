@@ -198,10 +198,10 @@ fn check_searches(engine: &Engine, found: &Contents) -> Result<(), String> {
         }
     }
     let query = [0.5f32; DIMS];
-    let metric = Metric::L2;
     let index = inside.indexes.values().next().map(|index| &**index).filter(|index| !index.quantizers.is_empty());
     let filter = Groups(&by_row);
-    for filtered in [false, true] {
+    let kinds = [(Metric::L2, index), (Metric::InnerProduct, None), (Metric::Cosine, None)];
+    for ((metric, index), filtered) in kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         let mut wanted: Vec<f64> = by_row
             .values()
             .filter(|item| !filtered || passes(item))
