@@ -249,7 +249,7 @@ pub(super) fn check_place(place: Place) -> Result<(), String> {
 
 /// At least how many machines are checked: `LODEDB_CRASH_IMAGES`, or as many as take a minute or two.
 fn image_budget() -> u64 {
-    std::env::var("LODEDB_CRASH_IMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000)
+    std::env::var("LODEDB_CRASH_IMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000)
 }
 
 /// Broken promises, of as many plays, after which a campaign ends.
@@ -306,6 +306,16 @@ pub(super) fn on_all_processors(work: &(dyn Fn() + Sync)) {
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             std::thread::Builder::new().stack_size(8 << 20).spawn_scoped(scope, work).unwrap();
+        }
+    });
+}
+
+/// Runs with a stack as deep as planning needs.
+pub(super) fn with_deep_stack(work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let spawned = std::thread::Builder::new().stack_size(8 << 20).spawn_scoped(scope, work);
+        if let Err(panic) = spawned.unwrap().join() {
+            std::panic::resume_unwind(panic);
         }
     });
 }

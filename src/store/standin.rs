@@ -226,8 +226,7 @@ impl Database {
         let identity = dir.join(IDENTITY);
         let (id, state) = if machine.exists(&identity).map_err(failed)? {
             let bytes = fs::read_file(machine, &identity).map_err(failed)?;
-            let id = bytes.as_slice().try_into().map(u64::from_le_bytes);
-            let id = id.map_err(|_| StoreError::damaged("the file of a store's identity"))?;
+            let id = decode_identity(&bytes).ok_or_else(|| StoreError::damaged("the file of a store's identity"))?;
             let mut volume = machine.volume();
             let missing = || StoreError::damaged("a store that is not there");
             let history = volume.stores.get_mut(&id).ok_or_else(missing)?;
@@ -249,7 +248,7 @@ impl Database {
                 volume.stores.insert(id, History::starting_with(state.clone()));
                 id
             };
-            fs::publish(machine, &identity, &id.to_le_bytes()).map_err(failed)?;
+            fs::publish(machine, &identity, &encode_identity(id)).map_err(failed)?;
             (id, state)
         };
         let flushes = dir.join(FLUSHES);
@@ -351,6 +350,17 @@ impl Database {
         };
         write().map_err(failed)
     }
+}
+
+/// The number and, so that damage is noticed, its complement.
+fn encode_identity(id: u64) -> Vec<u8> {
+    [id.to_le_bytes(), (!id).to_le_bytes()].concat()
+}
+
+fn decode_identity(bytes: &[u8]) -> Option<u64> {
+    let (id, complement) = bytes.split_first_chunk()?;
+    let id = u64::from_le_bytes(*id);
+    (complement == (!id).to_le_bytes()).then_some(id)
 }
 
 fn failed(error: io::Error) -> StoreError {
