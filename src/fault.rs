@@ -1,6 +1,8 @@
-//! Faults planted on purpose, which prove that the model test notices a broken engine.
+//! Faults planted on purpose, which prove that the tests notice a broken engine: those of [`Fault::ALL`] the model test, those of
+//! [`Fault::OF_THE_DISK`] the tests over a simulated disk.
 //!
-//! [`planted`] is the constant `false` unless the feature `planted-faults`, which is for that test alone, is on.
+//! [`planted`] is the constant `false` unless the feature `planted-faults`, which is for the model test alone, is on. In the crate's own
+//! tests a fault is planted for one thread.
 
 /// A fault, named for what goes wrong; each is asked for at the one place where it would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +42,34 @@ pub enum Fault {
     NotReranked,
     /// Recovery does not count the generations of indexes.
     GenerationNotRestored,
+    /// A commit is answered before the fsync that covers it.
+    AcknowledgedBeforeSync,
+    /// The names of a segment's files are not synced.
+    NamesNotSynced,
+    /// A checkpoint lets go of the log before its manifest is there.
+    LogGoneBeforeManifest,
+    /// The store is brought to a commit before it has the rows of it.
+    AppliedLsnEarly,
+    /// A sync of a segment's file that failed is tried again, and its second answer believed.
+    SyncRetried,
+    /// The manifest is overwritten in place. (Dead bits have no file of their own: they are in the manifest.)
+    ManifestInPlace,
+    /// The newest manifest is believed without its checksum.
+    ManifestNotVerified,
+    /// A checkpoint lets go of log whose rows are only in the store's memory.
+    RowsNotFlushed,
+    /// A segment's file is believed whatever its length and its checksums are.
+    FileTrusted,
+    /// A log that is damaged is removed and begun again.
+    DamagedLogDropped,
+    /// Recovery asks the store, which may be ahead, which rows a commit inserted.
+    PredicateReplayed,
+    /// A commit is applied to the store before the fsync that covers it.
+    AppliedBeforeSync,
 }
 
 impl Fault {
-    /// All of them.
+    /// Those that show while the process runs or is killed.
     pub const ALL: [Self; 17] = [
         Self::DeadBitLost,
         Self::MovedRowNotDead,
@@ -63,25 +89,59 @@ impl Fault {
         Self::NotReranked,
         Self::GenerationNotRestored,
     ];
+
+    /// Those that only a loss of power, a failing disk or damage brings out, and replaying twice.
+    pub const OF_THE_DISK: [Self; 13] = [
+        Self::AcknowledgedBeforeSync,
+        Self::NamesNotSynced,
+        Self::LogGoneBeforeManifest,
+        Self::AppliedLsnEarly,
+        Self::SyncRetried,
+        Self::ReplayedTwice,
+        Self::ManifestInPlace,
+        Self::ManifestNotVerified,
+        Self::RowsNotFlushed,
+        Self::FileTrusted,
+        Self::DamagedLogDropped,
+        Self::PredicateReplayed,
+        Self::AppliedBeforeSync,
+    ];
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a fault in every database of this thread, in the place of the one before; `None` takes it out.
+#[cfg(test)]
+pub(crate) fn plant_here(fault: Option<Fault>) {
+    PLANTED.set(fault);
+}
+
+/// Whether a fault is planted.
+#[cfg(test)]
+pub(crate) fn planted(fault: Fault) -> bool {
+    PLANTED.get() == Some(fault)
 }
 
 #[cfg(feature = "planted-faults")]
-static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+static PLANTED_EVERYWHERE: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 
 /// Plants a fault in every database of this process, in the place of the one before; `None` takes it out.
 #[cfg(feature = "planted-faults")]
 pub fn plant(fault: Option<Fault>) {
-    PLANTED.store(fault.map_or(0, |fault| fault as u8), std::sync::atomic::Ordering::Relaxed);
+    PLANTED_EVERYWHERE.store(fault.map_or(0, |fault| fault as u8), std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Whether a fault is planted.
-#[cfg(feature = "planted-faults")]
+#[cfg(all(feature = "planted-faults", not(test)))]
 pub(crate) fn planted(fault: Fault) -> bool {
-    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == fault as u8
+    PLANTED_EVERYWHERE.load(std::sync::atomic::Ordering::Relaxed) == fault as u8
 }
 
 /// Whether a fault is planted.
-#[cfg(not(feature = "planted-faults"))]
+#[cfg(not(any(feature = "planted-faults", test)))]
 #[inline(always)]
 pub(crate) fn planted(_: Fault) -> bool {
     false

@@ -12,6 +12,8 @@ pub mod fault;
 pub mod query;
 pub mod segment;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod snapshot;
 pub mod store;
 

@@ -33,6 +33,11 @@ pub trait Steps: Send + 'static {
     /// Why a step failed.
     type Error: Clone;
 
+    /// Answers those of a group that are refused before anything is done, and gives the others.
+    fn sift(&mut self, group: Vec<Self::Request>) -> Vec<Self::Request> {
+        group
+    }
+
     /// Puts a group into the log, one after the other; gives as many as there are requests. None needs to be durable yet.
     fn append(&mut self, group: &[Self::Request]) -> Result<Vec<Self::Logged>, Self::Error>;
 
@@ -122,6 +127,14 @@ impl<S: Steps> GroupCommit<S> {
         }
     }
 
+    /// Makes these one group, in this thread. Once stopped they are dropped.
+    pub fn commit_together(&self, group: Vec<S::Request>) {
+        if let Some(steps) = self.shared.steps.lock().as_mut() {
+            self.shared.commit(steps, group);
+            self.shared.alone.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whether a step failed: nothing is committed any more.
     pub fn has_failed(&self) -> bool {
         self.shared.failed.load(Ordering::Acquire)
@@ -191,6 +204,10 @@ impl<S: Steps> Shared<S> {
             for request in group {
                 S::answer(request, Err(S::stopped()));
             }
+            return;
+        }
+        let group = steps.sift(group);
+        if group.is_empty() {
             return;
         }
         let alone = group.len() == 1;

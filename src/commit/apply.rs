@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lodedb_group::{Carried, carry_over};
 use lodedb_sql::{Datum, SqlError, SqlState};
+use lodedb_wal::killpoint::reach;
 
 use super::record::Op;
 use super::staging::{vector_of, without_vectors};
@@ -19,8 +20,8 @@ use crate::snapshot::files::SegmentStore;
 use crate::snapshot::manifest::IndexManifest;
 use crate::store::{Batch, Store, StoreError, key, row};
 
-/// How large a batch of staged rows for the store may grow.
-const PART_BYTES: usize = 4 << 20;
+/// How large a batch of staged rows for the store may grow; little in tests, so that several are common.
+const PART_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
 
 /// Why a record could not be applied. Every one of them stops the database: its order would be broken.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +108,9 @@ impl State {
             self.apply_one(lsn, op, &mut next, writer.as_mut(), files)?;
         }
         if let (Some(writer), Some(store)) = (writer, store) {
+            if planted(Fault::AppliedLsnEarly) {
+                store.write(Batch::new(), lsn)?;
+            }
             store.write(writer.finish(), lsn)?;
         }
         self.lsn = lsn;
@@ -397,6 +401,7 @@ impl State {
             let (dead, overridden) = taken_over(&segment, view, inputs);
             sealed = Some(SegmentView { segment: Segment::Sealed(segment), dead, overridden });
         }
+        reach("seal: before it is applied");
         let view = self.table_mut(table);
         if let Some(sealed) = sealed {
             view.segments[place] = sealed;
@@ -426,6 +431,7 @@ impl State {
                 attach(files, index_view, table, *index, sealed, entry);
             }
         }
+        reach("seal: applied");
         Ok(())
     }
 

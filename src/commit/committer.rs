@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use lodedb_group::{GroupCommit, Steps};
 use lodedb_sql::{SqlError, SqlState};
-use lodedb_wal::{Log, Lsn};
+use lodedb_wal::killpoint::reach;
+use lodedb_wal::{Log, LogError, Lsn};
 use tokio::sync::oneshot;
 
 use super::apply::State;
@@ -30,6 +31,8 @@ struct Request {
 
 /// The most that a commit done by the asking thread may have to write, in bytes: it holds up whatever else that thread would do.
 const MOST_HERE: usize = 64 << 10;
+/// What a commit takes in the log beside its effects, at most, in bytes.
+const RECORD_BYTES: u64 = 4096;
 /// Where commits take longer than this, they are left to the commit thread.
 const QUICK: Duration = Duration::from_millis(1);
 
@@ -56,7 +59,7 @@ pub struct CommitParts {
 impl Committer {
     /// Starts the thread.
     pub fn start(parts: CommitParts) -> std::io::Result<Self> {
-        let steps = Committing { parts, begun: Instant::now(), torn: None };
+        let steps = Committing { parts, begun: Instant::now(), torn: None, late: None };
         Ok(Self { group: GroupCommit::start("lodedb-commit", steps)? })
     }
 
@@ -74,6 +77,19 @@ impl Committer {
     /// Commits: returns when the commit is durable, applied and published.
     pub fn commit_blocking(&self, ops: Vec<Op>) -> Result<Lsn, SqlError> {
         self.begin(ops).0.blocking_recv().unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Commits several as one group, in this thread.
+    #[cfg(test)]
+    pub(crate) fn commit_together(&self, commits: Vec<Vec<Op>>) -> Vec<Result<Lsn, SqlError>> {
+        let (mut group, mut answers) = (Vec::new(), Vec::new());
+        for ops in commits {
+            let (answer, answered) = oneshot::channel();
+            group.push(Request { encoded: EncodedOps::encode(&ops), ops, answer });
+            answers.push(answered);
+        }
+        self.group.commit_together(group);
+        answers.into_iter().map(|answered| answered.blocking_recv().unwrap_or_else(|_| Err(gone()))).collect()
     }
 
     /// Whether a write failed: nothing is committed any more, and the process should end.
@@ -125,6 +141,8 @@ struct Committing {
     begun: Instant,
     /// The rows of the view before, where [`Fault::TornView`] is planted.
     torn: Option<Snapshot>,
+    /// What is synced after it is applied, where [`Fault::AppliedBeforeSync`] is planted.
+    late: Option<Lsn>,
 }
 
 /// A commit in the log: its LSN, and the first row id it has in each table.
@@ -137,6 +155,25 @@ impl Steps for Committing {
     type Request = Request;
     type Logged = Logged;
     type Error = SqlError;
+
+    /// Refuses a group for which the log has no room: nothing of it is logged, and later ones may find some.
+    fn sift(&mut self, group: Vec<Request>) -> Vec<Request> {
+        let bytes: u64 = group.iter().map(|request| request.encoded.size_bytes() as u64 + RECORD_BYTES).sum();
+        match self.parts.log.make_room(bytes) {
+            Err(LogError::Io { source, path, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+                let message = format!("not enough room on the disk of \"{}\" for the log", path.display());
+                let error = SqlError::new(SqlState::DiskFull, message)
+                    .with_hint("Nothing was changed; try again once there is room.");
+                tracing::error!(%error, "commits are refused");
+                for request in group {
+                    let _ = request.answer.send(Err(error.clone()));
+                }
+                Vec::new()
+            }
+            // Whatever else it is, appending meets it too.
+            _ => group,
+        }
+    }
 
     /// Gives each commit its LSN and its first row ids.
     fn append(&mut self, group: &[Request]) -> Result<Vec<Logged>, SqlError> {
@@ -170,29 +207,43 @@ impl Steps for Committing {
     /// The one fsync that covers the group.
     fn sync(&mut self, logged: &[Logged]) -> Result<(), SqlError> {
         let Some(last) = logged.last() else { return Ok(()) };
-        self.parts.log.sync(last.lsn).map_err(log_failed)?;
+        self.late = planted(Fault::AppliedBeforeSync).then_some(last.lsn);
+        if !planted(Fault::AppliedBeforeSync) && !planted(Fault::AcknowledgedBeforeSync) {
+            self.parts.log.sync(last.lsn).map_err(log_failed)?;
+        }
+        reach("commit: durable, not applied");
         let torn = planted(Fault::TornView) && self.parts.state.lsn.is_multiple_of(8);
         self.torn = torn.then(|| self.parts.store.snapshot());
         Ok(())
     }
 
     fn apply(&mut self, request: &Request, logged: &Logged) -> Result<(), SqlError> {
-        let CommitParts { state, store, files, .. } = &mut self.parts;
+        let CommitParts { state, store, files, log, .. } = &mut self.parts;
         state.apply(logged.lsn, &logged.bases, &request.ops, Some(store), files).map_err(|error| {
             tracing::error!(%error, lsn = logged.lsn, "a commit could not be applied; the database stops");
             outcome_unknown(error)
-        })
+        })?;
+        if self.late == Some(logged.lsn) {
+            log.sync(logged.lsn).map_err(log_failed)?;
+        }
+        Ok(())
     }
 
     fn publish(&mut self) {
+        reach("commit: applied, not published");
         let view = self.parts.state.view(&self.parts.store);
         self.parts.view.store(Arc::new(match self.torn.take() {
             Some(rows) => ReadView { rows, ..view },
             None => view,
         }));
+        reach("commit: published, not answered");
     }
 
     fn was_quick(&self) -> bool {
+        #[cfg(test)]
+        if crate::db::clock::simulated::is_on() {
+            return true;
+        }
         self.begun.elapsed() < QUICK
     }
 

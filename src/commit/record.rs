@@ -19,8 +19,8 @@ const FORMAT: u8 = 1;
 const WHOLE: u8 = 1;
 const PART: u8 = 2;
 const END: u8 = 3;
-/// How much of a commit's stream goes into one record.
-const PART_BYTES: usize = 1 << 20;
+/// How much of a commit's stream goes into one record; little in tests, so that commits of several records are common.
+const PART_BYTES: usize = if cfg!(test) { 2 << 10 } else { 1 << 20 };
 
 /// One effect of a commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError, SqlState};
+use lodedb_wal::killpoint::reach;
 
 use super::Row;
 use crate::catalog::Table;
@@ -70,6 +71,7 @@ impl Staging {
         let scalars = BatchBuilder::of_scalars(table, 1024)?;
         let columns = table.vector_columns();
         let writer = StagedWriter::create(&engine.files.fs, &folder.path, id, columns, scalars.schema())?;
+        reach("staging: begun");
         Ok(Self { table: table.clone(), writer, scalars, places: Vec::new(), encoded: Vec::new(), folder })
     }
 
@@ -101,6 +103,7 @@ impl Staging {
             self.writer.push_scalars(&self.scalars.finish()?)?;
         }
         let files = self.writer.finish()?;
+        reach("staging: written, not committed");
         let fs = &self.folder.engine.files.fs;
         let rows = StagedRows::open(&**fs, &self.folder.path, &files)?;
         let sealed = files.segment_from(0).map(|segment| Sealed::open(fs, &self.folder.path, &segment)).transpose()?;

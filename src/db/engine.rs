@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 use lodedb_wal::Log;
-use lodedb_wal::fs::{Lock, OsFileSystem};
+use lodedb_wal::fs::{FileSystem, Lock, OsFileSystem};
 use parking_lot::Mutex;
 
 use super::admission::Admission;
@@ -280,10 +280,24 @@ impl Db {
     /// # Errors
     /// The directory is another process's, holds something else, or is damaged beyond what the log can mend.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(OsFileSystem), dir.as_ref(), options)
+    }
+
+    /// As [`Db::open`], on any file system.
+    pub(crate) fn open_on(fs: Arc<dyn FileSystem>, dir: &Path, options: Options) -> Result<Self, OpenError> {
         options.validate()?;
         super::processor::check().map_err(OpenError::Processor)?;
-        let fs = Arc::new(OsFileSystem);
-        let opened = recovery::open(fs, dir.as_ref(), &options)?;
+        let opened = recovery::open(fs, dir, &options)?;
+        let query = QueryEngine::new(crate::query::QueryOptions {
+            memory_limit_bytes: options.query_memory_bytes,
+            spill_dir: Some(opened.dir.join("spill")),
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+        });
+        Self::start(opened, options, query)
+    }
+
+    /// Starts what was opened.
+    pub(crate) fn start(opened: recovery::Opened, options: Options, query: QueryEngine) -> Result<Self, OpenError> {
         let view = Arc::new(ArcSwap::from_pointee(opened.state.view(&opened.store)));
         let (next_oid, next_segment) = (opened.state.catalog.next_oid(), opened.state.next_segment);
         let sequences = opened
@@ -305,12 +319,7 @@ impl Db {
         })
         .map_err(|error| OpenError::Io { path: opened.dir.clone(), error })?;
         let spill_dir = opened.dir.join("spill");
-        clear_spill(&spill_dir).map_err(|error| OpenError::Io { path: spill_dir.clone(), error })?;
-        let query = QueryEngine::new(crate::query::QueryOptions {
-            memory_limit_bytes: options.query_memory_bytes,
-            spill_dir: Some(spill_dir),
-            threads: std::thread::available_parallelism().map_or(2, usize::from),
-        });
+        clear_spill(&*files.fs, &spill_dir).map_err(|error| OpenError::Io { path: spill_dir.clone(), error })?;
         let counters = Counters::default();
         counters.last_checkpoint.set(opened.last_checkpoint.lsn, opened.last_checkpoint.time_us);
         let admission = Admission::new(options.load);
@@ -408,9 +417,6 @@ impl Drop for Engine {
 }
 
 /// Removes what queries of a process that was killed had spilled.
-fn clear_spill(dir: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+fn clear_spill(fs: &dyn FileSystem, dir: &Path) -> std::io::Result<()> {
+    if fs.exists(dir)? { fs.remove_dir_all(dir) } else { Ok(()) }
 }

@@ -71,8 +71,8 @@ impl Default for QueryOptions {
     }
 }
 
-/// The query room of one database.
-#[derive(Debug)]
+/// The query room of one database. Clones share it.
+#[derive(Clone, Debug)]
 pub struct QueryEngine {
     registry: Arc<Registry>,
 }

@@ -100,10 +100,12 @@ fn write(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointErr
     // ORDER: before the view, so that every id below it that a commit ever names is named by a commit in the view.
     let unsettled_from = engine.segment_ids.first_not_settled();
     let view = engine.view();
-    let generation = last.generation + 1;
+    let generation = if planted(Fault::ManifestInPlace) { last.generation } else { last.generation + 1 };
     // CRASH: the store is ahead of the newest manifest; recovery replays the log from there to the segments alone.
     reach("checkpoint: begun");
-    engine.store.flush()?;
+    if !planted(Fault::RowsNotFlushed) {
+        engine.store.flush()?;
+    }
     reach("checkpoint: rows flushed");
     let mut tables = Vec::new();
     for (&table, table_view) in view.tables.iter() {
@@ -132,6 +134,9 @@ fn write(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointErr
     let fs = engine.files.fs.clone();
     let dir = engine.dir.join("manifest");
     reach("checkpoint: segments written");
+    if planted(Fault::LogGoneBeforeManifest) {
+        engine.log.truncate_before(view.lsn + 1)?;
+    }
     manifest.write(&*fs, &dir)?;
     reach("checkpoint: manifest written");
     last.generation = generation;
@@ -223,7 +228,7 @@ fn write_segment(
 
 /// Makes the folders of a new database.
 pub fn create_layout(fs: &Arc<dyn lodedb_wal::fs::FileSystem>, dir: &Path) -> std::io::Result<()> {
-    for name in ["wal", "segments", "quantizers", "manifest"] {
+    for name in ["wal", "meta", "segments", "quantizers", "manifest"] {
         let path = dir.join(name);
         if !fs.exists(&path)? {
             fs.create_dir(&path)?;

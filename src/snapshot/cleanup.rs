@@ -27,7 +27,7 @@ struct Named {
 /// Removes what neither `kept` nor the log after the oldest of them can name.
 ///
 /// `newest`: the tables as they are, while no job makes codes; codes of kept segments stay without it. `until`: every
-/// number below it may be in use.
+/// number below it may be in use; when a database is opened nothing else is, and nothing is being made.
 pub fn remove_unnamed(
     files: &SegmentStore,
     kept: &[&Manifest],
@@ -49,10 +49,16 @@ pub fn remove_unnamed(
     for (&table, view) in newest.into_iter().flatten() {
         named.paths.extend(view.index_files.values().flat_map(|index_files| codes_of(files, table, index_files)));
     }
+    // Numbers end where nothing is being made: then halves of files, and numbers that are not taken, are of a crash.
+    let is_left_over = |name: &str, number: fn(&str) -> Option<SegmentId>| {
+        until < SegmentId::MAX && (name.ends_with(".tmp") || number(name).is_some_and(|number| number >= until))
+    };
     let fs = &*files.fs;
     for table in folders(fs, files.segments_dir())? {
         for folder in folders(fs, table)? {
             if named.may_be_in_log(&folder, segment_number) {
+                // Its files too, but for what a crash left there.
+                remove_files(fs, &folder, |name| is_left_over(name, codes_number))?;
                 continue;
             }
             if !named.paths.contains(&folder) {
@@ -62,7 +68,8 @@ pub fn remove_unnamed(
                 continue;
             }
             if newest.is_some() {
-                remove_files(fs, &folder, &named, codes_number)?;
+                let is_unnamed = |name: &str| named.lacks(&folder.join(name), codes_number);
+                remove_files(fs, &folder, |name| is_unnamed(name) || is_left_over(name, codes_number))?;
             }
             // The row store has them, at every generation that is kept.
             if fs.exists(&folder.join(STAGED_ROWS))? {
@@ -71,7 +78,8 @@ pub fn remove_unnamed(
         }
     }
     for index in folders(fs, files.quantizers_dir())? {
-        remove_files(fs, &index, &named, quantizer_number)?;
+        let is_unnamed = |name: &str| named.lacks(&index.join(name), quantizer_number);
+        remove_files(fs, &index, |name| is_unnamed(name) || is_left_over(name, quantizer_number))?;
     }
     Ok(())
 }
@@ -94,6 +102,11 @@ pub fn remove_left_over(files: &SegmentStore, manifests: &Path, state: &State) -
 }
 
 impl Named {
+    /// Whether nothing names a file.
+    fn lacks(&self, path: &Path, number: fn(&str) -> Option<SegmentId>) -> bool {
+        !self.paths.contains(path) && !self.may_be_in_log(path, number)
+    }
+
     /// Whether the log may name something by its `number`; what has none is not ours to judge.
     fn may_be_in_log(&self, path: &Path, number: fn(&str) -> Option<SegmentId>) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -133,12 +146,10 @@ fn folders(fs: &dyn FileSystem, dir: PathBuf) -> Result<Vec<PathBuf>> {
     Ok(fs.read_dir(&dir)?.iter().filter(|entry| entry.is_dir).map(|entry| dir.join(&entry.name)).collect())
 }
 
-fn remove_files(fs: &dyn FileSystem, dir: &Path, named: &Named, number: fn(&str) -> Option<SegmentId>) -> Result<()> {
-    for entry in fs.read_dir(dir)?.iter().filter(|entry| !entry.is_dir) {
-        let path = dir.join(&entry.name);
-        if !named.paths.contains(&path) && !named.may_be_in_log(&path, number) {
-            fs.remove_file(&path)?;
-        }
+/// Removes the files of a folder whose names say so.
+fn remove_files(fs: &dyn FileSystem, dir: &Path, is_left: impl Fn(&str) -> bool) -> Result<()> {
+    for entry in fs.read_dir(dir)?.iter().filter(|entry| !entry.is_dir && is_left(&entry.name)) {
+        fs.remove_file(&dir.join(&entry.name))?;
     }
     Ok(())
 }

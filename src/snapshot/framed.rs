@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bounded::decode_front;
+use crate::fault::{Fault, planted};
 
 const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
 
@@ -56,7 +57,7 @@ impl Form {
         if payload.len() as u64 != u64_at(20) {
             return Err(format!("it has {} bytes and should have {}", payload.len(), u64_at(20)));
         }
-        if crc32fast::hash(payload) != u32_at(28) {
+        if crc32fast::hash(payload) != u32_at(28) && !planted(Fault::ManifestNotVerified) {
             return Err("its payload fails its checksum".into());
         }
         let (value, used): (T, usize) = decode_front(payload).map_err(|error| error.to_string())?;

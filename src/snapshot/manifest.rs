@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, IndexId, SequenceId, TableId};
 use crate::commit::RowId;
+use crate::fault::{Fault, planted};
 use crate::segment::{FileEntry, SegmentFiles, SegmentId};
 
 use super::framed::Form;
@@ -144,7 +145,14 @@ impl Manifest {
 
     /// Writes it into the folder of manifests, durable when this returns.
     pub fn write(&self, files: &dyn FileSystem, dir: &Path) -> std::io::Result<()> {
-        fs::publish(files, &dir.join(format!("{:016x}", self.generation)), &self.encode())
+        let (path, bytes) = (dir.join(format!("{:016x}", self.generation)), self.encode());
+        if planted(Fault::ManifestInPlace) && files.exists(&path)? {
+            let file = files.open(&path, fs::OpenMode::ReadWrite)?;
+            file.set_len(bytes.len() as u64)?;
+            fs::write_all_at(&*file, &bytes, 0)?;
+            return file.sync_all();
+        }
+        fs::publish(files, &path, &bytes)
     }
 
     /// Reads one generation.

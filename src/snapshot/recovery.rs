@@ -7,17 +7,18 @@ use std::time::Instant;
 
 use lodedb_sql::SqlState;
 use lodedb_wal::fs::{self, FileSystem, Lock};
-use lodedb_wal::{Log, LogOptions};
+use lodedb_wal::killpoint::reach;
+use lodedb_wal::{Log, LogError, LogOptions};
 
 use crate::commit::apply::State;
-use crate::commit::record::Assembler;
+use crate::commit::record::{Assembler, CommitRecord, Op};
 use crate::commit::view::TableView;
 use crate::db::engine::{Kept, LastCheckpoint};
 use crate::db::error::OpenError;
 use crate::db::options::Options;
 use crate::fault::{Fault, planted};
 use crate::segment::{Bits, IndexView, Mutable, Segment, SegmentView};
-use crate::store::{Store, StoreOptions};
+use crate::store::{Store, StoreError, StoreOptions};
 
 use super::backup::DatabaseId;
 use super::checkpoint::create_layout;
@@ -28,7 +29,7 @@ use super::manifest::{Manifest, RETAINED, TableManifest};
 /// The format of the directory as a whole.
 const FORMAT: u32 = 1;
 /// The largest record of the log: a commit is cut into records of about a mebibyte.
-pub(super) const MAX_RECORD_BYTES: u32 = 2 << 20;
+const MAX_RECORD_BYTES: u32 = 2 << 20;
 
 /// What opening yields.
 pub struct Opened {
@@ -64,6 +65,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     }
     refuse_foreign(&*fs, &dir)?;
     let lock = lock(&*fs, &dir)?;
+    reach("recovery: locked");
     let format_path = dir.join("FORMAT");
     let manifests = dir.join("manifest");
     if !fs.exists(&format_path).map_err(io(&format_path))? {
@@ -72,22 +74,34 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
         if Manifest::generations(&*fs, &manifests).map_err(io(&manifests))?.is_empty() {
             first_manifest().write(&*fs, &manifests).map_err(io(&manifests))?;
         }
-        write_format(&*fs, &dir, DatabaseId::new_v4())?;
+        write_format(&*fs, &dir, new_id(&*fs))?;
     }
     let id = check_format(&*fs, &dir, &format_path)?;
 
     let files = SegmentStore::new(fs.clone(), &dir, options.backup_dir.clone().unwrap_or_else(|| dir.join("backups")));
     let (manifest, mut state) = best_manifest(&files, &manifests)?;
+    reach("recovery: manifest read");
     let store_options = StoreOptions { block_cache_bytes: options.row_cache_bytes, ..StoreOptions::default() };
-    let store = Store::open(&dir.join("meta"), &store_options)?;
+    let store = Store::open_on(&*fs, &dir.join("meta"), &store_options)?;
+    reach("recovery: rows open");
     let stored = store.applied_lsn()?;
-    let log_options = LogOptions {
-        segment_bytes: options.log_segment_bytes,
-        max_record_bytes: MAX_RECORD_BYTES,
-        ..LogOptions::default()
-    };
+    if stored < manifest.lsn {
+        // A checkpoint flushes the rows before it writes the manifest, and the log in between is gone.
+        let reason = format!("the rows are those of commit {stored}, and the manifest is of {}", manifest.lsn);
+        return Err(StoreError::damaged(reason).into());
+    }
     let floor = stored.max(manifest.lsn);
-    let log = Log::open(fs, &dir.join("wal"), log_options, manifest.lsn + 1, floor)?;
+    let log_options = log_options(&*fs, options.log_segment_bytes);
+    let wal = dir.join("wal");
+    let log = match Log::open(fs.clone(), &wal, log_options.clone(), manifest.lsn + 1, floor) {
+        Err(LogError::Damaged { .. } | LogError::BelowFloor { .. }) if planted(Fault::DamagedLogDropped) => {
+            fs.remove_dir_all(&wal).map_err(io(&wal))?;
+            fs.create_dir(&wal).map_err(io(&wal))?;
+            Log::open(fs.clone(), &wal, log_options, floor + 1, floor)?
+        }
+        opened => opened?,
+    };
+    reach("recovery: log open");
     let last_checkpoint = LastCheckpoint {
         generation: manifest.generation,
         lsn: manifest.lsn,
@@ -97,8 +111,30 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
         kept: kept(&*files.fs, &manifests, manifest.generation).map_err(io(&manifests))?,
     };
     replay(&mut state, &store, stored, &log, &files)?;
+    reach("recovery: replayed");
     cleanup::remove_left_over(&files, &manifests, &state).map_err(io(&dir))?;
+    reach("recovery: done");
     Ok(Opened { dir, id, state, store, log, files, last_checkpoint, lock })
+}
+
+/// How the log is opened.
+#[cfg_attr(not(test), expect(unused_variables, reason = "only tests have another file system"))]
+pub(super) fn log_options(fs: &dyn FileSystem, segment_bytes: u64) -> LogOptions {
+    let max_record_bytes = u64::from(MAX_RECORD_BYTES).min(segment_bytes / 2) as u32;
+    let options = LogOptions { segment_bytes, max_record_bytes, ..LogOptions::default() };
+    #[cfg(test)]
+    let options = crate::simulation::repeatable(fs, options);
+    options
+}
+
+/// An identity that no other database has.
+#[cfg_attr(not(test), expect(unused_variables, reason = "only tests have another file system"))]
+pub(super) fn new_id(fs: &dyn FileSystem) -> DatabaseId {
+    #[cfg(test)]
+    if let Some(machine) = crate::simulation::Machine::of(fs) {
+        return machine.new_id();
+    }
+    DatabaseId::new_v4()
 }
 
 /// Takes a directory for this process.
@@ -129,11 +165,32 @@ fn replay(state: &mut State, store: &Store, stored: u64, log: &Log, files: &Segm
             for _ in 0..=u8::from(planted(Fault::ReplayedTwice)) {
                 state.apply(commit.lsn, &commit.header.bases, &commit.ops, to_store, files)?;
             }
+            if planted(Fault::PredicateReplayed) && to_store.is_none() {
+                remove_what_is_gone(state, store, &commit, files)?;
+            }
+            reach("recovery: a commit replayed");
             commits += 1;
         }
     }
     if commits > 0 {
         tracing::info!(commits, lsn = state.lsn, "replayed the log");
+    }
+    Ok(())
+}
+
+/// [`Fault::PredicateReplayed`]: takes out the rows of a commit that the store, which is ahead, has no more.
+fn remove_what_is_gone(
+    state: &mut State,
+    store: &Store,
+    commit: &CommitRecord,
+    files: &SegmentStore,
+) -> Result<(), OpenError> {
+    for (table, first) in &commit.header.bases {
+        for row in *first..state.next_row(*table) {
+            if store.row(*table, row)?.is_none() {
+                state.apply(commit.lsn, &[], &[Op::Delete { table: *table, row }], None, files)?;
+            }
+        }
     }
     Ok(())
 }
@@ -185,7 +242,7 @@ fn check_format(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Database
         (Some(FORMAT), Some(id)) => Ok(id),
         (Some(FORMAT), None) => {
             // Made before databases had an identity.
-            let id = DatabaseId::new_v4();
+            let id = new_id(fs);
             write_format(fs, dir, id)?;
             Ok(id)
         }

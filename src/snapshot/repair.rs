@@ -183,7 +183,7 @@ pub fn repair(
 }
 
 /// Every file of segments and indexes that a manifest names, each with whether it is derived.
-pub(super) fn named_files(manifest: &Manifest, dir: &Path) -> Vec<(PathBuf, FileEntry, bool)> {
+pub(crate) fn named_files(manifest: &Manifest, dir: &Path) -> Vec<(PathBuf, FileEntry, bool)> {
     let mut named = Vec::new();
     for table in &manifest.tables {
         let segments = dir.join("segments").join(table.table.to_string());

@@ -167,3 +167,16 @@ async fn what_a_crash_left_goes_when_the_database_is_opened() {
     open(dir.path());
     assert!(!dir.path().join(codes).exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_behind_the_manifest_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    fill(&db).await;
+    db.close().unwrap();
+    drop(db);
+    // As a lost directory entry leaves it: RocksDB would begin anew, without any of the rows.
+    std::fs::remove_dir_all(dir.path().join("meta")).unwrap();
+    let refused = Db::open(dir.path(), Options::for_test()).unwrap_err();
+    assert!(refused.to_string().contains("the rows are those of commit 0"), "{refused}");
+}

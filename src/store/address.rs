@@ -77,6 +77,12 @@ pub(super) fn prefix_end(id: u32) -> Vec<u8> {
     }
 }
 
+/// The first key after every key that starts so; `None` if there is no such key.
+pub(super) fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let (at, last) = prefix.iter().enumerate().rev().find(|(_, byte)| **byte < 0xff)?;
+    Some([&prefix[..at], &[last + 1]].concat())
+}
+
 pub(super) fn meta_key(name: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + name.len());
     key.push(META_OTHERS);

@@ -7,6 +7,7 @@
 //! - [`batch`]: the changes of one commit. [`snapshot`]: reading one state; [`scan`]: walking rows and indexes.
 //! - [`row`]: how a row lies in its bytes. [`key`]: bytes whose order is the order of values.
 //! - [`address`]: column families and the keys inside them.
+//! - `primitive`: what is asked of RocksDB, behind `fence`. Tests over a simulated disk put `standin` in its place.
 //!
 //! What always holds:
 //!
@@ -26,9 +27,12 @@ pub mod error;
 mod fence;
 pub mod key;
 pub mod options;
+mod primitive;
 pub mod row;
 pub mod scan;
 pub mod snapshot;
+#[cfg(test)]
+pub(crate) mod standin;
 
 #[cfg(test)]
 mod tests;

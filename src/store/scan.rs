@@ -2,10 +2,8 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use rocksdb::ReadOptions;
-
 use super::address::{self, Family};
-use super::fence::PinnedIterator;
+use super::primitive::{PinnedIterator, Walk};
 use super::row::{Layout, RowView};
 use super::{IndexId, Result, RowId, Snapshot, StoreError, StoredRow, TableId};
 
@@ -39,35 +37,37 @@ impl RowCursor {
             (Some(first), Some(last)) => (first, last),
             _ => (1, 0),
         };
-        let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(address::row_key(table, first));
-        options.set_iterate_upper_bound(match last.checked_add(1) {
+        let to = match last.checked_add(1) {
             _ if last < first => address::row_key(table, first).to_vec(),
             Some(end) => address::row_key(table, end).to_vec(),
             None => address::prefix_end(table),
-        });
-        if last.saturating_sub(first) >= LONG_SCAN_ROWS {
-            options.set_readahead_size(READAHEAD_BYTES);
-        }
-        let iterator = snapshot.iterator(Family::Rows, options)?;
+        };
+        let is_long = last.saturating_sub(first) >= LONG_SCAN_ROWS;
+        let walk = Walk {
+            from: address::row_key(table, first).to_vec(),
+            to: Some(to),
+            readahead_bytes: if is_long { READAHEAD_BYTES } else { 0 },
+            ..Walk::default()
+        };
+        let iterator = snapshot.iterator(Family::Rows, walk)?;
         Ok(Self { iterator, layout: Layout::default(), started: false })
     }
 
     /// Goes on to the next row: its id, and a view of its columns that lasts until the call after.
     pub fn advance(&mut self) -> Result<Option<(RowId, RowView<'_>)>> {
         if self.started {
-            self.iterator.raw.next();
+            self.iterator.next();
         } else {
-            self.iterator.raw.seek_to_first();
+            self.iterator.seek_to_first();
             self.started = true;
         }
-        match self.iterator.raw.item() {
+        match self.iterator.item() {
             Some((key, value)) => {
                 let id = address::row_of_key(key)?;
                 Ok(Some((id, RowView::new(value, &mut self.layout)?)))
             }
             None => {
-                self.iterator.raw.status()?;
+                self.iterator.status()?;
                 Ok(None)
             }
         }
@@ -128,8 +128,8 @@ pub(super) struct Half {
 impl Half {
     /// The key and the row id where it stands.
     fn item(&self) -> Result<Option<(&[u8], RowId)>> {
-        let Some((key, value)) = self.iterator.raw.item() else {
-            self.iterator.raw.status()?;
+        let Some((key, value)) = self.iterator.item() else {
+            self.iterator.status()?;
             return Ok(None);
         };
         let damaged = || StoreError::damaged("an index key is too short");
@@ -145,9 +145,9 @@ impl Half {
 
     fn step(&mut self, reverse: bool) {
         if reverse {
-            self.iterator.raw.prev();
+            self.iterator.prev();
         } else {
-            self.iterator.raw.next();
+            self.iterator.next();
         }
     }
 }
@@ -181,17 +181,14 @@ impl IndexScan {
             if from >= to {
                 return Ok(None);
             }
-            let mut options = ReadOptions::default();
-            options.set_iterate_lower_bound(from);
-            options.set_iterate_upper_bound(to);
-            let mut iterator = snapshot.iterator(family, options)?;
+            let mut iterator = snapshot.iterator(family, Walk { from, to: Some(to), ..Walk::default() })?;
             if reverse {
-                iterator.raw.seek_to_last();
+                iterator.seek_to_last();
             } else {
-                iterator.raw.seek_to_first();
+                iterator.seek_to_first();
             }
-            iterator.raw.status()?;
-            Ok(iterator.raw.valid().then_some(Half { iterator, family }))
+            iterator.status()?;
+            Ok(iterator.item().is_some().then_some(Half { iterator, family }))
         };
         Ok([half(Family::Keys)?, half(Family::Entries)?])
     }

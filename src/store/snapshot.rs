@@ -4,10 +4,8 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use rocksdb::ReadOptions;
-
 use super::address::{self, Family};
-use super::fence::{PinnedIterator, PinnedSnapshot};
+use super::primitive::{PinnedIterator, PinnedSnapshot, Walk};
 use super::{IndexId, IndexScan, Result, RowCursor, RowId, RowScan, StoredRow, TableId, row};
 
 /// How many rows one call of RocksDB is asked for; each answer pins a block until it is decoded.
@@ -30,8 +28,8 @@ impl Snapshot {
         Self { pinned: Arc::new(pinned) }
     }
 
-    pub(super) fn iterator(&self, family: Family, options: ReadOptions) -> Result<PinnedIterator> {
-        PinnedIterator::new(self.pinned.clone(), family, options)
+    pub(super) fn iterator(&self, family: Family, walk: Walk) -> Result<PinnedIterator> {
+        PinnedIterator::new(self.pinned.clone(), family, walk)
     }
 
     /// RocksDB's sequence number: larger for a later state.
@@ -46,8 +44,7 @@ impl Snapshot {
 
     /// One row's bytes, handed to `read` where they lie; [`row::view`] reads single columns out of them.
     pub fn row_with<T>(&self, table: TableId, id: RowId, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
-        let value = self.get(Family::Rows, &address::row_key(table, id))?;
-        Ok(value.map(|bytes| read(&bytes)))
+        self.pinned.get(Family::Rows, &address::row_key(table, id), read)
     }
 
     /// The version of one row: the LSN of the commit that wrote it.
@@ -72,15 +69,11 @@ impl Snapshot {
         ids: &[RowId],
         mut read: impl FnMut(usize, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
-        let database = self.pinned.database();
-        let family = database.family(Family::Rows)?;
         for (chunk_index, chunk) in ids.chunks(MULTI_GET_ROWS).enumerate() {
             let keys: Vec<_> = chunk.iter().map(|&id| address::row_key(table, id)).collect();
-            let options = self.pinned.read_options();
-            let values = database.db.batched_multi_get_cf_opt(family, &keys, chunk.is_sorted(), options);
-            for (index, value) in values.into_iter().enumerate() {
-                read(chunk_index * MULTI_GET_ROWS + index, value?.as_deref())?;
-            }
+            self.pinned.multi_get(Family::Rows, &keys, chunk.is_sorted(), |index, bytes| {
+                read(chunk_index * MULTI_GET_ROWS + index, bytes)
+            })?;
         }
         Ok(())
     }
@@ -98,7 +91,7 @@ impl Snapshot {
     /// The row with a key of a unique index.
     pub fn unique(&self, index: IndexId, key: &[u8]) -> Result<Option<RowId>> {
         let key = [&address::prefix(index), key].concat();
-        self.get(Family::Keys, &key)?.map(|value| address::row_of_value(&value)).transpose()
+        self.pinned.get(Family::Keys, &key, address::row_of_value)?.transpose()
     }
 
     /// The keys of an index, unique or not, from one bound to the other; equal keys by row id.
@@ -115,37 +108,30 @@ impl Snapshot {
 
     /// The largest row id in a table.
     pub fn last_row(&self, table: TableId) -> Result<Option<RowId>> {
-        let mut options = ReadOptions::default();
-        options.set_iterate_range(address::prefix(table).to_vec()..address::prefix_end(table));
-        let mut iterator = self.iterator(Family::Rows, options)?;
-        iterator.raw.seek_to_last();
-        iterator.raw.status()?;
-        iterator.raw.key().map(address::row_of_key).transpose()
+        let (from, to) = (address::prefix(table).to_vec(), Some(address::prefix_end(table)));
+        let mut iterator = self.iterator(Family::Rows, Walk { from, to, ..Walk::default() })?;
+        iterator.seek_to_last();
+        iterator.status()?;
+        iterator.item().map(|(key, _)| address::row_of_key(key)).transpose()
     }
 
     /// What is kept under a name.
     pub fn meta(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.get(Family::Meta, &address::meta_key(name))?.map(|value| value.to_vec()))
+        self.pinned.get(Family::Meta, &address::meta_key(name), <[u8]>::to_vec)
     }
 
     /// Every name that starts so, with its value, in order.
     pub fn metas(&self, start: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let from = address::meta_key(start);
-        let mut options = ReadOptions::default();
-        options.set_iterate_range(rocksdb::PrefixRange(from.as_slice()));
-        let mut iterator = self.iterator(Family::Meta, options)?;
-        iterator.raw.seek_to_first();
+        let to = address::behind_prefix(&from);
+        let mut iterator = self.iterator(Family::Meta, Walk { from, to, ..Walk::default() })?;
+        iterator.seek_to_first();
         let mut found = Vec::new();
-        while let Some((key, value)) = iterator.raw.item() {
+        while let Some((key, value)) = iterator.item() {
             found.push((key[1..].to_vec(), value.to_vec()));
-            iterator.raw.next();
+            iterator.next();
         }
-        iterator.raw.status()?;
+        iterator.status()?;
         Ok(found)
-    }
-
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<rocksdb::DBPinnableSlice<'_>>> {
-        let database = self.pinned.database();
-        Ok(database.db.get_pinned_cf_opt(database.family(family)?, key, self.pinned.read_options())?)
     }
 }

@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 pub use os::OsFileSystem;
 
+use crate::killpoint::reach;
+
 /// How [`FileSystem::open`] opens a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
@@ -46,7 +48,7 @@ pub struct DirEntry {
 }
 
 /// The calls the database makes on a file system.
-pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
+pub trait FileSystem: Any + fmt::Debug + Send + Sync {
     /// Opens the file at `path`. A created name survives a crash only after [`FileSystem::sync_dir`] of its directory.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
@@ -222,8 +224,12 @@ pub fn publish(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io::Result<()>
     write_all_at(file.as_ref(), bytes, 0)?;
     // ORDER: bytes, then the name, then the directory; each makes the next one mean something.
     file.sync_all()?;
+    reach("publish: before the rename");
     fs.rename(tmp, path)?;
-    fs.sync_dir(parent_of(path))
+    reach("publish: before the directory is synced");
+    fs.sync_dir(parent_of(path))?;
+    reach("publish: done");
+    Ok(())
 }
 
 /// The directory a path is in; `.` for a bare name.

@@ -19,6 +19,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::background;
 use crate::fs::{FileSystem, write_all_at};
+use crate::killpoint::reach;
 use crate::options::Planted;
 use crate::reader::LogReader;
 use crate::recovery::recover;
@@ -136,6 +137,22 @@ impl Log {
         Ok(last)
     }
 
+    /// Sees that records of so many bytes find room, in the active segment or in one that is ready to follow it.
+    ///
+    /// # Errors
+    /// There is none on the disk. Nothing has happened then, and the log goes on.
+    pub fn make_room(&self, bytes: u64) -> Result<(), LogError> {
+        let shared = self.shared.as_ref();
+        let mut state = shared.state.lock();
+        if bytes <= state.room() || state.spare.is_some() {
+            return Ok(());
+        }
+        state.check()?;
+        let spare = shared.wait_for_spare(&mut state)?;
+        state.spare = Some(spare);
+        Ok(())
+    }
+
     /// Returns once `lsn` is durable. Callers that arrive while a sync runs share the next one. An LSN not yet handed out means
     /// everything appended so far.
     pub fn sync(&self, lsn: Lsn) -> Result<(), LogError> {
@@ -189,7 +206,9 @@ impl Log {
             // Oldest first, so that what is left after a crash reaches from some record to the end, but for what nobody needs.
             state.segments.remove(0);
             drop(state);
+            reach("log: before segments are removed");
             shared.fs.remove_file(&path).map_err(LogError::io("remove", &path))?;
+            reach("log: after segments were removed");
             removed = true;
         }
         if removed {
@@ -254,7 +273,9 @@ impl Shared {
         let first_lsn = state.active.header.first_lsn;
         state.io_busy = true;
         let result = MutexGuard::unlocked(state, || {
+            reach("log: before a write");
             write_all_at(file.as_ref(), &buffer, at)?;
+            reach("log: between a write and its sync");
             if sync && !self.options.is_planted(Planted::AckBeforeSync) {
                 let synced = file.sync_data();
                 if self.options.is_planted(Planted::RetrySync) {
@@ -271,6 +292,7 @@ impl Shared {
             let path = segment_path(&self.dir, first_lsn);
             return Err(LogError::Io { action: if sync { "write and sync" } else { "write" }, path, source });
         }
+        reach("log: after a sync");
         buffer.clear();
         state.keep_buffer(buffer);
         state.written_lsn = target;
@@ -309,6 +331,7 @@ impl Shared {
             prev_crc: state.prev_crc,
         };
         let path = segment_path(&self.dir, first_lsn);
+        reach("log: before a segment begins");
         state.io_busy = true;
         let published = MutexGuard::unlocked(state, || {
             publish_segment(self.fs.as_ref(), &self.dir, spare, &header, &[], &[], &self.options)
@@ -321,6 +344,7 @@ impl Shared {
                 return Err(LogError::Io { action: "begin segment", path, source });
             }
         };
+        reach("log: after a segment began");
         state.segments.push(SegmentFile { first_lsn, path, bytes: header.segment_bytes });
         state.active = Active { file, offset: crate::segment::HEADER_BYTES, header };
         state.marked = true;
@@ -359,6 +383,7 @@ impl Shared {
         if !state.wants_mark() || state.io_busy || state.rotating {
             return Ok(false);
         }
+        reach("log: before an idle mark");
         let (mark, at) = state.encode_mark();
         let file = Arc::clone(&state.active.file);
         state.io_busy = true;

@@ -10,8 +10,8 @@ use lodedb_wal::fs::{self, FileSystem};
 
 use super::archive::{Until, extend};
 use super::repository::{Repository, copy};
-use super::{Backup, BackupError, BackupFile, DatabaseId, Progress};
-use crate::db::options::Options;
+use super::{Backup, BackupError, BackupFile, Progress};
+use crate::db::options::{LEAST_LOG_SEGMENT_BYTES, Options};
 use crate::snapshot::recovery;
 
 type Result<T> = std::result::Result<T, BackupError>;
@@ -111,8 +111,9 @@ fn restore_one(
         reached = extend(fs, repository, backup, manifest.lsn, &building, until, &place)?;
     }
     // It goes its own way from here: its backups must not mix with those of the database it was.
-    recovery::write_format(&**fs, &building, DatabaseId::new_v4())?;
-    drop(recovery::open(fs.clone(), &building, &Options::default())?);
+    recovery::write_format(&**fs, &building, recovery::new_id(&**fs))?;
+    let options = Options { log_segment_bytes: LEAST_LOG_SEGMENT_BYTES, ..Options::default() };
+    drop(recovery::open(fs.clone(), &building, &options)?);
     if fs.exists(to).map_err(io(to))? {
         // An empty folder.
         fs.remove_dir_all(to).map_err(io(to))?;

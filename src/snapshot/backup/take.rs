@@ -21,11 +21,12 @@ use super::repository::{Repository, hash_of};
 use super::{Backup, BackupError, BackupFile, Progress};
 use crate::commit::record::{Assembler, Op};
 use crate::db::engine::Engine;
+use crate::db::options::LEAST_LOG_SEGMENT_BYTES;
 use crate::segment::{FileEntry, verify_file};
 use crate::snapshot::checkpoint::checkpoint_after;
 use crate::snapshot::files::SegmentStore;
 use crate::snapshot::manifest::{Manifest, QuantizerFiles};
-use crate::snapshot::recovery::MAX_RECORD_BYTES;
+use crate::snapshot::recovery::log_options;
 use crate::snapshot::repair::named_files;
 use crate::store::{Store, StoreOptions};
 
@@ -82,7 +83,7 @@ fn take(engine: &Engine, into: &Path, progress: &Progress, stop: &dyn Fn() -> bo
     let meta = work.dir.join("meta");
     engine.store.checkpoint(&meta)?;
     let store_options = StoreOptions { block_cache_bytes: 8 << 20, ..StoreOptions::default() };
-    let stored = Store::verify_copy(&meta, &store_options)?;
+    let stored = Store::verify_copy(&**fs, &meta, &store_options)?;
     add_folder(&**fs, &meta, "meta", &mut sources)?;
     reach("backup: rows copied");
     // The end of a commit, and not before what the rows have.
@@ -220,12 +221,8 @@ fn add_folder(fs: &dyn FileSystem, folder: &Path, name: &str, sources: &mut Sour
 
 /// Writes the records after `after` up to `until` as a log of its own, and names the files they name.
 fn write_log(engine: &Engine, into: &Path, after: u64, until: u64, sources: &mut Sources) -> Result<()> {
-    let options = LogOptions {
-        segment_bytes: 4 << 20,
-        max_record_bytes: MAX_RECORD_BYTES,
-        background: false,
-        ..LogOptions::default()
-    };
+    let options = log_options(&*engine.files.fs, LEAST_LOG_SEGMENT_BYTES);
+    let options = LogOptions { background: false, ..options };
     let log = Log::open(engine.files.fs.clone(), into, options, after + 1, after)?;
     let mut assembler = Assembler::default();
     for record in engine.log.read_from(after + 1)? {

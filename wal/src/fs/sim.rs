@@ -174,6 +174,21 @@ impl SimFileSystem {
         self.disk.lock().trace.clone()
     }
 
+    /// From now on the disk is kept as it is right before each changing call, for [`SimFileSystem::moments`].
+    pub fn record(&self) {
+        self.disk.lock().moments = Some(Vec::new());
+    }
+
+    /// The disks since [`SimFileSystem::record`], each as a power cut before one changing call leaves it; [`SimFileSystem::calls`] of each
+    /// says how many calls came before. One run gives what a run for every cut would, as long as nothing but the calls decides what is
+    /// on the disk.
+    pub fn moments(&self) -> Vec<SimFileSystem> {
+        let mut disk = self.disk.lock();
+        let now = disk.moment();
+        let moments = disk.moments.take().unwrap_or_default();
+        moments.into_iter().chain([now]).map(SimFileSystem::from_disk).collect()
+    }
+
     /// Plans a fault.
     pub fn plan_fault(&self, fault: Fault) {
         let mut disk = self.disk.lock();

@@ -115,6 +115,30 @@ fn a_published_file_is_old_or_new_at_every_cut() {
 }
 
 #[test]
+fn a_recorded_moment_is_what_a_cut_leaves() {
+    let play = |fs: &SimFileSystem| -> std::io::Result<()> {
+        fs.create_dir("/d".as_ref())?;
+        publish(fs, "/d/a".as_ref(), &[1; 700])?;
+        fs.sync_dir("/".as_ref())?;
+        publish(fs, "/d/a".as_ref(), &[2; 1800])?;
+        fs.remove_file("/d/a".as_ref())
+    };
+    let recorded = SimFileSystem::new(4);
+    recorded.record();
+    play(&recorded).unwrap();
+    let moments = recorded.moments();
+    assert_eq!(moments.len() as u64, recorded.calls() + 1);
+    for (calls, moment) in moments.iter().enumerate() {
+        let cut = SimFileSystem::new(4);
+        cut.crash_at(calls as u64 + 1);
+        assert_eq!(play(&cut).is_ok(), calls + 1 == moments.len());
+        let prints =
+            |fs: &SimFileSystem| fs.crash_images(32).iter().map(SimFileSystem::fingerprint).collect::<Vec<_>>();
+        assert_eq!(prints(moment), prints(&cut), "after {calls} calls");
+    }
+}
+
+#[test]
 fn an_unsynced_directory_loses_the_name() {
     let fs = SimFileSystem::new(1);
     write(&fs, Path::new("/x"), b"bytes are synced, the name is not");

@@ -71,6 +71,8 @@ pub(super) struct Disk {
     pub(super) capacity: Option<u64>,
     pub(super) ragged: bool,
     pub(super) dice: Dice,
+    /// The disk before each changing call, while it is recorded.
+    pub(super) moments: Option<Vec<Disk>>,
 }
 
 impl Disk {
@@ -92,6 +94,7 @@ impl Disk {
             capacity: None,
             ragged: false,
             dice: Dice(seed),
+            moments: None,
         }
     }
 
@@ -104,6 +107,10 @@ impl Disk {
             return Err(io::Error::other("the power is off"));
         }
         if call.changes() {
+            if let Some(mut moments) = self.moments.take() {
+                moments.push(self.moment());
+                self.moments = Some(moments);
+            }
             self.calls += 1;
             self.trace.push(what());
         }
@@ -142,6 +149,12 @@ impl Disk {
             Some(FaultKind::NoSpace) => Err(io::ErrorKind::StorageFull.into()),
             other => Ok(other),
         }
+    }
+
+    /// The disk as it is, what is not yet durable included, with nothing planned.
+    pub(super) fn moment(&self) -> Disk {
+        let (nodes, pending) = (self.nodes.clone(), self.pending.clone());
+        Disk { pending, calls: self.calls, ..Disk::with_nodes(nodes, self.dice.0) }
     }
 
     pub(super) fn file(&mut self, id: NodeId) -> io::Result<&mut FileNode> {

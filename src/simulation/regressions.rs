@@ -1,0 +1,14 @@
+//! What the campaigns found: plays that broke a promise at some cut before it was mended. Each is cut everywhere.
+
+use super::cuts::{cut_steps, with_deep_stack};
+use super::workload::Step::{self, *};
+
+/// Codes that a crash left in the folder of a segment which the log may name stayed there: of a generation that nobody took, whole
+/// (Merging seed 2, cut 150) or half written (Merging seed 3, cut 130).
+const CODES_LEFT_BEHIND: &[Step] =
+    &[Insert(12), Freeze, Seal(false), VectorIndex, Build, Insert(12), Freeze, Seal(false), Build, Merge(true), Encode];
+
+#[test]
+fn what_was_mended_stays_so() {
+    with_deep_stack(|| drop(cut_steps(CODES_LEFT_BEHIND, 1).unwrap()));
+}
