@@ -40,11 +40,12 @@ pub(super) fn serve(
     let result = runtime.block_on(async {
         let options = ServerOptions { socket: Some(db.engine().dir.join("socket")), ..server };
         let server = Server::start(db.clone(), options).await.map_err(|error| told(&error))?;
-        for address in server.local_addrs() {
-            log.say(Level::INFO, &format!("lodedb {VERSION} serves {} on {address}", db.engine().dir.display()));
-        }
+        // ORDER: before it is announced, so that whoever is told finds it ready.
         if let Some(side) = &side {
             side.opened(&db, &server);
+        }
+        for address in server.local_addrs() {
+            log.say(Level::INFO, &format!("lodedb {VERSION} serves {} on {address}", db.engine().dir.display()));
         }
         tell_systemd(NotifyState::Ready);
         tell_systemd(NotifyState::Status("serving"));
