@@ -93,8 +93,11 @@ fn unlike(candidates: &[Arc<Contents>], found: &Contents) -> String {
     format!("it holds none of {} states: {first}; {rest}", candidates.len())
 }
 
+/// Of a table: its id, the next row id, how many rows there are, and its segments.
+type TableState = (u32, u64, u64, Vec<u64>);
+
 /// What tells two states apart beside their rows.
-fn state_of(db: &Db) -> (u64, Vec<(u32, u64, u64, Vec<u64>)>) {
+fn state_of(db: &Db) -> (u64, Vec<TableState>) {
     let view = db.engine().view();
     let tables = view.tables.iter().map(|(id, table)| {
         let segments = table.segments.iter().map(|view| view.segment.id()).collect();

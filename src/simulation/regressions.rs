@@ -10,5 +10,5 @@ const CODES_LEFT_BEHIND: &[Step] =
 
 #[test]
 fn what_was_mended_stays_so() {
-    with_deep_stack(|| drop(cut_steps(CODES_LEFT_BEHIND, 1).unwrap()));
+    with_deep_stack(|| assert!(cut_steps(CODES_LEFT_BEHIND, 1).unwrap().images > 1000));
 }

@@ -258,10 +258,12 @@ impl PinnedIterator {
         self.raw.seek_to_last();
     }
 
+    #[inline]
     pub(super) fn next(&mut self) {
         self.raw.next();
     }
 
+    #[inline]
     pub(super) fn prev(&mut self) {
         self.raw.prev();
     }

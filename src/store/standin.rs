@@ -30,7 +30,8 @@ const FLUSHES: &str = "FLUSHES";
 /// The file of a checkpoint: the whole state.
 const STATE: &str = "STATE";
 
-type Map = BTreeMap<Arc<[u8]>, Arc<[u8]>>;
+type Bytes = Arc<[u8]>;
+type Map = BTreeMap<Bytes, Bytes>;
 type Flat = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// All families at one point. Cheap to clone.
@@ -45,7 +46,7 @@ impl State {
         self.sequence
     }
 
-    pub(super) fn get(&self, family: Family, key: &[u8]) -> Option<Arc<[u8]>> {
+    pub(super) fn get(&self, family: Family, key: &[u8]) -> Option<Bytes> {
         self.families[family as usize].get(key).cloned()
     }
 
@@ -114,7 +115,7 @@ pub(super) struct Walker {
     map: Arc<Map>,
     from: Vec<u8>,
     to: Option<Vec<u8>>,
-    at: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    at: Option<(Bytes, Bytes)>,
 }
 
 impl Walker {
@@ -126,7 +127,7 @@ impl Walker {
         self.to.as_ref().is_some_and(|to| *to <= self.from)
     }
 
-    fn take(found: Option<(&Arc<[u8]>, &Arc<[u8]>)>) -> Option<(Arc<[u8]>, Arc<[u8]>)> {
+    fn take(found: Option<(&Bytes, &Bytes)>) -> Option<(Bytes, Bytes)> {
         found.map(|(key, value)| (key.clone(), value.clone()))
     }
 
