@@ -272,15 +272,19 @@ async fn maintain(client: Client, seed: u64, backups: String) {
             6 => "CREATE INDEX IF NOT EXISTS ledger_note ON ledger (note)",
             7 => "VACUUM FULL ledger",
             8 => "REINDEX TABLE ledger",
-            9 => "CREATE TABLE IF NOT EXISTS passing (id int, v vector(4))",
+            9 => "CREATE TABLE IF NOT EXISTS passing (id int, note text, v vector(4))",
             10 => "DROP TABLE IF EXISTS passing",
+            // So many bytes that they are staged.
+            13 => {
+                "INSERT INTO passing SELECT i, repeat('staged', 600), '[1,2,3,4]' FROM generate_series(1, 3000) AS s(i)"
+            }
             11 | 12 => &backup,
             _ => "CREATE INDEX IF NOT EXISTS ledger_v ON ledger USING ivfpq (v vector_l2_ops)",
         };
         match client.batch_execute(statement).await {
             Err(error) if error.as_db_error().is_none() => return,
-            // The schedule is at the same folder; or two waited for each other.
-            Err(error) if error.code().is_some_and(|code| ["55006", "40P01"].contains(&code.code())) => {}
+            // The schedule is at the same folder; two waited for each other; the table is not there.
+            Err(error) if error.code().is_some_and(|code| ["55006", "40P01", "42P01"].contains(&code.code())) => {}
             Err(error) => panic!("{statement}: {}", told(&error)),
             Ok(()) => {}
         }

@@ -165,7 +165,7 @@ async fn try_work(disk: &Path, work: Work, left: u64) -> (bool, bool) {
             // What was not answered is there or not, whole.
             let found = ids(&db).await;
             let missing: Vec<i64> = expected.iter().filter(|id| found.binary_search(id).is_err()).copied().collect();
-            assert_eq!(missing, [], "{work:?} with {left} bytes left");
+            assert!(missing.is_empty(), "{work:?} with {left} bytes left: {missing:?}");
             let more = found.len() - expected.len();
             assert!(more == 0 || more == 50 || more == 6000, "{work:?} with {left} bytes left: {more} more rows");
             expected = found;
