@@ -340,7 +340,7 @@ fn check_backups(machine: &Machine, ledger: &Ledger, calls: u64) -> Result<(), S
     let fs: Arc<dyn FileSystem> = Arc::new(machine.clone());
     let to = "/restored-to-look";
     let number = Some(taken.backup.number);
-    restore(&fs, Path::new(BACKUPS), number, Path::new(to), &Progress::new(0))
+    restore(&fs, Path::new(BACKUPS), number, Path::new(to), None, &Progress::new(0))
         .map_err(|error| format!("restoring backup {}: {error}", taken.backup.number))?;
     let db = open(&machine, to).map_err(|error| format!("opening what was restored: {error}"))?;
     if let Some(difference) = taken.contents.difference(&contents(db.engine())?) {

@@ -308,7 +308,7 @@ impl Play {
                 let (contents, to) = (newest.contents.clone(), format!("/restored-{}", self.ledger.restored.len()));
                 self.ledger.restored.push((to.clone(), u64::MAX, contents));
                 let fs: Arc<dyn FileSystem> = Arc::new(self.machine.clone());
-                let restored = restore(&fs, Path::new(BACKUPS), None, Path::new(&to), &Progress::new(0));
+                let restored = restore(&fs, Path::new(BACKUPS), None, Path::new(&to), None, &Progress::new(0));
                 if self.tolerate(restored)?.is_some()
                     && let (calls, Some(restored)) = (self.calls(), self.ledger.restored.last_mut())
                 {
@@ -340,7 +340,7 @@ impl Play {
     fn job(&mut self, view: &Arc<ReadView>, job: &Job) -> Result<(), Ended> {
         let db = self.db();
         let _one = db.engine().maintenance.lock();
-        self.tolerate(jobs::run(db.engine(), view, job, &AtomicBool::new(false))).map(drop)
+        self.tolerate(jobs::run(db.engine(), view, job, 0, &AtomicBool::new(false))).map(drop)
     }
 
     /// Several commits in one group, which one fsync covers.

@@ -7,9 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lodedb_wal::Log;
 use lodedb_wal::fs::{self, FileSystem, OpenMode};
 use lodedb_wal::killpoint::reach;
-use lodedb_wal::{Log, LogOptions};
 use serde::{Deserialize, Serialize};
 
 use super::repository::{Repository, hash_of};
@@ -17,8 +17,9 @@ use super::take::Workplace;
 use super::{Backup, BackupError, BackupFile};
 use crate::commit::record::{Assembler, Op};
 use crate::db::engine::{Engine, LastCheckpoint};
+use crate::db::options::LEAST_LOG_SEGMENT_BYTES;
 use crate::segment::{FileEntry, verify_file};
-use crate::snapshot::recovery::MAX_RECORD_BYTES;
+use crate::snapshot::recovery::log_options;
 
 type Result<T> = std::result::Result<T, BackupError>;
 
@@ -189,12 +190,7 @@ pub(super) fn extend(
     until: Until,
     place: &dyn Fn(&BackupFile, PathBuf) -> Result<()>,
 ) -> Result<(u64, i64)> {
-    let options = LogOptions {
-        segment_bytes: 4 << 20,
-        max_record_bytes: MAX_RECORD_BYTES,
-        background: false,
-        ..LogOptions::default()
-    };
+    let options = log_options(&**fs, LEAST_LOG_SEGMENT_BYTES);
     let log = Log::open(fs.clone(), &building.join("wal"), options, manifest_lsn + 1, backup.lsn)?;
     let mut reached = (backup.lsn, backup.time_us);
     let mut is_complete = reached.0 == log.last_lsn() && matches!(until, Until::Lsn(lsn) if lsn == backup.lsn);
