@@ -141,10 +141,7 @@ fn reached(point: &'static str) {
             plan.passes -= 1;
             return;
         }
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        // Nothing of this process goes on.
-        loop {
-            std::thread::park();
-        }
+        // As SIGKILL: nothing is flushed, no destructor runs.
+        std::process::abort();
     }
 }
