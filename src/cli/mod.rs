@@ -71,12 +71,21 @@ enum Command {
         /// The form of what is logged, on standard error.
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
+        /// Memory for the database, in MiB: a quarter for the row cache, half for queries; the rest is left to segments and sessions.
+        #[arg(long, value_name = "MIB", conflicts_with_all = ["row_cache", "query_memory"])]
+        memory_limit: Option<usize>,
         /// Memory for the row cache, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 256)]
         row_cache: usize,
         /// Memory queries may use to sort, join and group, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 2048)]
         query_memory: usize,
+        /// While less than this is free on the disk, in MiB, statements that make the database larger are refused with SQLSTATE 53100.
+        #[arg(long, value_name = "MIB", default_value_t = 384)]
+        disk_reserve: u64,
+        /// How often all files are read in search of rot, in minutes or as 90s, 5m, 24h; 0 is never.
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_interval)]
+        scrub_interval: Duration,
         /// How often a backup is taken when something has changed, in minutes or as 90s, 5m, 1h; 0 is never.
         #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_interval)]
         backup_interval: Duration,
@@ -232,18 +241,25 @@ pub(crate) fn run() -> ExitCode {
                 http_any_address,
                 log_min_duration,
                 log_format,
+                memory_limit,
                 row_cache,
                 query_memory,
+                disk_reserve,
+                scrub_interval,
                 backup_interval,
                 backup_dir,
                 backup_keep,
             } => {
                 let running = max_running.unwrap_or_else(|| Load::default().running);
                 let waiting = max_queue.unwrap_or(running.saturating_mul(10));
+                let (row_cache, query_memory) =
+                    memory_limit.map_or((row_cache, query_memory), |limit| (limit / 4, limit / 2));
                 let options = lodedb::Options {
                     load: Load { running, waiting, patience: Duration::from_secs(queue_timeout) },
                     row_cache_bytes: row_cache << 20,
                     query_memory_bytes: query_memory << 20,
+                    disk_reserve_bytes: disk_reserve << 20,
+                    scrub_interval: (!scrub_interval.is_zero()).then_some(scrub_interval),
                     log_min_duration: log_min_duration.map(Duration::from_millis),
                     backup_interval: (!backup_interval.is_zero()).then_some(backup_interval),
                     backup_dir,
