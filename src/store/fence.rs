@@ -29,6 +29,7 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Self> {
+        refuse_headless(dir)?;
         Ok(Self { db: DB::open_cf_descriptors(&options.database(), dir, families(options))? })
     }
 
@@ -169,6 +170,24 @@ impl Database {
     unsafe fn stretched(self: &Arc<Self>) -> &'static Database {
         // SAFETY: an `Arc`'s contents neither move nor go while a clone of it lives, which the caller sees to.
         unsafe { &*Arc::as_ptr(self) }
+    }
+}
+
+/// Without `CURRENT` RocksDB would begin anew in a folder that has rows, and remove their files.
+fn refuse_headless(dir: &Path) -> Result<()> {
+    if dir.join("CURRENT").exists() {
+        return Ok(());
+    }
+    let has_rows = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
+        [".sst", ".blob"].iter().any(|end| name.to_string_lossy().ends_with(end))
+    };
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) if entries.any(has_rows) => {
+            let reason = format!("{} holds rows and no file CURRENT, which says what they are", dir.display());
+            Err(StoreError::damaged(reason))
+        }
+        _ => Ok(()),
     }
 }
 
