@@ -24,7 +24,7 @@ use tokio_postgres::{Client, CopyInSink};
 
 const DIMS: usize = 96;
 /// How long a server that was told to die at a point is waited for.
-const POINT_PATIENCE: Duration = Duration::from_secs(6);
+const POINT_PATIENCE: Duration = Duration::from_secs(4);
 const CLIENTS: i64 = 4;
 /// Each client writes ids of its own.
 const IDS_EACH: i64 = 1_000_000;
@@ -425,7 +425,7 @@ async fn every_acknowledged_commit_survives_being_killed() {
     let mut random = StdRng::seed_from_u64(seed);
     let records = tempfile::tempdir().expect("a temporary directory");
     let record = records.path().join("points").to_str().expect("a plain name").to_owned();
-    let mut server = Server::start_with(&["--backup-interval", "2s", "--backup-keep", "2,1"]);
+    let mut server = Server::start_with(&["--backup-interval", "2s", "--backup-keep", "2,1", "--log-segment", "4"]);
     server.kill();
     let recorded = [("LODEDB_KILL_POINTS", record.as_str())];
     server.restart_with(&recorded).unwrap_or_else(|problem| panic!("{problem}"));

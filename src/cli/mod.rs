@@ -83,6 +83,9 @@ enum Command {
         /// While less than this is free on the disk, in MiB, statements that make the database larger are refused with SQLSTATE 53100.
         #[arg(long, value_name = "MIB", default_value_t = 384)]
         disk_reserve: u64,
+        /// Size of one file of the log, in MiB; there are two at least.
+        #[arg(long, value_name = "MIB", default_value_t = 64)]
+        log_segment: u64,
         /// How often all files are read in search of rot, in minutes or as 90s, 5m, 24h; 0 is never.
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_interval)]
         scrub_interval: Duration,
@@ -245,6 +248,7 @@ pub(crate) fn run() -> ExitCode {
                 row_cache,
                 query_memory,
                 disk_reserve,
+                log_segment,
                 scrub_interval,
                 backup_interval,
                 backup_dir,
@@ -259,6 +263,7 @@ pub(crate) fn run() -> ExitCode {
                     row_cache_bytes: row_cache << 20,
                     query_memory_bytes: query_memory << 20,
                     disk_reserve_bytes: disk_reserve << 20,
+                    log_segment_bytes: log_segment << 20,
                     scrub_interval: (!scrub_interval.is_zero()).then_some(scrub_interval),
                     log_min_duration: log_min_duration.map(Duration::from_millis),
                     backup_interval: (!backup_interval.is_zero()).then_some(backup_interval),

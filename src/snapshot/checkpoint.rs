@@ -14,6 +14,7 @@ use crate::fault::{Fault, planted};
 use crate::segment::{Bits, SealInput, Segment, SegmentId, SegmentView, write_sealed};
 use lodedb_wal::killpoint::reach;
 
+use super::backup::BackupError;
 use super::backup::archive::archive;
 use super::cleanup::remove_unnamed;
 use super::manifest::{Manifest, RETAINED, SegmentManifest, TableManifest};
@@ -154,13 +155,18 @@ fn write(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointErr
     reach("checkpoint: old manifests removed");
     let Some(&oldest) = generations.get(RETAINED - 1) else { return Ok(()) };
     let oldest = Manifest::read(&*fs, &dir, oldest)?;
-    if let Err(error) = archive(engine, last) {
+    match archive(engine, last) {
+        Ok(()) => {}
+        // A backup is being tidied up after; it will be archived before the next checkpoint.
+        Err(BackupError::InUse { .. }) => return Ok(()),
         // Kept for the next time, but not for ever: a database that is full of its log helps nobody.
-        if last.log_bytes < LOG_CHECKPOINTS * engine.options.checkpoint_log_bytes {
+        Err(error) if last.log_bytes < LOG_CHECKPOINTS * engine.options.checkpoint_log_bytes => {
             tracing::error!(%error, "the log is kept: it could not be archived");
             return Ok(());
         }
-        tracing::error!(%error, "the log was let go of before it was archived: only backups after this commit can be gone on from");
+        Err(error) => {
+            tracing::error!(%error, "the log is let go of before it was archived: restoring goes on from later backups only");
+        }
     }
     engine.log.truncate_before(oldest.lsn + 1)?;
     reach("checkpoint: log let go");
