@@ -268,9 +268,10 @@ impl State {
                     else {
                         continue;
                     };
-                    attach(files, Arc::make_mut(index_view), *table, *index, sealed, entry);
                     manifest.codes.retain(|(of, _)| of != segment);
-                    manifest.codes.push((*segment, entry.clone()));
+                    if attach(files, Arc::make_mut(index_view), *table, *index, sealed, entry) {
+                        manifest.codes.push((*segment, entry.clone()));
+                    }
                 }
             }
             Op::BuildIndex { table, index, quantizer, codes } => {
@@ -288,21 +289,24 @@ impl State {
                     Ok((trained, calibration)) => {
                         built.quantizers.push(trained);
                         built.calibration = calibration;
+                        let mut named = Vec::with_capacity(codes.len());
                         for sealed in view.segments.iter().filter_map(sealed_of) {
-                            if let Some((_, entry)) = codes.iter().find(|(segment, _)| *segment == sealed.id()) {
-                                attach(files, &mut built, *table, *index, sealed, entry);
+                            if let Some((segment, entry)) = codes.iter().find(|(segment, _)| *segment == sealed.id())
+                                && attach(files, &mut built, *table, *index, sealed, entry)
+                            {
+                                named.push((*segment, entry.clone()));
                             }
                         }
+                        let manifest = IndexManifest { quantizer: Some(quantizer.clone()), codes: named };
+                        view.index_files.insert(*index, manifest);
                     }
                     // Derived data: without it the search is exact, and the index is built again.
                     Err(error) => {
-                        tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt")
+                        tracing::warn!(index, %error, "a quantizer cannot be read; the index will be rebuilt");
+                        view.index_files.remove(index);
                     }
                 }
                 view.indexes.insert(*index, Arc::new(built));
-                let sealed = &view.sealed_files;
-                let codes = codes.iter().filter(|(segment, _)| sealed.contains_key(segment)).cloned().collect();
-                view.index_files.insert(*index, IndexManifest { quantizer: Some(quantizer.clone()), codes });
             }
         }
         Ok(())
@@ -410,11 +414,8 @@ impl State {
         if let Some(output_files) = output {
             view.sealed_files.insert(output_files.id, output_files.clone());
         }
-        for (index, index_files) in &mut view.index_files {
+        for index_files in view.index_files.values_mut() {
             index_files.codes.retain(|(segment, _)| !inputs.contains(segment));
-            if let (Some(id), Some((_, code_files))) = (output_id, codes.iter().find(|(of, _)| of == index)) {
-                index_files.codes.push((id, code_files.clone()));
-            }
         }
         let mut at = 0;
         view.segments.retain(|segment| {
@@ -427,8 +428,11 @@ impl State {
         for (index, index_view) in &mut view.indexes {
             let index_view = Arc::make_mut(index_view);
             index_view.segments.retain(|segment, _| !inputs.contains(segment));
-            if let (Some(sealed), Some((_, entry))) = (&sealed, codes.iter().find(|(of, _)| of == index)) {
-                attach(files, index_view, table, *index, sealed, entry);
+            if let (Some(sealed), Some((_, entry))) = (&sealed, codes.iter().find(|(of, _)| of == index))
+                && attach(files, index_view, table, *index, sealed, entry)
+                && let Some(index_files) = view.index_files.get_mut(index)
+            {
+                index_files.codes.push((sealed.id(), entry.clone()));
             }
         }
         reach("seal: applied");
@@ -482,7 +486,8 @@ fn sealed_of(view: &SegmentView) -> Option<&Arc<Sealed>> {
     }
 }
 
-/// Gives a segment's codes to an index; codes that cannot be read are left out: they are derived.
+/// Gives a segment's codes to an index; codes that cannot be read are left out: they are derived. Says whether it has
+/// them now.
 fn attach(
     files: &SegmentStore,
     view: &mut IndexView,
@@ -490,14 +495,16 @@ fn attach(
     index: IndexId,
     sealed: &Arc<Sealed>,
     entry: &FileEntry,
-) {
-    let Some(quantizer) = view.quantizers.last() else { return };
+) -> bool {
+    let Some(quantizer) = view.quantizers.last() else { return false };
     match files.codes(table, sealed, index, entry, quantizer) {
         Ok(codes) => {
             view.segments.insert(sealed.id(), codes);
+            true
         }
         Err(error) => {
             tracing::warn!(index, segment = sealed.id(), %error, "the codes of a segment cannot be read; it is searched exactly");
+            false
         }
     }
 }

@@ -318,8 +318,6 @@ impl Db {
             view: view.clone(),
         })
         .map_err(|error| OpenError::Io { path: opened.dir.clone(), error })?;
-        let spill_dir = opened.dir.join("spill");
-        clear_spill(&*files.fs, &spill_dir).map_err(|error| OpenError::Io { path: spill_dir.clone(), error })?;
         let counters = Counters::default();
         counters.last_checkpoint.set(opened.last_checkpoint.lsn, opened.last_checkpoint.time_us);
         let admission = Admission::new(options.load);
@@ -414,9 +412,4 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.committer.stop();
     }
-}
-
-/// Removes what queries of a process that was killed had spilled.
-fn clear_spill(fs: &dyn FileSystem, dir: &Path) -> std::io::Result<()> {
-    if fs.exists(dir)? { fs.remove_dir_all(dir) } else { Ok(()) }
 }

@@ -112,6 +112,11 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     };
     replay(&mut state, &store, stored, &log, &files)?;
     reach("recovery: replayed");
+    // What queries and backups of a process that was killed had put aside.
+    let spill = dir.join("spill");
+    if files.fs.exists(&spill).map_err(io(&spill))? {
+        files.fs.remove_dir_all(&spill).map_err(io(&spill))?;
+    }
     cleanup::remove_left_over(&files, &manifests, &state).map_err(io(&dir))?;
     reach("recovery: done");
     Ok(Opened { dir, id, state, store, log, files, last_checkpoint, lock })

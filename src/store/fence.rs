@@ -182,13 +182,12 @@ fn refuse_headless(dir: &Path) -> Result<()> {
         let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
         [".sst", ".blob"].iter().any(|end| name.to_string_lossy().ends_with(end))
     };
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) if entries.any(has_rows) => {
-            let reason = format!("{} holds rows and no file CURRENT, which says what they are", dir.display());
-            Err(StoreError::damaged(reason))
-        }
-        _ => Ok(()),
+    let is_headless = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.any(has_rows));
+    if is_headless {
+        let reason = format!("{} holds rows and no file CURRENT, which says what they are", dir.display());
+        return Err(StoreError::damaged(reason));
     }
+    Ok(())
 }
 
 fn families(options: &StoreOptions) -> [ColumnFamilyDescriptor; Family::ALL.len()] {
