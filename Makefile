@@ -19,11 +19,11 @@ test-deps: build-deps
 	@tools/install-test-deps.sh
 
 demo: build-deps
-	cargo build --release --bin lodedb --example words
+	cargo build --release --workspace --bin lodedb --example words
 	@tools/demo.sh $(DEMO_ARGS)
 
 demo-small: build-deps
-	cargo build --release --bin lodedb --example words
+	cargo build --release --workspace --bin lodedb --example words
 	@tools/demo.sh --rows 20000 $(DEMO_ARGS)
 
 test: test-deps

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use futures::{SinkExt, pin_mut};
 use harness::client::{Vector, told};
-use harness::server::PROGRAM;
+use harness::server::{PATIENCE, PROGRAM};
 use harness::vectors::{Metric, check_exact, nearest};
 use harness::{Server, ok, one, run};
 use lodedb_wal::killpoint::POINTS;
@@ -450,6 +450,30 @@ async fn every_acknowledged_commit_survives_being_killed() {
             ok(writer.copy(&client, &changes).await, "COPY");
             let Some(changes) = writer.ledger.unknown.take() else { continue };
             apply(&mut writer.ledger.rows, &changes);
+        }
+    }
+    // Each kind of upkeep once to its end: rounds may be too short for any.
+    let backup = format!("BACKUP TO '{backups}'");
+    let staged =
+        "INSERT INTO passing SELECT i, repeat('staged', 600), '[1,2,3,4]' FROM generate_series(1, 3000) AS s(i)";
+    let upkeep = [
+        "CREATE INDEX ledger_v ON ledger USING ivfpq (v vector_l2_ops)",
+        "CREATE TABLE passing (id int, note text, v vector(4))",
+        staged,
+        "CHECKPOINT",
+        &backup,
+        "REINDEX TABLE ledger",
+        "VACUUM FULL ledger",
+        "DROP TABLE passing",
+        "CHECKPOINT",
+    ];
+    for statement in upkeep {
+        let begun = Instant::now();
+        while let Err(error) = client.batch_execute(statement).await {
+            // The schedule is at the same folder.
+            let waits = error.code().is_some_and(|code| code.code() == "55006") && begun.elapsed() < PATIENCE;
+            assert!(waits, "{statement}: {}", told(&error));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
     drop(client);

@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 name=${1:?a name, such as format-1}
 archive="tests/fixtures/$name.tar.gz"
 [ ! -e "$archive" ] || { echo "$archive is there already" >&2; exit 1; }
-cargo build --release --bin lodedb
 lodedb="${CARGO_TARGET_DIR:-$PWD/target}/release/lodedb"
+[ -x "$lodedb" ] || cargo build --release --workspace --bin lodedb
 work=$(mktemp -d)
-trap 'kill "${server:-}" 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 serve() {
     "$lodedb" serve --data "$work/data" --listen 127.0.0.1:0 --backup-interval 1h 2>"$work/log" &

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -30,8 +30,12 @@ pub fn run(
     session: i32,
     stop: &AtomicBool,
 ) -> Result<(), SqlError> {
+    let begun = Instant::now();
     let number = describe(view, job, session).map(|described| engine.compactions.begin(described));
     let result = run_inner(engine, view, job, stop);
+    if result.is_ok() || !stop.load(Ordering::Acquire) {
+        engine.counters.job(job.kind()).record(begun, result.is_ok());
+    }
     if let Some(number) = number {
         engine.compactions.end(number, result.as_ref().err().map(|error| error.message().to_owned()));
     }

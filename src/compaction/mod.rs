@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -125,15 +125,10 @@ fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
     let guard = engine.maintenance.lock();
     let view = engine.view();
     if let Some(job) = choose::choose_job(&view, &engine.options, None) {
-        let (begun, counted) = (Instant::now(), engine.counters.job(job.kind()));
         match jobs::run(engine, &view, &job, 0, stop) {
-            Ok(()) => {
-                counted.record(begun, true);
-                return true;
-            }
+            Ok(()) => return true,
             Err(error) => {
                 if !stop.load(Ordering::Acquire) {
-                    counted.record(begun, false);
                     tracing::error!(?job, %error, "a background job failed; it will be tried again");
                     engine.compactions.rest();
                 }
