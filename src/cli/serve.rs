@@ -40,7 +40,9 @@ pub(super) fn serve(
     let result = runtime.block_on(async {
         let options = ServerOptions { socket: Some(db.engine().dir.join("socket")), ..server };
         let server = Server::start(db.clone(), options).await.map_err(|error| told(&error))?;
-        // ORDER: before it is announced, so that whoever is told finds it ready.
+        // ORDER: before it is announced, so that whoever is told finds it ready, and may end it.
+        let stop = |kind| signal(kind).map_err(|error| error.to_string());
+        let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
         if let Some(side) = &side {
             side.opened(&db, &server);
         }
@@ -49,8 +51,6 @@ pub(super) fn serve(
         }
         tell_systemd(NotifyState::Ready);
         tell_systemd(NotifyState::Status("serving"));
-        let stop = |kind| signal(kind).map_err(|error| error.to_string());
-        let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
         let failed = async {
             loop {
                 match db.engine().refusal() {
