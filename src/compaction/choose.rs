@@ -191,6 +191,7 @@ pub fn segment_bytes(view: &ReadView) -> BTreeMap<(TableId, SegmentId), u64> {
     view.tables.iter().flat_map(of_table).collect()
 }
 
-fn sealed(table: &TableView) -> impl Iterator<Item = &SegmentView> {
+/// The sealed segments of a table.
+pub(super) fn sealed(table: &TableView) -> impl Iterator<Item = &SegmentView> {
     table.segments.iter().filter(|segment| matches!(segment.segment, Segment::Sealed(_)))
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use lodedb_sql::SqlError;
 
-use super::choose::{Job, choose_job, with_dead};
+use super::choose::{Job, choose_job, sealed, with_dead};
 use super::jobs::{build_index, commit_files, run, seal_all};
 use crate::catalog::{IndexId, TableId};
 use crate::commit::{ReadView, TableView};
 use crate::db::engine::Engine;
-use crate::segment::{IndexKind, Segment, SegmentId};
+use crate::segment::{IndexKind, SegmentId};
 use crate::snapshot::checkpoint::checkpoint;
 
 /// The share of dead rows, in percent, from which VACUUM writes a segment anew.
@@ -35,7 +35,7 @@ pub fn extent(view: &ReadView, table: TableId) -> Extent {
     let codes = inside.index_files.values().flat_map(|files| &files.codes).map(|(_, entry)| entry.len);
     Extent {
         segments: inside.sealed_files.len() as u64,
-        dead_rows: sealed(inside).map(|(_, dead)| dead).sum(),
+        dead_rows: sealed(inside).map(|view| u64::from(view.segment.len() - view.live())).sum(),
         bytes: inside.sealed_files.values().map(|files| files.bytes()).sum::<u64>() + codes.sum::<u64>(),
     }
 }
@@ -134,12 +134,8 @@ fn settle(engine: &Arc<Engine>, table: TableId, session: i32, stop: &AtomicBool)
 
 /// The segments that may become one and are not yet.
 fn too_many(inside: &TableView, most: u64) -> Vec<SegmentId> {
-    let mut live: Vec<(u64, SegmentId)> = inside
-        .segments
-        .iter()
-        .filter(|view| matches!(view.segment, Segment::Sealed(_)))
-        .map(|view| (u64::from(view.live()), view.segment.id()))
-        .collect();
+    let mut live: Vec<(u64, SegmentId)> =
+        sealed(inside).map(|view| (u64::from(view.live()), view.segment.id())).collect();
     live.sort_unstable();
     let mut total = 0;
     live.retain(|(rows, _)| {
@@ -147,10 +143,4 @@ fn too_many(inside: &TableView, most: u64) -> Vec<SegmentId> {
         total <= most
     });
     if live.len() > 1 { live.into_iter().map(|(_, id)| id).collect() } else { Vec::new() }
-}
-
-/// The sealed segments of a table, each with how many of its rows are dead.
-fn sealed(inside: &TableView) -> impl Iterator<Item = (SegmentId, u64)> {
-    let sealed = inside.segments.iter().filter(|view| matches!(view.segment, Segment::Sealed(_)));
-    sealed.map(|view| (view.segment.id(), u64::from(view.segment.len() - view.live())))
 }

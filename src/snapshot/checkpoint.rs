@@ -45,18 +45,20 @@ pub enum CheckpointError {
     Manifest(#[from] super::manifest::ManifestError),
 }
 
+/// Whether the disk is full, or what may be used of it.
+pub(super) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 impl CheckpointError {
     /// As clients see it.
     pub fn to_sql(&self) -> SqlError {
         use lodedb_sql::SqlState;
-        let full = |error: &std::io::Error| {
-            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        };
         let state = match self {
             Self::Segment(error) => return error.clone(),
             Self::Lost(_) | Self::Manifest(_) => SqlState::DataCorrupted,
             Self::Store(crate::store::StoreError::NoSpace(_)) => SqlState::DiskFull,
-            Self::Io(error) if full(error) => SqlState::DiskFull,
+            Self::Io(error) if is_full(error) => SqlState::DiskFull,
             _ => SqlState::IoError,
         };
         SqlError::new(state, self.to_string())

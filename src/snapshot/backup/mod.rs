@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lodedb_sql::{SqlError, SqlState};
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::CheckpointError;
+use super::checkpoint::{CheckpointError, is_full};
 use crate::db::error::OpenError;
 use crate::store::StoreError;
 
@@ -164,9 +164,6 @@ impl BackupError {
 
     /// As clients see it.
     pub fn to_sql(&self) -> SqlError {
-        let full = |error: &std::io::Error| {
-            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        };
         let state = match self {
             Self::Refused { .. } => SqlState::InvalidParameterValue,
             Self::InUse { .. } => SqlState::ObjectInUse,
@@ -175,7 +172,7 @@ impl BackupError {
             Self::Closed => SqlState::AdminShutdown,
             Self::Segment(error) => return error.clone(),
             Self::Checkpoint(error) => return error.to_sql(),
-            Self::Io { error, .. } if full(error) => SqlState::DiskFull,
+            Self::Io { error, .. } if is_full(error) => SqlState::DiskFull,
             _ => SqlState::IoError,
         };
         SqlError::new(state, self.to_string())
