@@ -1,4 +1,4 @@
-#![no_main]
 //! See `lodedb_wal::fuzz::canary`.
+#![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| lodedb_wal::fuzz::canary(data));

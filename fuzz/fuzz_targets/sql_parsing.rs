@@ -1,4 +1,4 @@
-#![no_main]
 //! See `lodedb_sql::fuzz::parsing`.
+#![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| lodedb_sql::fuzz::parsing(data));
