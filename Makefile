@@ -31,7 +31,7 @@ test: test-deps
 	LODEDB_TEST_NODE_DIR="$(CURDIR)/tools/clients/node" \
 	cargo test --release --workspace
 	tools/models.sh
-	LODEDB_FUZZ_RESULTS=/dev/null tools/fuzz.sh 20
+	LODEDB_FUZZ_RESULTS=/dev/null LODEDB_FUZZ_SEED=1 tools/fuzz.sh 20
 
 bench: build-deps
 	tools/bench/run.sh $(BENCH_ARGS)

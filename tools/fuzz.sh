@@ -2,7 +2,7 @@
 # Fuzzes each target of fuzz/ for so many seconds (600 unless told), as many at once as there are processors, and ends with an error
 # if one finds something or the canary does not. Needs no more than the stable toolchain. What was found interesting is kept in the
 # target folder, so that the next run goes on from there; one line a target is added to docs/reliability/fuzz.tsv, or to
-# LODEDB_FUZZ_RESULTS.
+# LODEDB_FUZZ_RESULTS. With LODEDB_FUZZ_SEED it begins from the repository's corpus alone and tries the same again for the same seed.
 #
 #     tools/fuzz.sh [seconds [target...]]
 set -euo pipefail
@@ -51,6 +51,12 @@ fuzz() {
         sql_*) options+=(-max_len=1024 -dict=fuzz/values.dict) ;;
         *) options+=(-max_len=4096) ;;
     esac
+    if [ -n "${LODEDB_FUZZ_SEED:-}" ]; then
+        kept="$folder/fresh/$1"
+        rm -rf "$kept"
+        mkdir -p "$kept"
+        options+=(-seed="$LODEDB_FUZZ_SEED")
+    fi
     local findings=0
     "$programs/$target" "${options[@]}" "$kept" "${seeds[@]}" >"$log" 2>&1 || findings=1
     local runs

@@ -488,7 +488,7 @@ fn parse_offset(text: &str) -> Option<i32> {
         [hours, minutes, seconds] => (value(hours)?, value(minutes)?, value(seconds)?),
         _ => return None,
     };
-    (hours <= 15 && minutes < 60 && seconds < 60).then_some(sign * (hours * 3600 + minutes * 60 + seconds))
+    (hours <= 15 && minutes < 60 && seconds < 60).then(|| sign * (hours * 3600 + minutes * 60 + seconds))
 }
 
 /// Fraction digits as microseconds, rounded.
