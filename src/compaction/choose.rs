@@ -167,7 +167,7 @@ pub fn choose_checkpoint(
     if !is_behind || since < options.release_interval {
         return None;
     }
-    // What only kept manifests hold goes away once they no longer do.
+    // What only kept manifests and the log after them hold goes away once they no longer do.
     let now = segment_bytes(view);
     let released: u64 = last
         .kept

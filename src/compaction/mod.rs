@@ -141,7 +141,10 @@ fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
         return true;
     }
     // Held by a backup for as long as it takes: other jobs do not wait for that.
-    let Some(last) = engine.checkpoint.try_lock() else { return false };
+    let Some(mut last) = engine.checkpoint.try_lock() else { return false };
+    if let Some(newest) = last.kept.first_mut() {
+        newest.segments.extend(choose::segment_bytes(&view));
+    }
     let reason = choose::choose_checkpoint(&view, &last, engine.log.size_bytes(), last.at.elapsed(), &engine.options);
     drop(last);
     let Some(reason) = reason else { return false };

@@ -217,6 +217,25 @@ async fn checkpoints_are_due_for_reasons() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_and_merged_away_between_checkpoints_is_let_go_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { release_interval: Duration::ZERO, checkpoint_log_bytes: 1 << 30, ..Options::for_test() };
+    let db = Db::open(dir.path(), Options { background: false, ..options }).unwrap();
+    checkpoint(&db);
+    checkpoint(&db);
+    // No manifest ever names the segments that these rows are in first.
+    run(&db, "CREATE TABLE wide (id int, v vector(1000))").await;
+    let rows = "SELECT i, (SELECT array_agg(i::real) FROM generate_series(1, 1000))::vector FROM generate_series(1, 1000) AS s(i)";
+    run(&db, &format!("INSERT INTO wide {rows}")).await;
+    settle(&db);
+    run(&db, "DELETE FROM wide WHERE id > 100").await;
+    settle(&db);
+    let left = bytes(&dir.path().join("segments"));
+    assert!(left < 1 << 20, "{left} bytes for 100 rows of 4,000 each");
+    sound(&db).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn worn_segments_are_chosen_and_large_ones_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let db = open(dir.path());

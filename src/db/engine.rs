@@ -112,7 +112,7 @@ pub struct LastCheckpoint {
 pub struct Kept {
     /// The commit it stands at; the log after it is kept.
     pub lsn: u64,
-    /// Its sealed segments and their bytes.
+    /// Its sealed segments, and those seen while it was the newest, with their bytes: the log after it names them.
     pub segments: BTreeMap<(TableId, SegmentId), u64>,
 }
 
