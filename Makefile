@@ -31,6 +31,7 @@ test: test-deps
 	LODEDB_TEST_NODE_DIR="$(CURDIR)/tools/clients/node" \
 	cargo test --release --workspace
 	tools/models.sh
+	tools/power.sh
 	LODEDB_FUZZ_RESULTS=/dev/null LODEDB_FUZZ_SEED=1 tools/fuzz.sh 20
 
 bench: build-deps
@@ -38,8 +39,10 @@ bench: build-deps
 
 check: build-deps
 	cargo fmt --all --check
+	cargo fmt --manifest-path power/Cargo.toml --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo clippy --release -p lodedb-group --all-targets --features loom -- -D warnings
+	cargo clippy --release --manifest-path power/Cargo.toml --target-dir '$(CARGO_TARGET_DIR)/power' -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --no-deps --workspace
 	tools/check-documents.py
 

@@ -47,7 +47,7 @@ fn so_far(path: &Path, campaign: &str) -> (u64, u64) {
 
 /// Goes on until `LODEDB_SIMULATED_IMAGES` machines are in `LODEDB_RESULTS`.
 #[test]
-#[ignore = "takes hours; tools/campaigns/simulated.sh runs it"]
+#[ignore = "takes hours; tools/campaigns/run.sh runs it"]
 fn long_run() {
     let path = std::env::var("LODEDB_RESULTS").unwrap();
     let path = Path::new(&path);

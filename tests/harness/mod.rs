@@ -3,6 +3,7 @@
 #![allow(unused_imports, reason = "each integration binary uses its part of this")]
 
 pub(crate) mod client;
+pub(crate) mod ledger;
 pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod vectors;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -13,8 +13,11 @@ use tokio_postgres::{Client, Config, NoTls};
 /// Nothing waited for takes this long, unless it never comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The `lodedb` program under test.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_lodedb");
+/// The `lodedb` program under test: what `LODEDB_TEST_PROGRAM` names, or what cargo built for the test.
+pub(crate) static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+    let named = std::env::var("LODEDB_TEST_PROGRAM").ok();
+    named.or(option_env!("CARGO_BIN_EXE_lodedb").map(str::to_owned)).expect("a program to test")
+});
 
 /// A running server; it is killed when dropped.
 pub(crate) struct Server {
@@ -35,17 +38,18 @@ impl Server {
     /// As [`Self::start`], with more arguments.
     pub(crate) fn start_with(arguments: &'static [&'static str]) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
-        let mut server = Self::launched(&temporary.path().join("data"), arguments);
+        let mut server = Self::start_in_with(&temporary.path().join("data"), arguments);
         server._temporary = Some(temporary);
         server
     }
 
     /// A server on a directory that stays.
     pub(crate) fn start_in(dir: &Path) -> Self {
-        Self::launched(dir, &[])
+        Self::start_in_with(dir, &[])
     }
 
-    fn launched(dir: &Path, arguments: &'static [&'static str]) -> Self {
+    /// As [`Self::start_in`], with more arguments.
+    pub(crate) fn start_in_with(dir: &Path, arguments: &'static [&'static str]) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (child, address) = launch(dir, arguments, &[], &lines).unwrap_or_else(|problem| panic!("{problem}"));
         Self { child: Some(child), address, dir: dir.to_owned(), arguments, lines, _temporary: None }
@@ -219,7 +223,7 @@ fn launch(
     environment: &[(&str, &str)],
     lines: &Arc<Mutex<Vec<String>>>,
 ) -> Result<(Child, SocketAddr), String> {
-    let mut child = Command::new(PROGRAM)
+    let mut child = Command::new(&*PROGRAM)
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(dir)
         .args(arguments)
@@ -229,7 +233,7 @@ fn launch(
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("{PROGRAM} does not start: {error}"))?;
+        .map_err(|error| format!("{} does not start: {error}", *PROGRAM))?;
     let stderr = child.stderr.take().ok_or("no standard error")?;
     let (sender, receiver) = mpsc::channel();
     let kept = lines.clone();

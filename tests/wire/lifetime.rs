@@ -65,7 +65,7 @@ async fn sigkill_loses_nothing_that_was_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_owner_is_told_who_the_first_is() {
     let server = Server::start();
-    let second = Command::new(PROGRAM)
+    let second = Command::new(&*PROGRAM)
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(server.dir())
         .stdin(Stdio::null())
@@ -84,7 +84,7 @@ async fn lodedb_sql_works_with_and_without_a_server() {
     let client = server.connect().await;
     run(&client, "CREATE TABLE shell (id int PRIMARY KEY, name text); INSERT INTO shell VALUES (1, 'one')").await;
     let sql = |texts: &[&str]| {
-        let output = Command::new(PROGRAM).arg("sql").arg(server.dir()).args(texts).stdin(Stdio::null()).output();
+        let output = Command::new(&*PROGRAM).arg("sql").arg(server.dir()).args(texts).stdin(Stdio::null()).output();
         let output = output.expect("the program runs");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.success(), format!("{out}{err}"))
@@ -97,7 +97,7 @@ async fn lodedb_sql_works_with_and_without_a_server() {
     drop(client);
     assert!(server.terminate().success());
     let sql = |texts: &[&str]| {
-        let output = Command::new(PROGRAM).arg("sql").arg(server.dir()).args(texts).stdin(Stdio::null()).output();
+        let output = Command::new(&*PROGRAM).arg("sql").arg(server.dir()).args(texts).stdin(Stdio::null()).output();
         let output = output.expect("the program runs");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.success(), format!("{out}{err}"))
@@ -121,7 +121,7 @@ async fn backups_are_taken_from_a_running_server_and_restored_to_another_directo
     let temporary = tempfile::tempdir().expect("a directory");
     let (folder, copy) = (temporary.path().join("it's backups"), temporary.path().join("copy"));
     let lodedb = |arguments: &[&std::ffi::OsStr]| {
-        let output = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().expect("the program runs");
+        let output = Command::new(&*PROGRAM).args(arguments).stdin(Stdio::null()).output().expect("the program runs");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.success(), format!("{out}{err}"))
     };
@@ -182,7 +182,7 @@ async fn check_finds_every_byte_that_was_changed() {
     assert!(rows(&client, "CHECK TABLE checked").await.is_empty());
     assert_eq!(crate::harness::error(&client, "CHECK TABLE nothing").await.code().code(), "42P01");
     let check = |arguments: &[&str]| {
-        let output = Command::new(PROGRAM).arg("check").arg(server.dir()).args(arguments).output();
+        let output = Command::new(&*PROGRAM).arg("check").arg(server.dir()).args(arguments).output();
         let output = output.expect("the program runs");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
@@ -228,14 +228,14 @@ fn help_tells_what_the_program_can() {
         (&["serve", "--help"][..], &["--data", "--listen"][..]),
         (&["--version"][..], &["lodedb"][..]),
     ] {
-        let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
+        let output = Command::new(&*PROGRAM).args(arguments).output().expect("the program runs");
         assert!(output.status.success());
         let said = String::from_utf8_lossy(&output.stdout);
         for word in words {
             assert!(said.contains(word), "{arguments:?} does not mention {word}: {said}");
         }
     }
-    let output = Command::new(PROGRAM)
+    let output = Command::new(&*PROGRAM)
         .args(["serve", "--listen", "0.0.0.0:0", "--data"])
         .arg(std::env::temp_dir().join("lodedb-never"))
         .output();

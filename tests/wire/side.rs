@@ -43,7 +43,7 @@ async fn health_says_recovering_while_the_log_is_replayed_and_ready_after() {
         run(&client, &format!("INSERT INTO replayed SELECT g, ARRAY[g, -g, 2, 3]::vector FROM {rows}")).await;
     }
     server.kill();
-    let mut child = Command::new(PROGRAM)
+    let mut child = Command::new(&*PROGRAM)
         .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"])
         .arg(server.dir())
         .stdin(Stdio::null())
@@ -73,7 +73,7 @@ async fn health_says_recovering_while_the_log_is_replayed_and_ready_after() {
 fn the_side_port_is_for_this_machine_unless_it_is_meant_for_others() {
     let data = std::env::temp_dir().join("lodedb-never-opened");
     let serve = |arguments: &[&str]| {
-        let output = Command::new(PROGRAM).args(["serve", "--data"]).arg(&data).args(arguments).output();
+        let output = Command::new(&*PROGRAM).args(["serve", "--data"]).arg(&data).args(arguments).output();
         let output = output.expect("the program runs");
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
@@ -314,7 +314,7 @@ fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
     let path = temporary.path().join("notify");
     let told = UnixDatagram::bind(&path).expect("a socket");
     told.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let mut child = Command::new(PROGRAM)
+    let mut child = Command::new(&*PROGRAM)
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(temporary.path().join("data"))
         .env("NOTIFY_SOCKET", &path)

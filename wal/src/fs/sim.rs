@@ -30,6 +30,7 @@
 mod calls;
 mod disk;
 mod images;
+mod moments;
 
 use std::fmt;
 use std::path::Path;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use disk::Disk;
+use moments::Moments;
 
 /// Bytes that reach the disk together or not at all (unless torn, see [`SimFileSystem::crash_images`]).
 pub const SECTOR_BYTES: usize = 512;
@@ -176,7 +178,14 @@ impl SimFileSystem {
 
     /// From now on the disk is kept as it is right before each changing call, for [`SimFileSystem::moments`].
     pub fn record(&self) {
-        self.disk.lock().moments = Some(Vec::new());
+        self.disk.lock().moments = Some(Moments::all());
+    }
+
+    /// As [`SimFileSystem::record`], for a disk with too many calls to keep each: `limit` of the moments, any as likely as another, but for
+    /// those before writes, of which there are most and which are an eighth as likely.
+    pub fn record_some(&self, limit: usize) {
+        let mut disk = self.disk.lock();
+        disk.moments = Some(Moments::some(limit, disk.dice.0));
     }
 
     /// The disks since [`SimFileSystem::record`], each as a power cut before one changing call leaves it; [`SimFileSystem::calls`] of each
@@ -185,7 +194,7 @@ impl SimFileSystem {
     pub fn moments(&self) -> Vec<SimFileSystem> {
         let mut disk = self.disk.lock();
         let now = disk.moment();
-        let moments = disk.moments.take().unwrap_or_default();
+        let moments = disk.moments.take().map(Moments::into_disks).unwrap_or_default();
         moments.into_iter().chain([now]).map(SimFileSystem::from_disk).collect()
     }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use super::moments::Moments;
 use super::{CallKind, Fault, FaultKind, SECTOR_BYTES};
 
 pub(super) type NodeId = usize;
@@ -72,7 +73,7 @@ pub(super) struct Disk {
     pub(super) ragged: bool,
     pub(super) dice: Dice,
     /// The disk before each changing call, while it is recorded.
-    pub(super) moments: Option<Vec<Disk>>,
+    pub(super) moments: Option<Moments>,
 }
 
 impl Disk {
@@ -108,7 +109,7 @@ impl Disk {
         }
         if call.changes() {
             if let Some(mut moments) = self.moments.take() {
-                moments.push(self.moment());
+                moments.offer(call, || self.moment());
                 self.moments = Some(moments);
             }
             self.calls += 1;
