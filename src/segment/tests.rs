@@ -2,6 +2,7 @@
 
 mod bits;
 mod files;
+mod foreign;
 mod merging;
 mod mutable;
 mod searching;

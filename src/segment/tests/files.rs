@@ -244,12 +244,12 @@ fn rename(files: &mut SegmentFiles, name: &str, entry: FileEntry) {
 }
 
 /// Changes the body of a framed file and makes its frame fit again.
-fn rewrite_body(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> FileEntry {
+pub(super) fn rewrite_body(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> FileEntry {
     let bytes = std::fs::read(path).expect("read");
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
     let (owner, body) = (number(16), number(24) as usize);
-    let kind =
-        [Kind::Rows, Kind::Vectors, Kind::Scalars].into_iter().find(|kind| bytes[12] == *kind as u8).expect("known");
+    let kinds = [Kind::Rows, Kind::Vectors, Kind::Scalars, Kind::Quantizer, Kind::Index];
+    let kind = kinds.into_iter().find(|kind| bytes[12] == *kind as u8).expect("known");
     let mut body = bytes[HEADER..HEADER + body].to_vec();
     change(&mut body);
     let fs = OsFileSystem;
