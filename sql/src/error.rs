@@ -90,6 +90,7 @@ states! {
     ProgramLimitExceeded = "54000",
     StatementTooComplex = "54001",
     TooManyColumns = "54011",
+    CantChangeRuntimeParam = "55P02",
     ObjectInUse = "55006",
     ObjectNotInPrerequisiteState = "55000",
     LockNotAvailable = "55P03",
@@ -99,6 +100,18 @@ states! {
     IoError = "58030",
     InternalError = "XX000",
     DataCorrupted = "XX001",
+}
+
+impl SqlState {
+    /// What a call on the system that failed means for a client: no room, no memory, or neither.
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull,
+            ErrorKind::OutOfMemory => Self::OutOfMemory,
+            _ => Self::IoError,
+        }
+    }
 }
 
 /// The result of anything that can fail in front of a client.

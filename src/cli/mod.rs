@@ -71,13 +71,16 @@ enum Command {
         /// The form of what is logged, on standard error.
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
-        /// Memory for the database, in MiB: a quarter for the row cache, half for queries; the rest is left to segments and sessions.
-        #[arg(long, value_name = "MIB", conflicts_with_all = ["row_cache", "query_memory"])]
+        /// Memory for the whole database, in MiB [default: three quarters of the machine's]
+        ///
+        /// Queries get what the row cache, growing segments and the codes of indexes leave; where that is less than an eighth, statements that
+        /// make the database larger are refused with SQLSTATE 53200. What is mapped from files is not counted.
+        #[arg(long, value_name = "MIB")]
         memory_limit: Option<usize>,
-        /// Memory for the row cache, in MiB.
+        /// Memory for the row cache, in MiB; at most a quarter of --memory-limit.
         #[arg(long, value_name = "MIB", default_value_t = 256)]
         row_cache: usize,
-        /// Memory queries may use to sort, join and group, in MiB.
+        /// Memory queries may use to sort, join and group, in MiB, as long as so much is left.
         #[arg(long, value_name = "MIB", default_value_t = 2048)]
         query_memory: usize,
         /// While less than this is free on the disk, in MiB, statements that make the database larger are refused with SQLSTATE 53100.
@@ -256,10 +259,9 @@ pub(crate) fn run() -> ExitCode {
             } => {
                 let running = max_running.unwrap_or_else(|| Load::default().running);
                 let waiting = max_queue.unwrap_or(running.saturating_mul(10));
-                let (row_cache, query_memory) =
-                    memory_limit.map_or((row_cache, query_memory), |limit| (limit / 4, limit / 2));
                 let options = lodedb::Options {
                     load: Load { running, waiting, patience: Duration::from_secs(queue_timeout) },
+                    memory_limit_bytes: memory_limit.unwrap_or(0) << 20,
                     row_cache_bytes: row_cache << 20,
                     query_memory_bytes: query_memory << 20,
                     disk_reserve_bytes: disk_reserve << 20,

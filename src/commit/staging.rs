@@ -66,7 +66,7 @@ impl Staging {
         let id = engine.segment_ids.take();
         let path = engine.files.segment_dir(table.id, id);
         let folder = Folder { engine: engine.clone(), path, id, is_kept: AtomicBool::new(false) };
-        let io = |error: std::io::Error| SqlError::new(SqlState::IoError, error.to_string());
+        let io = |error: std::io::Error| SqlError::new(SqlState::of_io(&error), error.to_string());
         engine.files.create_dirs(&engine.files.table_dir(table.id)).map_err(io)?;
         let scalars = BatchBuilder::of_scalars(table, 1024)?;
         let columns = table.vector_columns();

@@ -367,7 +367,7 @@ impl Transaction {
     pub async fn insert_many(&mut self, table: &Arc<Table>, rows: Vec<Row>) -> Result<(), Refused> {
         let indexes = self.btree_indexes(table.id);
         // A COPY may go on for long after its statement was let in.
-        self.engine.check_space().map_err(|error| Refused { row: 0, error })?;
+        self.engine.check_room().map_err(|error| Refused { row: 0, error })?;
         for (at, row) in rows.into_iter().enumerate() {
             let refused = |error| Refused { row: at, error };
             match self.insert_with(table, &indexes, row.clone(), true).await.map_err(refused)? {

@@ -8,7 +8,7 @@ use crate::catalog::{IndexId, TableId};
 use crate::commit::{ReadView, TableView};
 use crate::db::engine::LastCheckpoint;
 use crate::db::options::Options;
-use crate::segment::{IndexKind, Segment, SegmentId, SegmentView};
+use crate::segment::{IndexKind, Segment, SegmentId, SegmentView, has_drifted};
 
 /// A job of the background thread.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,14 +80,15 @@ fn choose_freeze(id: TableId, table: &TableView, options: &Options) -> Option<Jo
     }
 }
 
-/// An index is trained when there are rows enough, and again when there are four times as many.
+/// An index is trained when there are rows enough, and again when there are four times as many or they lie in other places.
 fn choose_build(id: TableId, table: &TableView, options: &Options) -> Option<Job> {
     let sealed_rows: u64 = sealed(table).map(|view| u64::from(view.segment.len())).sum();
     table.indexes.iter().filter(|(_, view)| view.spec.kind != IndexKind::Flat).find_map(|(&index, view)| {
         let trained = table.index_files.get(&index).and_then(|files| files.quantizer.as_ref());
         let wanted = match trained {
             Some(trained) if !view.quantizers.is_empty() => {
-                sealed_rows >= trained.rows.saturating_mul(4).max(options.train_rows)
+                let has_grown = sealed_rows >= trained.rows.saturating_mul(4).max(options.train_rows);
+                has_grown || sealed_rows >= options.train_rows && has_drifted(view)
             }
             _ => sealed_rows >= options.train_rows,
         };

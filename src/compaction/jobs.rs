@@ -300,7 +300,7 @@ fn padded(mut values: Vec<Datum>, table: &Table) -> Vec<Datum> {
 }
 
 fn io_error(error: std::io::Error) -> SqlError {
-    SqlError::new(lodedb_sql::SqlState::IoError, error.to_string())
+    SqlError::new(lodedb_sql::SqlState::of_io(&error), error.to_string())
 }
 
 /// Called with the phase, the rows done and the rows there are.
@@ -327,7 +327,9 @@ pub fn build_index(
     };
     let (first, column) = first;
     let Some(dims) = first.segment.columns()[column].dims else { return Ok(None) };
-    let sample = sample_vectors(&sealed, column, spec.sample_rows(total), dims)?;
+    // Copied once more for training.
+    let most = engine.memory.limit() / 8 / (size_of::<f32>() * dims as usize);
+    let sample = sample_vectors(&sealed, column, spec.sample_rows(total).min(most.max(1024)), dims)?;
     if sample.is_empty() {
         return Ok(None);
     }
@@ -361,6 +363,7 @@ pub fn build_index(
             codes.push((segment.id(), save_codes(engine, table, index, made)?));
             done += u64::from(segment.len());
         }
+        trained.set_spread(built.segments.values().map(|codes| &**codes));
         progress("calibrating", total, total);
         let calibration = calibrate(&sealed, &built, &|_| {}, stop)?;
         let dir = engine.files.quantizer_dir(index);

@@ -122,6 +122,8 @@ fn run_one(engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
     if engine.compactions.is_resting() {
         return false;
     }
+    // Queries get what segments and indexes leave, also where nobody writes.
+    engine.held_memory();
     let guard = engine.maintenance.lock();
     let view = engine.view();
     if let Some(job) = choose::choose_job(&view, &engine.options, None) {

@@ -236,6 +236,42 @@ async fn what_was_made_and_merged_away_between_checkpoints_is_let_go_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_trained_anew_when_vectors_lie_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    fill(&db).await;
+    let generation = || {
+        let view = db.engine().view();
+        let files = view.tables.values().flat_map(|table| table.index_files.values()).next().cloned().unwrap();
+        files.quantizer.unwrap().generation
+    };
+    let insert = async |from: usize, to: usize, scale: usize| {
+        let vector = format!(
+            "(SELECT array_agg(({scale} * sin(i * (j + 1)))::real) FROM generate_series(0, 15) AS g(j))::vector"
+        );
+        run(&db, &format!("INSERT INTO t SELECT i, 'more', {vector} FROM generate_series({from}, {to}) AS s(i)")).await;
+        settle(&db);
+    };
+    let first = generation();
+    insert(10_001, 12_000, 1).await;
+    assert_eq!(generation(), first, "as many again in the same places");
+    insert(20_001, 24_000, 50).await;
+    let second = generation();
+    assert_ne!(second, first, "most are elsewhere");
+    insert(30_001, 34_000, 50).await;
+    assert_eq!(generation(), second, "it was trained for them");
+    drop(db);
+    let db = open(dir.path());
+    settle(&db);
+    let view = db.engine().view();
+    let index =
+        view.tables.values().flat_map(|table| table.indexes.values()).find(|index| !index.quantizers.is_empty());
+    assert!(index.unwrap().quantizers[0].spread().is_some(), "a quantizer keeps what it was made for");
+    assert!(index.unwrap().segments.values().all(|codes| codes.spread().is_some()), "and codes what they are");
+    sound(&db).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn worn_segments_are_chosen_and_large_ones_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let db = open(dir.path());

@@ -16,8 +16,10 @@ use parking_lot::Mutex;
 use super::admission::Admission;
 use super::counters::Counters;
 use super::error::OpenError;
+use super::memory::Budget;
 use super::options::Options;
 use super::session::{Session, SessionOptions};
+use super::settings::Settings;
 use crate::catalog::{Sequence, SequenceId, TableId};
 use crate::commit::ReadView;
 use crate::commit::committer::Committer;
@@ -51,6 +53,8 @@ pub struct Engine {
     pub locks: LockManager,
     /// The way to commit.
     pub committer: Committer,
+    /// What sessions are shown of how it was opened.
+    pub shown: Settings,
     /// Planning and running.
     pub query: QueryEngine,
     /// Ids of segments and quantizers.
@@ -69,6 +73,8 @@ pub struct Engine {
     pub backups: Mutex<Vec<Arc<backup::Progress>>>,
     /// The last commit that was archived, as far as is known; 0 after a start.
     pub archived: AtomicU64,
+    /// How much memory is held, and may be.
+    pub memory: Budget,
     /// How many statements run.
     pub admission: Admission,
     /// What has happened so far.
@@ -250,7 +256,7 @@ impl Engine {
         if self.has_failed() {
             return Some(Refusal { reason: failed.to_owned(), is_final: true });
         }
-        let full = self.check_space().err()?;
+        let full = self.check_room().err()?;
         Some(Refusal { reason: full.message().to_owned(), is_final: false })
     }
 
@@ -289,7 +295,7 @@ impl Db {
         super::processor::check().map_err(OpenError::Processor)?;
         let opened = recovery::open(fs, dir, &options)?;
         let query = QueryEngine::new(crate::query::QueryOptions {
-            memory_limit_bytes: options.query_memory_bytes,
+            memory_limit_bytes: options.query_memory_bytes.min(options.memory_limit()),
             spill_dir: Some(opened.dir.join("spill")),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
         });
@@ -321,6 +327,8 @@ impl Db {
         let counters = Counters::default();
         counters.last_checkpoint.set(opened.last_checkpoint.lsn, opened.last_checkpoint.time_us);
         let admission = Admission::new(options.load);
+        let memory = Budget::new(options.memory_limit());
+        let shown = Settings::showing(&options);
         let engine = Arc::new(Engine {
             dir: opened.dir,
             id: opened.id,
@@ -330,6 +338,7 @@ impl Db {
             files,
             locks: LockManager::new(),
             committer,
+            shown,
             query,
             segment_ids: SegmentIds::starting_at(next_segment),
             checkpoint: Mutex::new(opened.last_checkpoint),
@@ -339,6 +348,7 @@ impl Db {
             scrubs: Mutex::default(),
             backups: Mutex::default(),
             archived: AtomicU64::new(0),
+            memory,
             admission,
             counters,
             view,

@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod engine;
 pub mod error;
 pub mod hooks;
+pub mod memory;
 pub mod options;
 pub mod outcome;
 pub mod processor;

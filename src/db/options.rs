@@ -9,12 +9,18 @@ use super::error::OpenError;
 /// The least that a file of the log holds, in bytes: less where tests over a simulated disk write thousands of them.
 pub(crate) const LEAST_LOG_SEGMENT_BYTES: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
 
+/// The least memory a database works in, in bytes.
+const LEAST_MEMORY_BYTES: usize = if cfg!(test) { 16 << 20 } else { 128 << 20 };
+
 /// How a database is opened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
+    /// Memory for everything, in bytes; 0 is three quarters of what the machine has. The two that follow are parts of it, and get less where it
+    /// is small.
+    pub memory_limit_bytes: usize,
     /// Memory for the block cache of the row store, in bytes.
     pub row_cache_bytes: usize,
-    /// Memory queries may use for sorting, joining and grouping, in bytes.
+    /// Memory queries may use for sorting, joining and grouping, in bytes, as long as segments and indexes leave so much.
     pub query_memory_bytes: usize,
     /// While less than this is free on the disk, in bytes, statements that make the database larger are refused.
     pub disk_reserve_bytes: u64,
@@ -72,6 +78,7 @@ pub struct Keep {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            memory_limit_bytes: 0,
             row_cache_bytes: 256 << 20,
             query_memory_bytes: 2 << 30,
             disk_reserve_bytes: 384 << 20,
@@ -122,6 +129,10 @@ impl Options {
     /// Reports every bad setting at once.
     pub fn validate(&self) -> Result<(), OpenError> {
         let checks = [
+            (
+                self.memory_limit_bytes != 0 && self.memory_limit_bytes < LEAST_MEMORY_BYTES,
+                "memory_limit_bytes must be 0 or at least 128 MiB",
+            ),
             (self.row_cache_bytes < 1 << 20, "row_cache_bytes must be at least 1 MiB"),
             (self.query_memory_bytes < 16 << 20, "query_memory_bytes must be at least 16 MiB"),
             (self.log_segment_bytes < LEAST_LOG_SEGMENT_BYTES, "log_segment_bytes must be at least 4 MiB"),

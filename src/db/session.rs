@@ -106,7 +106,7 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(db: Db, number: i32, options: SessionOptions) -> Result<Self> {
-        let mut settings = Settings::default();
+        let mut settings = db.engine().shown.clone();
         settings.set("session_authorization", None)?;
         if let Some(limit) = db.engine().options.log_min_duration {
             settings.set(SLOW, Some(&limit.as_millis().to_string()))?;
@@ -382,7 +382,7 @@ impl Session {
             ));
         }
         if statement.statement.grows()
-            && let Err(error) = self.engine().check_space()
+            && let Err(error) = self.engine().check_room()
         {
             self.statement_failed();
             return Err(error);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
+use super::options::Options;
+
 /// What a statement may know of its session and its moment.
 #[derive(Clone)]
 pub struct Environment {
@@ -54,6 +56,8 @@ enum Kind {
     OneOf(&'static [&'static str]),
     /// Shown, never set.
     Fixed,
+    /// Given when the server is started, by the option of this name.
+    Server(&'static str),
 }
 
 struct Definition {
@@ -115,7 +119,19 @@ const DEFINITIONS: &[Definition] = &[
     setting("lc_time", "C", Kind::Text),
     setting("lock_timeout", "0", Kind::Duration),
     setting(SLOW, "-1", Kind::DurationOrNever),
+    setting("lodedb.backup_dir", "", Kind::Server("--backup-dir")),
+    setting("lodedb.backup_interval", "", Kind::Server("--backup-interval")),
+    setting("lodedb.backup_keep", "", Kind::Server("--backup-keep")),
+    setting("lodedb.disk_reserve", "", Kind::Server("--disk-reserve")),
     setting("lodedb.exact", "off", Kind::Bool),
+    setting("lodedb.log_segment", "", Kind::Server("--log-segment")),
+    setting("lodedb.max_queue", "", Kind::Server("--max-queue")),
+    setting("lodedb.max_running", "", Kind::Server("--max-running")),
+    setting("lodedb.memory_limit", "", Kind::Server("--memory-limit")),
+    setting("lodedb.query_memory", "", Kind::Server("--query-memory")),
+    setting("lodedb.queue_timeout", "", Kind::Server("--queue-timeout")),
+    setting("lodedb.row_cache", "", Kind::Server("--row-cache")),
+    setting("lodedb.scrub_interval", "", Kind::Server("--scrub-interval")),
     setting("lodedb.target_recall", "0.95", Kind::Real { min: 0.5, max: 1.0 }),
     setting("lodedb.probes", "0", Kind::Integer { min: 0, max: 1 << 20 }),
     setting("lodedb.candidates", "0", Kind::Integer { min: 0, max: 1 << 24 }),
@@ -168,6 +184,8 @@ const REPORTED: &[(&str, &str)] = &[
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     values: BTreeMap<&'static str, String>,
+    /// Of the server: the same for all sessions.
+    server: Arc<BTreeMap<&'static str, String>>,
 }
 
 fn definition(name: &str) -> Result<&'static Definition> {
@@ -208,11 +226,51 @@ pub fn parse_zone(name: &str) -> Option<chrono_tz::Tz> {
     }
 }
 
+/// A number of bytes in the largest unit that shows it whole.
+fn size(bytes: u64) -> String {
+    let units = [(30, "GB"), (20, "MB"), (10, "kB")];
+    let unit = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    unit.map_or_else(|| format!("{bytes}B"), |(shift, name)| format!("{}{name}", bytes >> shift))
+}
+
+/// A time in the largest unit that shows it whole; 0 where there is none.
+fn time(time: Option<Duration>) -> String {
+    let ms = time.map_or(0, |time| time.as_millis());
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
+    let unit = units.into_iter().find(|(each, _)| ms > 0 && ms.is_multiple_of(*each));
+    unit.map_or_else(|| "0".into(), |(each, name)| format!("{}{name}", ms / each))
+}
+
 impl Settings {
+    /// The defaults, and how a database was opened.
+    pub fn showing(options: &Options) -> Self {
+        let dir = options.backup_dir.as_ref().map(|dir| dir.display().to_string());
+        let keep = format!("{},{}", options.backup_keep.newest, options.backup_keep.days);
+        let server = BTreeMap::from([
+            ("lodedb.backup_dir", dir.unwrap_or_default()),
+            ("lodedb.backup_interval", time(options.backup_interval)),
+            ("lodedb.backup_keep", keep),
+            ("lodedb.disk_reserve", size(options.disk_reserve_bytes)),
+            ("lodedb.log_segment", size(options.log_segment_bytes)),
+            ("lodedb.max_queue", options.load.waiting.to_string()),
+            ("lodedb.max_running", options.load.running.to_string()),
+            ("lodedb.memory_limit", size(options.memory_limit() as u64 >> 20 << 20)),
+            ("lodedb.query_memory", size(options.query_memory_bytes as u64)),
+            ("lodedb.queue_timeout", time(Some(options.load.patience))),
+            ("lodedb.row_cache", size(options.row_cache_bytes as u64)),
+            ("lodedb.scrub_interval", time(options.scrub_interval)),
+        ]);
+        Self { server: Arc::new(server), ..Self::default() }
+    }
+
+    fn value(&self, definition: &Definition) -> String {
+        let found = self.values.get(definition.name).or_else(|| self.server.get(definition.name));
+        found.cloned().unwrap_or_else(|| definition.default.to_owned())
+    }
+
     /// The value of a setting, as SHOW prints it.
     pub fn get(&self, name: &str) -> Result<String> {
-        let definition = definition(name)?;
-        Ok(self.values.get(definition.name).cloned().unwrap_or_else(|| definition.default.to_owned()))
+        Ok(self.value(definition(name)?))
     }
 
     /// Changes a setting; `None` means its default.
@@ -230,10 +288,14 @@ impl Settings {
         };
         let stored = match definition.kind {
             Kind::Fixed => {
-                return Err(SqlError::new(
-                    SqlState::CannotConnectNow,
-                    format!("parameter \"{}\" cannot be changed", definition.name),
-                ));
+                let message = format!("parameter \"{}\" cannot be changed", definition.name);
+                return Err(SqlError::new(SqlState::CantChangeRuntimeParam, message));
+            }
+            Kind::Server(option) => {
+                let message =
+                    format!("parameter \"{}\" cannot be changed without restarting the server", definition.name);
+                return Err(SqlError::new(SqlState::CantChangeRuntimeParam, message)
+                    .with_hint(format!("Start it with {option}.")));
             }
             Kind::Bool => match value.to_ascii_lowercase().as_str() {
                 "on" | "true" | "yes" | "1" | "t" | "y" => "on".to_owned(),
@@ -325,13 +387,18 @@ impl Settings {
 
     /// Every setting with its value, by name.
     pub fn all(&self) -> Vec<(&'static str, String)> {
-        DEFINITIONS
-            .iter()
-            .map(|definition| {
-                let value = self.values.get(definition.name).cloned();
-                (definition.name, value.unwrap_or_else(|| definition.default.to_owned()))
-            })
-            .collect()
+        DEFINITIONS.iter().map(|definition| (definition.name, self.value(definition))).collect()
+    }
+
+    /// Every setting with the value it has where no session changes it, and who may change it in PostgreSQL's words.
+    pub fn defaults(&self) -> Vec<(String, &'static str)> {
+        let unchanged = Self { values: BTreeMap::new(), server: self.server.clone() };
+        let context = |definition: &Definition| match definition.kind {
+            Kind::Fixed => "internal",
+            Kind::Server(_) => "postmaster",
+            _ => "user",
+        };
+        DEFINITIONS.iter().map(|definition| (unchanged.value(definition), context(definition))).collect()
     }
 
     /// The settings a client is told of, with the spelling of the protocol.

@@ -6,6 +6,12 @@ use lodedb_sql::{SqlError, SqlState};
 use super::engine::Engine;
 
 impl Engine {
+    /// Whether there is room for more rows, on the disk and in memory.
+    pub fn check_room(&self) -> Result<()> {
+        self.check_space()?;
+        self.check_memory()
+    }
+
     /// Whether there is room for more rows: `53100` while less than `disk_reserve_bytes` are free. It asks the system anew each time (a
     /// microsecond), so that writing goes on as soon as there is.
     pub fn check_space(&self) -> Result<()> {

@@ -23,6 +23,7 @@ pub mod functions;
 pub mod hot;
 mod interrupt;
 pub mod knn;
+mod memory_pool;
 pub mod pg_catalog;
 pub mod plan;
 mod registered;
@@ -36,6 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::ParsedStatement;
@@ -125,7 +127,12 @@ impl QueryEngine {
 
     /// The memory that sorts, joins and groups of all statements hold, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.registry.memory_bytes()
+        self.registry.memory().reserved()
+    }
+
+    /// From now on they may hold this many bytes together.
+    pub fn set_memory_limit(&self, bytes: usize) {
+        self.registry.memory().set_limit(bytes);
     }
 
     /// Plans a statement: a query, INSERT, UPDATE, DELETE, or EXPLAIN of one. `types`: those the client gave for

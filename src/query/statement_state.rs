@@ -10,7 +10,6 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, Ex
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, TaskContext};
@@ -26,6 +25,7 @@ use super::apply::ApplyPlanner;
 use super::cancel::CancelToken;
 use super::filter::DecodedChunks;
 use super::functions::Scope;
+use super::memory_pool::LimitedPool;
 use super::{QueryOptions, functions};
 use crate::commit::Reader;
 use crate::db::settings::Environment;
@@ -37,13 +37,15 @@ pub(crate) const BATCH_ROWS: usize = 8192;
 #[derive(Debug)]
 pub(crate) struct Registry {
     template: SessionState,
+    memory: Arc<LimitedPool>,
     /// Columns of growing segments, decoded for filters.
     pub(crate) chunks: DecodedChunks,
 }
 
 impl Registry {
     pub(crate) fn new(options: QueryOptions) -> Self {
-        let runtime = runtime(&options);
+        let memory = Arc::new(LimitedPool::new(options.memory_limit_bytes));
+        let runtime = runtime(&options, memory.clone());
         let mut config = SessionConfig::new()
             .with_target_partitions(options.threads.clamp(1, 4))
             .with_batch_size(BATCH_ROWS)
@@ -72,15 +74,15 @@ impl Registry {
             // Without them no statement would mean what it says.
             tracing::error!(%error, "functions could not be registered");
         }
-        Self { template, chunks: DecodedChunks::default() }
+        Self { template, memory, chunks: DecodedChunks::default() }
+    }
+
+    /// The memory that operators share.
+    pub(crate) fn memory(&self) -> &LimitedPool {
+        &self.memory
     }
 
     /// A state to plan with that reads nothing: names and functions only.
-    /// The memory that operators hold.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.template.runtime_env().memory_pool.reserved()
-    }
-
     pub(crate) fn planning_state(&self, reader: &Reader, environment: &Arc<Environment>) -> SessionState {
         let mut state = self.template.clone();
         let scope =
@@ -116,8 +118,7 @@ fn register(state: &mut SessionState, function: Arc<datafusion::logical_expr::Sc
     let _ = state.register_udf(function);
 }
 
-fn runtime(options: &QueryOptions) -> Arc<RuntimeEnv> {
-    let pool = Arc::new(FairSpillPool::new(options.memory_limit_bytes.max(64 << 20)));
+fn runtime(options: &QueryOptions, pool: Arc<LimitedPool>) -> Arc<RuntimeEnv> {
     let builder = RuntimeEnvBuilder::new().with_memory_pool(pool);
     let spilling = match &options.spill_dir {
         Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),

@@ -59,10 +59,8 @@ pub(super) fn damaged(path: &Path, what: impl std::fmt::Display) -> SqlError {
 
 pub(super) fn failed(path: &Path, error: &io::Error) -> SqlError {
     let state = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => SqlState::DiskFull,
-        io::ErrorKind::OutOfMemory => SqlState::OutOfMemory,
         io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => SqlState::DataCorrupted,
-        _ => SqlState::IoError,
+        _ => SqlState::of_io(error),
     };
     SqlError::new(state, format!("could not access file \"{}\": {error}", path.display()))
 }

@@ -15,13 +15,17 @@ use lodedb_wal::killpoint::reach;
 
 use super::blocks::{BodyReader, FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::faiss::{Allowed, Index, Threads};
-use super::quantizer::{build_threads, code_metric, fourcc};
+use super::quantizer::{build_threads, code_metric, fourcc, known_spread};
 use super::{IndexKind, Quantizer, Sealed, SegmentId, cancelled_by};
 
 /// Rows coded between two looks at `cancelled`.
 const CHUNK_FLOATS: usize = 2 << 20;
 /// The most rows a chunk may hold; FAISS works in blocks of as many.
 const CHUNK_ROWS: usize = 32_768;
+
+/// At most so many vectors of a segment are compared with their centroids, and at most one in so many.
+const SPREAD_ROWS: u32 = 256;
+const SPREAD_ONE_IN: u32 = 8;
 
 /// An index's codes for one sealed segment.
 pub struct SegmentIndex {
@@ -32,6 +36,8 @@ pub struct SegmentIndex {
     ordinals: Option<Vec<u32>>,
     /// Ordinals of vectors without a code: zero vectors, where the metric is cosine.
     uncoded: Vec<u32>,
+    /// See [`SegmentIndex::spread`].
+    spread: Option<f32>,
 }
 
 impl fmt::Debug for SegmentIndex {
@@ -58,6 +64,8 @@ impl SegmentIndex {
         let (mut vectors, mut labels) = (Vec::with_capacity(rows_at_once * dims), Vec::with_capacity(rows_at_once));
         let (mut ordinals, mut uncoded) = (Vec::new(), Vec::new());
         let mut ordinal = 0;
+        let one_in = i64::from((sealed.len() / SPREAD_ROWS).max(SPREAD_ONE_IN));
+        let (mut spread, mut measured) = (0.0, 0.0);
         while ordinal < sealed.len() {
             cancelled_by(cancelled)?;
             vectors.clear();
@@ -78,6 +86,14 @@ impl SegmentIndex {
             if labels.is_empty() {
                 continue;
             }
+            for (label, vector) in labels.iter().zip(vectors.chunks_exact(dims)) {
+                if label % one_in == 0
+                    && let Some(distance) = quantizer.distance_from_centroid(vector)?
+                {
+                    spread += f64::from(distance);
+                    measured += 1.0;
+                }
+            }
             if counted {
                 index.add(&vectors)?;
                 ordinals.extend(labels.iter().map(|&label| label as u32));
@@ -87,7 +103,8 @@ impl SegmentIndex {
             progress(f64::from(ordinal) / f64::from(sealed.len()));
         }
         let ordinals = (counted && ordinals.len() < sealed.len() as usize).then_some(ordinals);
-        Ok(Arc::new(Self { segment: sealed.id(), quantizer: Arc::clone(quantizer), index, ordinals, uncoded }))
+        let spread = known_spread((spread / measured) as f32);
+        Ok(Arc::new(Self { segment: sealed.id(), quantizer: Arc::clone(quantizer), index, ordinals, uncoded, spread }))
     }
 
     pub(super) fn from_parts(
@@ -95,8 +112,9 @@ impl SegmentIndex {
         quantizer: &Arc<Quantizer>,
         index: Index,
         uncoded: Vec<u32>,
+        spread: Option<f32>,
     ) -> Arc<Self> {
-        Arc::new(Self { segment, quantizer: Arc::clone(quantizer), index, ordinals: None, uncoded })
+        Arc::new(Self { segment, quantizer: Arc::clone(quantizer), index, ordinals: None, uncoded, spread })
     }
 
     /// Writes the file; when this returns, it and its name are durable.
@@ -110,7 +128,7 @@ impl SegmentIndex {
             self.quantizer.generation(),
             self.index.ntotal(),
             ordinals.len() as u64 | u64::from(self.ordinals.is_some()) << 63,
-            self.uncoded.len() as u64,
+            self.uncoded.len() as u64 | u64::from(self.spread.unwrap_or(0.0).to_bits()) << 32,
         ];
         for number in header {
             writer.put(&number.to_le_bytes())?;
@@ -146,7 +164,8 @@ impl SegmentIndex {
         body.read_exact(&mut head).map_err(unread)?;
         let mut header = head.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
         let mut next = || header.next().unwrap_or(0);
-        let (index_id, generation, rows, labelled, uncoded_len) = (next(), next(), next(), next(), next());
+        let (index_id, generation, rows, labelled, last) = (next(), next(), next(), next(), next());
+        let (uncoded_len, spread) = (last & 0xffff_ffff, known_spread(f32::from_bits((last >> 32) as u32)));
         if index_id != u64::from(quantizer.index()) || generation != quantizer.generation() {
             return Err(wrong("it belongs to another quantizer"));
         }
@@ -174,7 +193,7 @@ impl SegmentIndex {
         if !agrees {
             return Err(wrong("it is not what its header says"));
         }
-        Ok(Arc::new(Self { segment: sealed.id(), quantizer: Arc::clone(quantizer), index, ordinals, uncoded }))
+        Ok(Arc::new(Self { segment: sealed.id(), quantizer: Arc::clone(quantizer), index, ordinals, uncoded, spread }))
     }
 
     /// The segment it codes.
@@ -188,6 +207,11 @@ impl SegmentIndex {
     /// How many vectors it codes.
     pub fn coded(&self) -> u64 {
         self.index.ntotal()
+    }
+
+    /// The mean squared distance of its vectors from their centroids, measured on some of them; `None` as of [`Quantizer::spread`].
+    pub fn spread(&self) -> Option<f32> {
+        self.spread
     }
 
     pub(super) fn quantizer(&self) -> &Arc<Quantizer> {

@@ -21,7 +21,7 @@ use lodedb_sql::error::{Result, SqlError};
 use lodedb_wal::fs::FileSystem;
 
 use super::faiss::Index;
-use super::quantizer::fourcc;
+use super::quantizer::{fourcc, mean_spread};
 use super::scalars::SCALAR_BATCH_ROWS;
 use super::{
     IndexKind, Quantizer, RowId, SealInput, Sealed, Segment, SegmentFiles, SegmentId, SegmentIndex, SegmentView,
@@ -252,7 +252,8 @@ fn move_codes(
     if index.ntotal() != total || total + uncoded.len() as u64 > u64::from(merged.len()) {
         return Err(unknown_form());
     }
-    Ok(SegmentIndex::from_parts(merged.id(), quantizer, index, uncoded))
+    let spread = mean_spread(inputs.iter().map(|input| &***input));
+    Ok(SegmentIndex::from_parts(merged.id(), quantizer, index, uncoded, spread))
 }
 
 /// Vectors of a block.

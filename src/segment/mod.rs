@@ -53,7 +53,7 @@ pub use calibration::{Calibration, calibrate};
 pub use index::SegmentIndex;
 pub use merge::{MergedRows, Merging, merge_index, merge_sealed};
 pub use mutable::Mutable;
-pub use quantizer::{Quantizer, sample_vectors};
+pub use quantizer::{Quantizer, has_drifted, sample_vectors};
 pub use scalars::SCALAR_BATCH_ROWS;
 pub use sealed::{RowIds, SealInput, Sealed, SegmentFiles, VectorSource, write_sealed};
 pub use search::{Effort, KnnRequest, Neighbor, RowFilter, SearchStats, SegmentStats, search};

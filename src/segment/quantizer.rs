@@ -6,8 +6,8 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use lodedb_sql::error::{Result, SqlError, SqlState};
 use lodedb_sql::vector::{Metric, dot};
@@ -16,10 +16,13 @@ use lodedb_wal::killpoint::reach;
 
 use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::faiss::{CodeMetric, Index, Threads};
-use super::{IndexId, IndexKind, IndexSpec, SegmentView, cancelled_by};
+use super::{IndexId, IndexKind, IndexSpec, IndexView, SegmentIndex, SegmentView, cancelled_by};
 
 /// A query's lists are looked up once for all segments up to this many; beyond, each segment looks them up.
 const GIVEN_LISTS: usize = 128;
+
+/// How much farther, squared, vectors lie from their centroids when an index is trained anew: their codes say that much less.
+const DRIFT: f32 = 2.0;
 
 /// The trained part of an index generation.
 pub struct Quantizer {
@@ -32,6 +35,8 @@ pub struct Quantizer {
     code_dims: u32,
     template: Index,
     bytes: Vec<u8>,
+    /// See [`Quantizer::spread`].
+    spread: OnceLock<f32>,
 }
 
 /// How many threads building may use.
@@ -98,14 +103,16 @@ impl Quantizer {
         progress(1.0);
         let bytes = template.write()?;
         let (index, kind, metric) = (spec.id, spec.kind, spec.metric);
-        Ok(Arc::new(Self { index, generation, kind, metric, dims, code_dims, template, bytes }))
+        let spread = OnceLock::new();
+        Ok(Arc::new(Self { index, generation, kind, metric, dims, code_dims, template, bytes, spread }))
     }
 
     /// Writes the file; when this returns, it and its name are durable.
     pub fn save(&self, fs: &dyn FileSystem, path: &Path) -> Result<FileEntry> {
         let mut writer = FrameWriter::create(fs, path, Kind::Quantizer, self.generation)?;
-        for number in [self.index, self.kind as u32, self.metric as u32, self.dims, self.code_dims, self.lists(), 0, 0]
-        {
+        let spread = self.spread().unwrap_or(0.0).to_bits();
+        let (kind, metric) = (self.kind as u32, self.metric as u32);
+        for number in [self.index, kind, metric, self.dims, self.code_dims, self.lists(), spread, 0] {
             writer.put(&number.to_le_bytes())?;
         }
         writer.put(&self.bytes)?;
@@ -144,7 +151,9 @@ impl Quantizer {
             return Err(damaged(path, "it is not what its header says"));
         }
         let (index, kind, metric) = (spec.id, spec.kind, spec.metric);
-        Ok(Arc::new(Self { index, generation, kind, metric, dims: number(3), code_dims: number(4), template, bytes }))
+        let (dims, code_dims) = (number(3), number(4));
+        let spread = known_spread(f32::from_bits(number(6))).map_or_else(OnceLock::new, OnceLock::from);
+        Ok(Arc::new(Self { index, generation, kind, metric, dims, code_dims, template, bytes, spread }))
     }
 
     /// The index it belongs to.
@@ -176,6 +185,30 @@ impl Quantizer {
         self.bytes.len()
     }
 
+    /// The mean squared distance of the vectors it was made for from their centroids; `None` where it was not measured, or where there are
+    /// no lists or distances do not say how well a vector is coded (inner product).
+    pub fn spread(&self) -> Option<f32> {
+        self.spread.get().copied()
+    }
+
+    /// Says once what [`Quantizer::spread`] is: of the codes of all rows there are, before it is saved.
+    pub fn set_spread<'a>(&self, codes: impl Iterator<Item = &'a SegmentIndex>) {
+        if let Some(spread) = mean_spread(codes) {
+            // Whoever trained it calls this once.
+            let _ = self.spread.set(spread);
+        }
+    }
+
+    /// The squared distance of a vector, in the form that is coded, from its centroid.
+    pub(super) fn distance_from_centroid(&self, vector: &[f32]) -> Result<Option<f32>> {
+        if self.lists() == 0 || code_metric(self.metric) != CodeMetric::L2 {
+            return Ok(None);
+        }
+        let (mut distance, mut list) = ([0.0], [-1]);
+        self.template.nearest_lists(vector, &mut distance, &mut list)?;
+        Ok((list[0] >= 0).then_some(distance[0]))
+    }
+
     pub(super) fn code_dims(&self) -> u32 {
         self.code_dims
     }
@@ -193,6 +226,38 @@ impl Quantizer {
     pub(super) fn push(&self, vector: &[f32], into: &mut Vec<f32>) -> bool {
         push_code_vector(self.metric, vector, self.code_dims, into)
     }
+}
+
+/// A mean squared distance that a file holds; 0 where there is none.
+pub(super) fn known_spread(spread: f32) -> Option<f32> {
+    (spread.is_finite() && spread > 0.0).then_some(spread)
+}
+
+/// The mean of segments' spreads, each vector counting once; of those whose spread is known.
+pub(super) fn mean_spread<'a>(codes: impl Iterator<Item = &'a SegmentIndex>) -> Option<f32> {
+    let (mut sum, mut rows) = (0.0, 0.0);
+    for codes in codes {
+        if let Some(spread) = codes.spread() {
+            sum += f64::from(spread) * codes.coded() as f64;
+            rows += codes.coded() as f64;
+        }
+    }
+    known_spread((sum / rows) as f32)
+}
+
+/// Whether the vectors that are coded lie in other places than those an index was trained for: their mean squared distance from their
+/// centroids is [`DRIFT`] times what it was. Not before half of them were measured.
+pub fn has_drifted(index: &IndexView) -> bool {
+    let Some((quantizer, made_for)) = index.quantizers.last().and_then(|newest| Some((newest, newest.spread()?)))
+    else {
+        return false;
+    };
+    let current = || index.segments.values().filter(|codes| codes.generation() == quantizer.generation());
+    let rows = |only_measured: bool| -> u64 {
+        current().filter(|codes| !only_measured || codes.spread().is_some()).map(|codes| codes.coded()).sum()
+    };
+    2 * rows(true) >= rows(false)
+        && mean_spread(current().map(|codes| &**codes)).is_some_and(|now| now > DRIFT * made_for)
 }
 
 /// A sample of `count` live, non-null vectors of a column (by position), spread evenly over all rows; whole vectors one after another.

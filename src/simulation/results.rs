@@ -10,7 +10,7 @@ use super::cuts::{Depth, all_of, campaign};
 use super::faults;
 
 /// Machines between two lines.
-const IMAGES_PER_LINE: u64 = 50_000;
+const IMAGES_PER_LINE: u64 = 200_000;
 
 /// A line of the file of results: date, commit, campaign, seeds, images, violations, seconds.
 struct Line<'a> {

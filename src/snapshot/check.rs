@@ -263,5 +263,5 @@ impl Check<'_> {
 }
 
 fn io(path: &Path, error: &std::io::Error) -> SqlError {
-    SqlError::new(SqlState::IoError, format!("{}: {error}", path.display()))
+    SqlError::new(SqlState::of_io(error), format!("{}: {error}", path.display()))
 }

@@ -45,11 +45,6 @@ pub enum CheckpointError {
     Manifest(#[from] super::manifest::ManifestError),
 }
 
-/// Whether the disk is full, or what may be used of it.
-pub(super) fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-}
-
 impl CheckpointError {
     /// As clients see it.
     pub fn to_sql(&self) -> SqlError {
@@ -58,7 +53,7 @@ impl CheckpointError {
             Self::Segment(error) => return error.clone(),
             Self::Lost(_) | Self::Manifest(_) => SqlState::DataCorrupted,
             Self::Store(crate::store::StoreError::NoSpace(_)) => SqlState::DiskFull,
-            Self::Io(error) if is_full(error) => SqlState::DiskFull,
+            Self::Io(error) => SqlState::of_io(error),
             _ => SqlState::IoError,
         };
         SqlError::new(state, self.to_string())

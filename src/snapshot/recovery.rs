@@ -81,7 +81,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let files = SegmentStore::new(fs.clone(), &dir, options.backup_dir.clone().unwrap_or_else(|| dir.join("backups")));
     let (manifest, mut state) = best_manifest(&files, &manifests)?;
     reach("recovery: manifest read");
-    let store_options = StoreOptions { block_cache_bytes: options.row_cache_bytes, ..StoreOptions::default() };
+    let store_options = StoreOptions::within(options.memory_limit(), options.row_cache_bytes);
     let store = Store::open_on(&*fs, &dir.join("meta"), &store_options)?;
     reach("recovery: rows open");
     let stored = store.applied_lsn()?;

@@ -209,5 +209,5 @@ fn is_damaged(fs: &dyn FileSystem, path: &Path, entry: &FileEntry) -> bool {
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> SqlError {
-    SqlError::new(SqlState::IoError, format!("could not access \"{}\": {error}", path.display()))
+    SqlError::new(SqlState::of_io(error), format!("could not access \"{}\": {error}", path.display()))
 }

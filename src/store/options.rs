@@ -17,6 +17,18 @@ pub struct StoreOptions {
     pub background_jobs: i32,
 }
 
+impl StoreOptions {
+    /// With a cache of so many bytes, and together with three tables of recent writes no more than half of the memory there is.
+    pub fn within(memory_bytes: usize, cache_bytes: usize) -> Self {
+        let most = Self::default();
+        Self {
+            block_cache_bytes: cache_bytes.min(memory_bytes / 4),
+            write_buffer_bytes: most.write_buffer_bytes.min(memory_bytes / 12),
+            ..most
+        }
+    }
+}
+
 impl Default for StoreOptions {
     fn default() -> Self {
         Self { block_cache_bytes: 256 << 20, write_buffer_bytes: 64 << 20, blob_bytes_min: 4 << 10, background_jobs: 2 }

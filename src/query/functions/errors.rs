@@ -92,7 +92,7 @@ fn translate(error: &DataFusionError) -> SqlError {
             SqlError::new(SqlState::OutOfMemory, "out of memory").with_detail(first_line(text))
         }
         DataFusionError::Configuration(text) => SqlError::new(SqlState::InvalidParameterValue, first_line(text)),
-        DataFusionError::IoError(inner) => SqlError::new(SqlState::IoError, inner.to_string()),
+        DataFusionError::IoError(inner) => SqlError::new(SqlState::of_io(inner), inner.to_string()),
         other => SqlError::internal(first_line(&other.strip_backtrace())),
     }
 }

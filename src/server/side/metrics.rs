@@ -229,6 +229,10 @@ impl Metrics<'_> {
             let help = "Flushes and compactions of the store that failed.";
             self.counter("store_background_errors", help, None, errors)?;
         }
+        let held = engine.held_memory();
+        self.gauge("memory_held", "Memory of the row cache, growing segments and indexes.", bytes.clone(), held)?;
+        let limit = engine.memory.limit();
+        self.gauge("memory_max", "Memory for everything.", bytes.clone(), limit)?;
         let used = engine.query.memory_bytes();
         self.gauge("query_memory", "Memory that sorts, joins and groups hold.", bytes.clone(), used)?;
         let size = engine.options.query_memory_bytes;

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lodedb_sql::{SqlError, SqlState};
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{CheckpointError, is_full};
+use super::checkpoint::CheckpointError;
 use crate::db::error::OpenError;
 use crate::store::StoreError;
 
@@ -172,7 +172,7 @@ impl BackupError {
             Self::Closed => SqlState::AdminShutdown,
             Self::Segment(error) => return error.clone(),
             Self::Checkpoint(error) => return error.to_sql(),
-            Self::Io { error, .. } if is_full(error) => SqlState::DiskFull,
+            Self::Io { error, .. } => SqlState::of_io(error),
             _ => SqlState::IoError,
         };
         SqlError::new(state, self.to_string())

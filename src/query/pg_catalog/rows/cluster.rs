@@ -109,8 +109,8 @@ pub(super) fn tablespaces(rows: &mut Rows) -> Result<()> {
 
 /// `pg_settings`.
 pub(super) fn settings(scope: &Scope, rows: &mut Rows) -> Result<()> {
-    let defaults = crate::db::settings::Settings::default();
-    for ((name, value), (_, default)) in scope.environment.settings.all().into_iter().zip(defaults.all()) {
+    let settings = &scope.environment.settings;
+    for ((name, value), (default, context)) in settings.all().into_iter().zip(settings.defaults()) {
         let changed = value != default;
         let kind = match default.as_str() {
             "on" | "off" => "bool",
@@ -123,7 +123,7 @@ pub(super) fn settings(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("setting", text(value)),
             ("category", text(if name.starts_with("lodedb.") { "LodeDB" } else { "Client Connection Defaults" })),
             ("short_desc", text("")),
-            ("context", text("user")),
+            ("context", text(context)),
             ("vartype", text(kind)),
             ("source", text(if changed { "session" } else { "default" })),
             ("boot_val", text(default.clone())),
