@@ -1,6 +1,7 @@
 //! The data: GloVe's words and vectors, a column to filter by, the held-out queries, and what an exact scan answers.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::thread;
 
@@ -43,6 +44,30 @@ pub(crate) fn scattered(seed: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+/// Rows as ready-made CopyData messages of binary COPY.
+fn copy_stream<const COLUMNS: usize>(rows: impl Iterator<Item = [Vec<u8>; COLUMNS]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut body = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut flush = |body: &mut Vec<u8>| {
+        out.push(b'd');
+        out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        out.append(body);
+    };
+    for row in rows {
+        body.extend_from_slice(&(COLUMNS as u16).to_be_bytes());
+        for value in row {
+            body.extend_from_slice(&(value.len() as u32).to_be_bytes());
+            body.extend_from_slice(&value);
+        }
+        if body.len() > 60_000 {
+            flush(&mut body);
+        }
+    }
+    body.extend_from_slice(&[0xff, 0xff]);
+    flush(&mut body);
+    out
 }
 
 /// The inner product.
@@ -107,8 +132,8 @@ impl Glove {
     }
 
     /// The k-th best similarity for each of some queries, over the rows whose number is in the query's range: with two threads.
-    pub(crate) fn kth_best(&self, asked: &[(usize, std::ops::Range<i32>)]) -> Vec<f32> {
-        let kth = |asked: &[(usize, std::ops::Range<i32>)]| {
+    pub(crate) fn kth_best(&self, asked: &[(usize, Range<i32>)]) -> Vec<f32> {
+        let kth = |asked: &[(usize, Range<i32>)]| {
             let mut best = vec![[f32::NEG_INFINITY; K]; asked.len()];
             // Blocks of rows that stay in the cache while every query passes over them.
             for (block, numbers) in self.unit.chunks(self.d * 256).zip(self.numbers.chunks(256)) {
@@ -148,36 +173,27 @@ impl Glove {
     }
 
     /// Some rows as ready-made CopyData messages of binary COPY: id, word, number, vector.
-    pub(crate) fn copy_stream(&self, rows: std::ops::Range<usize>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(rows.len() * 450);
-        let mut body = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
-        let mut flush = |body: &mut Vec<u8>| {
-            out.push(b'd');
-            out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-            out.append(body);
-        };
-        for row in rows {
-            body.extend_from_slice(&4u16.to_be_bytes());
-            for value in self.values(row) {
-                body.extend_from_slice(&(value.len() as u32).to_be_bytes());
-                body.extend_from_slice(&value);
-            }
-            if body.len() > 60_000 {
-                flush(&mut body);
-            }
-        }
-        body.extend_from_slice(&[0xff, 0xff]);
-        flush(&mut body);
-        out
+    pub(crate) fn copy_stream(&self, rows: Range<usize>) -> Vec<u8> {
+        copy_stream(rows.map(|row| self.values(row)))
     }
 
-    /// The values of a row in binary.
+    /// The values of a row in binary. Rows beyond the last one are the same words once more, with ids of their own.
     pub(crate) fn values(&self, row: usize) -> [Vec<u8>; 4] {
+        let word = row % self.len();
         [
             (row as i32).to_be_bytes().to_vec(),
-            self.words[row].as_bytes().to_vec(),
-            self.numbers[row].to_be_bytes().to_vec(),
-            wire::vector(&self.rows[row * self.d..(row + 1) * self.d]),
+            self.words[word].as_bytes().to_vec(),
+            self.numbers[word].to_be_bytes().to_vec(),
+            wire::vector(&self.rows[word * self.d..(word + 1) * self.d]),
         ]
+    }
+
+    /// Some rows of an id and a vector made of those of `words` words, as messages of binary COPY.
+    pub(crate) fn wide_copy_stream(&self, rows: Range<usize>, words: usize) -> Vec<u8> {
+        let last = self.len() - words;
+        copy_stream(rows.map(|row| {
+            let from = row % last * self.d;
+            [(row as i32).to_be_bytes().to_vec(), wire::vector(&self.rows[from..from + words * self.d])]
+        }))
     }
 }

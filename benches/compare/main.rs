@@ -1,14 +1,16 @@
 //! LodeDB beside PostgreSQL with pgvector, and beside raw FAISS: every figure of RESULTS.md in one run. `tools/bench/run.sh` starts it.
 
+mod durability;
 mod glove;
+mod log;
 mod rates;
 mod raw_faiss;
 mod report;
+mod report_durability;
 mod sections;
 mod servers;
 mod wire;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -18,7 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::glove::Glove;
 use crate::sections::{Bench, SECTIONS};
-use crate::servers::Server;
+use crate::servers::{Server, free_address};
 use crate::wire::Result;
 
 #[derive(Parser)]
@@ -53,17 +55,15 @@ struct Arguments {
     /// How many seconds a rate is measured for.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// For a trial: the sections about crashes and backups take this share of their sizes.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
     /// Measure nothing: write RESULTS.md from results.json.
     #[arg(long)]
     report: bool,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
-    listener.local_addr().map_err(|error| error.to_string())
 }
 
 fn run(arguments: Arguments) -> Result<()> {
@@ -91,10 +91,12 @@ fn run(arguments: Arguments) -> Result<()> {
             data: arguments.work.join("pg/data"),
             address: free_address()?,
             user: arguments.postgres_user,
+            spent: 0,
         },
         index: arguments.index,
         peer_index: arguments.peer_index,
         seconds: arguments.seconds,
+        scale: arguments.scale,
         queries: Vec::new(),
         kth: Vec::new(),
         results,

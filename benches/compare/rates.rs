@@ -34,6 +34,20 @@ pub(crate) fn rate<T: Send>(
     })
 }
 
+/// As [`rate`], and gives how long each time took, in milliseconds.
+pub(crate) fn latencies<T: Send>(
+    each: &mut [T],
+    seconds: f64,
+    work: impl Fn(&mut T, usize) -> Result<()> + Sync,
+) -> Result<Vec<f64>> {
+    let mut all: Vec<(&mut T, Vec<f64>)> = each.iter_mut().map(|own| (own, Vec::new())).collect();
+    rate(&mut all, seconds, |(own, took), at| {
+        took.push(1e3 * timed(|| work(own, at))?);
+        Ok(())
+    })?;
+    Ok(all.into_iter().flat_map(|(_, took)| took).collect())
+}
+
 /// The threads share the numbers below `times` and do `work` once for each.
 pub(crate) fn each<T: Send>(
     each: &mut [T],
@@ -58,6 +72,14 @@ pub(crate) fn median(values: &[f64]) -> f64 {
         len if len.is_multiple_of(2) => (sorted[half - 1] + sorted[half]) / 2.0,
         _ => sorted[half],
     }
+}
+
+/// The value that so many percent of them do not exceed.
+pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or(f64::NAN)
 }
 
 /// How long it took, in seconds.

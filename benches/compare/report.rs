@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::rates::{ROUNDS, median};
+use crate::report_durability;
 use crate::servers::POSTGRES_SETTINGS;
 use crate::wire::Result;
 
@@ -32,28 +33,60 @@ pub(crate) fn circumstances(seconds: f64, foreign_percent: f64) -> Value {
     })
 }
 
-/// One line of the table. A ratio above `target` is better, unless `at_most`.
-struct Line {
+/// One line of a table. A value above `target` is better, unless `at_most`.
+pub(crate) struct Line {
     what: String,
     reach: String,
     ours: String,
     theirs: String,
+    /// Ours to theirs; NaN is not shown.
     ratio: f64,
+    value: f64,
+    /// NaN if nothing is asked.
     target: f64,
     at_most: bool,
 }
 
 impl Line {
+    /// A figure of which nothing is asked.
+    pub(crate) fn new(what: &str, ours: String, theirs: String, ratio: f64) -> Self {
+        let (what, reach) = (what.to_owned(), String::new());
+        Self { what, reach, ours, theirs, ratio, value: f64::NAN, target: f64::NAN, at_most: false }
+    }
+
+    /// It should reach so much.
+    pub(crate) fn at_least(self, reach: &str, value: f64, target: f64) -> Self {
+        Self { reach: reach.into(), value, target, ..self }
+    }
+
+    /// It should stay below that.
+    pub(crate) fn at_most(self, reach: &str, value: f64, target: f64) -> Self {
+        Self { reach: reach.into(), value, target, at_most: true, ..self }
+    }
+
+    fn is_asked(&self) -> bool {
+        !self.target.is_nan()
+    }
+
     fn reached(&self) -> bool {
-        if self.at_most { self.ratio <= self.target } else { self.ratio >= self.target }
+        if self.at_most { self.value <= self.target } else { self.value >= self.target }
     }
 
     fn verdict(&self) -> String {
-        match (self.reached(), self.ratio.is_nan()) {
+        match (self.reached(), self.value.is_nan()) {
+            _ if !self.is_asked() => String::new(),
             (_, true) => "not measured".into(),
             (true, _) => "reached".into(),
-            (false, _) if self.at_most => format!("**short**: {:.2} times what is allowed", self.ratio / self.target),
-            (false, _) => format!("**short**: {:.0} % of what is asked", 100.0 * self.ratio / self.target),
+            (false, _) if self.at_most => format!("**short**: {:.2} times what is allowed", self.value / self.target),
+            (false, _) => format!("**short**: {:.0} % of what is asked", 100.0 * self.value / self.target),
+        }
+    }
+
+    fn shown_ratio(&self) -> String {
+        match self.ratio {
+            ratio if ratio.is_nan() => String::new(),
+            ratio if self.at_most && ratio < 1.0 => format!("1/{:.1}", 1.0 / ratio),
+            ratio => format!("{ratio:.2}x"),
         }
     }
 }
@@ -66,11 +99,11 @@ fn numbers(value: &Value) -> Vec<f64> {
     }
 }
 
-fn middle(value: &Value) -> f64 {
+pub(crate) fn middle(value: &Value) -> f64 {
     median(&numbers(value))
 }
 
-fn spread(value: &Value, decimals: usize, unit: &str) -> String {
+pub(crate) fn spread(value: &Value, decimals: usize, unit: &str) -> String {
     let values = numbers(value);
     let show = |value: f64| grouped(value, decimals);
     match values.as_slice() {
@@ -84,7 +117,7 @@ fn spread(value: &Value, decimals: usize, unit: &str) -> String {
     }
 }
 
-fn grouped(value: f64, decimals: usize) -> String {
+pub(crate) fn grouped(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let mut out = String::new();
@@ -104,15 +137,13 @@ fn lines(r: &Map<String, Value>) -> Vec<Line> {
     let (indexed, insert, filter, reopen) =
         (section("indexed_copy"), section("insert"), section("filter"), section("reopen"));
     let versus = |ours: &Value, theirs: &Value| middle(ours) / middle(theirs);
-    let line = |what: &str, reach: &str, ours, theirs, ratio, target, at_most| Line {
-        what: what.into(),
-        reach: reach.into(),
-        ours,
-        theirs,
-        ratio,
-        target,
-        at_most,
+    let line = |what: &str, reach: &str, ours: String, theirs: String, value: f64, target: f64, at_most: bool| {
+        let ratio = if theirs.is_empty() { f64::NAN } else { value };
+        let line = Line::new(what, ours, theirs, ratio);
+        if at_most { line.at_most(reach, value, target) } else { line.at_least(reach, value, target) }
     };
+    // What both have and nobody compares.
+    let apart = |line: Line| Line { ratio: f64::NAN, ..line };
     let with_recall = |rate: String, recall: &Value| format!("{rate}, recall {:.3}", middle(recall));
     let mut all = vec![
         line(
@@ -193,7 +224,7 @@ fn lines(r: &Map<String, Value>) -> Vec<Line> {
     }
     for (passing, percent, target) in [("100", "10 %", 5.0), ("10", "1 %", 10.0), ("1", "0.1 %", 20.0)] {
         let one = &filter[passing];
-        all.push(line(
+        all.push(apart(line(
             &format!("filter passing {percent}: fewest rows returned"),
             "always 10",
             grouped(middle(&one["rows"]), 0),
@@ -201,8 +232,8 @@ fn lines(r: &Map<String, Value>) -> Vec<Line> {
             middle(&one["rows"]),
             10.0,
             false,
-        ));
-        all.push(line(
+        )));
+        all.push(apart(line(
             &format!("filter passing {percent}: recall@10"),
             ">= 0.95",
             format!("{:.4}", middle(&one["recall"])),
@@ -210,7 +241,7 @@ fn lines(r: &Map<String, Value>) -> Vec<Line> {
             middle(&one["recall"]),
             0.95,
             false,
-        ));
+        )));
         all.push(line(
             &format!("filter passing {percent}: queries/s, constants varying, against pgvector's iterative scan"),
             &format!(">= {target:.0}x"),
@@ -244,36 +275,29 @@ pub(crate) fn write(folder: &Path, results: &Map<String, Value>) -> Result<()> {
     std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+fn table(out: &mut String, lines: &[Line]) -> std::fmt::Result {
+    writeln!(out, "| what | to reach | LodeDB | peer | ratio | verdict |\n| --- | --- | --- | --- | --- | --- |")?;
+    lines.iter().try_for_each(|line| {
+        let Line { what, reach, ours, theirs, .. } = line;
+        writeln!(out, "| {what} | {reach} | {ours} | {theirs} | {} | {} |", line.shown_ratio(), line.verdict())
+    })
+}
+
 fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> {
     let none = Value::Null;
     let section = |name: &str| r.get(name).unwrap_or(&none);
-    let lines = lines(r);
+    let (lines, durability) = (lines(r), report_durability::lines(r));
     let mut out = String::from("# Results\n\n");
     writeln!(
         out,
         "Written by `tools/bench/run.sh`. Both servers run on one machine in one run and take turns; each figure is the median of {ROUNDS} \
          (least - most), unless said otherwise below.\n"
     )?;
-    writeln!(out, "| what | to reach | LodeDB | peer | ratio | verdict |\n| --- | --- | --- | --- | --- | --- |")?;
-    for line in &lines {
-        let ratio =
-            match line.theirs.is_empty() || line.what.contains(": recall") || line.what.contains("rows returned") {
-                true => String::new(),
-                false if line.at_most && line.ratio < 1.0 => format!("1/{:.1}", 1.0 / line.ratio),
-                false => format!("{:.2}x", line.ratio),
-            };
-        writeln!(
-            out,
-            "| {} | {} | {} | {} | {ratio} | {} |",
-            line.what,
-            line.reach,
-            line.ours,
-            line.theirs,
-            line.verdict()
-        )?;
-    }
-    let short = lines.iter().filter(|line| !line.reached()).count();
-    writeln!(out, "\n{} of {} reached.\n", lines.len() - short, lines.len())?;
+    table(&mut out, &lines)?;
+    writeln!(out, "\n## After crashes, and before them\n")?;
+    table(&mut out, &durability)?;
+    let asked = || lines.iter().chain(&durability).filter(|line| line.is_asked());
+    writeln!(out, "\n{} of {} reached.\n", asked().filter(|line| line.reached()).count(), asked().count())?;
 
     let (search, copy, filter) = (section("search"), section("indexed_copy"), section("filter"));
     writeln!(out, "## How\n")?;
@@ -312,6 +336,7 @@ fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> 
         grouped(middle(&copy["lodedb_acknowledged_rows_per_s"]), 0),
         middle(&filter["ef_search"]),
     )?;
+    writeln!(out, "{}", report_durability::how(r))?;
     writeln!(
         out,
         "\n## Where and when\n\nProcessor time that neither the servers nor the client used, in percent of all cores, tells how quiet the machine was. Where others \

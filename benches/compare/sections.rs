@@ -13,11 +13,25 @@ use crate::servers::{Server, ticks};
 use crate::wire::{Client, Result, vector};
 
 /// In the order they run.
-pub(crate) const SECTIONS: [&str; 8] =
-    ["copy", "build", "search", "filter", "memory", "reopen", "insert", "indexed_copy"];
+pub(crate) const SECTIONS: [&str; 14] = [
+    "copy",
+    "build",
+    "search",
+    "filter",
+    "memory",
+    "reopen",
+    "insert",
+    "indexed_copy",
+    "group",
+    "recovery",
+    "million",
+    "checkpoint",
+    "backup",
+    "verify",
+];
 
-const COLUMNS: &str = "(id integer NOT NULL, word text NOT NULL, n integer NOT NULL, embedding vector(100))";
-const NEAREST: &str = "SELECT id FROM words ORDER BY embedding <=> $1 LIMIT 10";
+pub(crate) const COLUMNS: &str = "(id integer NOT NULL, word text NOT NULL, n integer NOT NULL, embedding vector(100))";
+pub(crate) const NEAREST: &str = "SELECT id FROM words ORDER BY embedding <=> $1 LIMIT 10";
 const FILTERED: &str = "SELECT id FROM words WHERE n >= $2 AND n < $3 ORDER BY embedding <=> $1 LIMIT 10";
 /// Shares of rows that the filters pass, in thousandths.
 const PASSING: [i32; 3] = [100, 10, 1];
@@ -42,6 +56,8 @@ pub(crate) struct Bench {
     pub(crate) peer_index: String,
     /// Seconds that a rate is measured for.
     pub(crate) seconds: f64,
+    /// Share of their sizes that the sections of [`durability`](crate::durability) take.
+    pub(crate) scale: f64,
     /// The queries in binary.
     pub(crate) queries: Vec<Vec<u8>>,
     /// The similarity of each query's k-th neighbour.
@@ -50,8 +66,12 @@ pub(crate) struct Bench {
     pub(crate) results: serde_json::Map<String, Value>,
 }
 
-fn create_index(kind: &str, table: &str) -> String {
-    let with = if kind == "hnsw" { " WITH (m = 16, ef_construction = 64)" } else { "" };
+pub(crate) fn create_index(kind: &str, table: &str) -> String {
+    let with = match kind {
+        "hnsw" => " WITH (m = 16, ef_construction = 64)",
+        "ivfflat" => " WITH (lists = 1000)",
+        _ => "",
+    };
     format!("CREATE INDEX {table}_embedding ON {table} USING {kind} (embedding vector_cosine_ops){with}")
 }
 
@@ -59,14 +79,14 @@ fn row_id(value: &[u8]) -> u32 {
     value.iter().fold(0, |id, byte| id << 8 | u32::from(*byte))
 }
 
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     eprintln!("  {what}");
 }
 
 impl Bench {
     /// Runs a section and gives its numbers.
     pub(crate) fn run(&mut self, section: &str) -> Result<Value> {
-        match section {
+        let done = match section {
             "copy" => self.copy(),
             "build" => self.build(),
             "search" => self.search(),
@@ -75,8 +95,16 @@ impl Bench {
             "reopen" => self.reopen(),
             "insert" => self.insert(),
             "indexed_copy" => self.indexed_copy(),
+            "group" => self.group(),
+            "recovery" => self.recovery(),
+            "million" => self.million(),
+            "checkpoint" => self.checkpoint(),
+            "backup" => self.backup(),
+            "verify" => self.verify(),
             _ => Err(format!("no section {section:?}; there are {}", SECTIONS.join(", "))),
-        }
+        };
+        self.lodedb.remove_apart()?;
+        done
     }
 
     fn load(&self, server: &Server) -> Result<()> {
@@ -90,7 +118,7 @@ impl Bench {
         Ok(())
     }
 
-    fn index(&self, server: &Server, kind: &str) -> Result<()> {
+    pub(crate) fn index(&self, server: &Server, kind: &str) -> Result<()> {
         self.load(server)?;
         if !server.is_done("indexed") {
             say(&format!("indexing {}", server.name()));
@@ -104,7 +132,7 @@ impl Bench {
         Ok(())
     }
 
-    fn index_both(&self) -> Result<()> {
+    pub(crate) fn index_both(&self) -> Result<()> {
         self.index(&self.lodedb, &self.index)?;
         self.index(&self.postgres, &self.peer_index)
     }
@@ -197,7 +225,7 @@ impl Bench {
     }
 
     /// Two sessions that have prepared the statements.
-    fn sessions(&self, server: &Server, sessions: usize) -> Result<Vec<Client>> {
+    pub(crate) fn sessions(&self, server: &Server, sessions: usize) -> Result<Vec<Client>> {
         let mut clients = server.connect_some(sessions)?;
         for client in &mut clients {
             client.prepare("nearest", NEAREST)?;

@@ -1,6 +1,6 @@
 //! The two servers: how each is started, stopped and connected to.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -25,7 +25,8 @@ pub(crate) enum Server {
     /// `lodedb serve`.
     Lodedb { program: PathBuf, data: PathBuf, address: SocketAddr, process: Option<Child> },
     /// PostgreSQL with pgvector, as an unprivileged user when we are root.
-    Postgres { programs: PathBuf, data: PathBuf, address: SocketAddr, user: Option<String> },
+    /// `spent` are the ticks of those processes of it that have ended.
+    Postgres { programs: PathBuf, data: PathBuf, address: SocketAddr, user: Option<String>, spent: u64 },
 }
 
 impl Server {
@@ -37,7 +38,8 @@ impl Server {
         }
     }
 
-    fn data(&self) -> &Path {
+    /// Its directory.
+    pub(crate) fn data(&self) -> &Path {
         match self {
             Self::Lodedb { data, .. } | Self::Postgres { data, .. } => data,
         }
@@ -53,6 +55,28 @@ impl Server {
         let mark = self.data().with_extension(step);
         let written = if done { std::fs::write(&mark, b"") } else { std::fs::remove_file(&mark) };
         written.map_err(|error| error.to_string())
+    }
+
+    /// The folder beside its directory for another database, which a section has for itself.
+    fn apart_folder(&self) -> PathBuf {
+        self.data().with_file_name("apart")
+    }
+
+    /// Starts another LodeDB in an empty directory of its own.
+    pub(crate) fn apart(&self) -> Result<Self> {
+        let Self::Lodedb { program, .. } = self else { return Err("not LodeDB".into()) };
+        self.remove_apart()?;
+        let folder = self.apart_folder();
+        std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let (program, data) = (program.clone(), folder.join("data"));
+        let mut apart = Self::Lodedb { program, data, address: free_address()?, process: None };
+        apart.start()?;
+        Ok(apart)
+    }
+
+    /// Removes what that one left.
+    pub(crate) fn remove_apart(&self) -> Result<()> {
+        remove_folder(&self.apart_folder())
     }
 
     fn postgres_command(&self, program: &str) -> Result<Command> {
@@ -130,17 +154,30 @@ impl Server {
         }
     }
 
-    /// Processor time that its living processes have used, in ticks; what they have waited for counts as theirs.
+    /// Processor time that its processes have used, in ticks; what they have waited for counts as theirs. That of a LodeDB that has ended
+    /// is ours.
     pub(crate) fn ticks(&self) -> u64 {
         match self {
             Self::Lodedb { .. } => self.pid().map_or(0, ticks),
-            Self::Postgres { data, .. } => {
+            Self::Postgres { data, spent, .. } => {
                 let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
                 let pid = text.lines().next().unwrap_or_default().trim();
-                let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
+                let Ok(processes) = std::fs::read_dir("/proc") else { return *spent };
                 let stats = processes.flatten().filter_map(|process| stat_of(&process.path().join("stat")));
-                stats.filter(|stat| stat.pid == pid || stat.parent == pid).map(|stat| stat.ticks).sum()
+                let own = stats.filter(|stat| stat.pid == pid || stat.parent == pid).map(|stat| stat.ticks);
+                spent + own.sum::<u64>()
             }
+        }
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        match self {
+            Self::Lodedb { process, .. } => {
+                let mut child = process.take().ok_or("it does not run")?;
+                child.kill().and_then(|()| child.wait()).map(drop).map_err(|error| error.to_string())
+            }
+            Self::Postgres { .. } => self.stop_postgres("immediate"),
         }
     }
 
@@ -153,14 +190,32 @@ impl Server {
                 let status = child.wait().map_err(|error| error.to_string())?;
                 if status.success() { Ok(()) } else { Err(format!("lodedb serve ended: {status}")) }
             }
-            Self::Postgres { data, .. } => {
-                let data = data.clone();
-                if !data.join("postmaster.pid").exists() {
-                    return Ok(());
-                }
-                run(self.postgres_command("pg_ctl")?.arg("-D").arg(&data).args(["-m", "fast", "-w", "stop"]))
-            }
+            Self::Postgres { data, .. } if !data.join("postmaster.pid").exists() => Ok(()),
+            Self::Postgres { .. } => self.stop_postgres("fast"),
         }
+    }
+
+    fn stop_postgres(&mut self, mode: &str) -> Result<()> {
+        let ticks = self.ticks();
+        run(self.postgres_command("pg_ctl")?.arg("-D").arg(self.data()).args(["-m", mode, "-w", "stop"]))?;
+        if let Self::Postgres { spent, .. } = self {
+            *spent = ticks;
+        }
+        Ok(())
+    }
+
+    /// Runs `lodedb check` on its directory; it finds nothing.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self::Lodedb { program, data, .. } = self else { return Err("not LodeDB".into()) };
+        run(Command::new(program).arg("check").arg(data))
+    }
+
+    /// Takes a backup of all of it into a new folder, with the log that belongs to it.
+    pub(crate) fn base_backup(&self, into: &Path) -> Result<()> {
+        let Self::Postgres { address, .. } = self else { return Err("not PostgreSQL".into()) };
+        let mut backup = self.postgres_command("pg_basebackup")?;
+        backup.args(["-h", "127.0.0.1", "-U", "bench", "-p", &address.port().to_string()]);
+        run(backup.args(["--checkpoint=fast", "--wal-method=fetch", "-D"]).arg(into))
     }
 }
 
@@ -198,6 +253,20 @@ pub(crate) fn machine_ticks() -> (u64, u64) {
     let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).filter_map(|ticks| ticks.parse().ok()).collect();
     let all: u64 = ticks.iter().sum();
     (all - ticks.iter().skip(3).take(2).sum::<u64>(), all)
+}
+
+/// An address that nobody listens on.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
+    listener.local_addr().map_err(|error| error.to_string())
+}
+
+/// Removes a folder and all in it, if it is there.
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {error}", path.display())),
+        _ => Ok(()),
+    }
 }
 
 fn log_file(path: &Path) -> Result<std::fs::File> {

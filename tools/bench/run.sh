@@ -27,8 +27,8 @@ built() {
     cargo build --release --quiet --message-format=json-render-diagnostics "$@" |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
 }
-lodedb=${LODEDB_BENCH_PROGRAM:-$(built --bin lodedb)}
-compare=${LODEDB_BENCH_COMPARE:-$(built --bench compare)}
+lodedb=${LODEDB_BENCH_PROGRAM:-$(built --workspace --bin lodedb)}
+compare=${LODEDB_BENCH_COMPARE:-$(built --workspace --bench compare)}
 
 if [ -n "${LODEDB_BENCH_WORK:-}" ]; then
     work=$LODEDB_BENCH_WORK
