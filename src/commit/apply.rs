@@ -460,8 +460,12 @@ fn taken_over(merged: &Sealed, view: &TableView, inputs: &[SegmentId]) -> (Bits,
         let lives_in = |input: &&SegmentView| input.segment.find(row).is_some_and(|at| !input.dead.contains(at));
         inputs.iter().any(lives_in)
     };
+    // What a checkpoint keeps of a growing segment are its live rows: read back, it has no bits of those that died before.
+    let is_growing = inputs.iter().any(|input| matches!(input.segment, Segment::Mutable { .. }));
+    let left_out =
+        (0..merged.len()).filter(|_| is_growing).map(|ordinal| merged.row_id(ordinal)).filter(|&row| !lives(row));
     carry_over(
-        died,
+        died.chain(left_out),
         changed,
         lives,
         |row| merged.find(row),

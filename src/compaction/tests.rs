@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::choose::{CheckpointReason, Job, choose_checkpoint, choose_job};
+use super::jobs;
 use crate::db::engine::{Kept, LastCheckpoint};
 use crate::{Db, Options, SessionOptions};
 
@@ -269,6 +270,49 @@ async fn an_index_is_trained_anew_when_vectors_lie_elsewhere() {
     assert!(index.unwrap().quantizers[0].spread().is_some(), "a quantizer keeps what it was made for");
     assert!(index.unwrap().segments.values().all(|codes| codes.spread().is_some()), "and codes what they are");
     sound(&db).await;
+}
+
+/// A job reads a view, and its commit comes later. A checkpoint in between keeps the live rows of growing segments; when the commit is
+/// replayed after it, what died or changed in the meantime must stay so.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_go_before_a_checkpoint_stay_gone_when_their_seal_is_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    run(&db, "CREATE TABLE t (id int PRIMARY KEY, note text, v vector(16))").await;
+    // So few at a time that none are staged.
+    for first in (1..100).step_by(10) {
+        insert(&db, first, first + 9).await;
+    }
+    let engine = db.engine().clone();
+    let (table, segment) = {
+        let view = engine.view();
+        let (&table, inside) = view.tables.iter().next().unwrap();
+        let growing = inside.segments.last().unwrap();
+        assert_eq!(growing.live(), 100);
+        (table, growing.segment.id())
+    };
+    tokio::task::block_in_place(|| jobs::freeze(&engine, table)).unwrap();
+    let view = engine.view();
+    run(&db, "DELETE FROM t WHERE id = 7").await;
+    run(&db, "UPDATE t SET note = 'changed' WHERE id = 8").await;
+    run(&db, "UPDATE t SET v = (SELECT v FROM t WHERE id = 77) WHERE id = 9").await;
+    checkpoint(&db);
+    let never = std::sync::atomic::AtomicBool::new(false);
+    let sealed = tokio::task::block_in_place(|| jobs::run(&engine, &view, &Job::Seal(table, segment), 0, &never));
+    sealed.unwrap();
+    let near = "SELECT id FROM t WHERE note IN ('changed', 'note 7', 'note 9') ORDER BY v <-> (SELECT v FROM t WHERE id = 77), id LIMIT 30";
+    let before = rows(&db, near).await;
+    assert_eq!(&before[..2], ["9", "77"], "9 is where 77 is");
+    drop((db, engine, view));
+    // As after being killed: from the checkpoint, and the log.
+    let db = open(dir.path());
+    sound(&db).await;
+    assert_eq!(rows(&db, near).await, before);
+    assert_eq!(
+        rows(&db, "SELECT note FROM t WHERE note = 'changed' ORDER BY v <-> (SELECT v FROM t WHERE id = 8) LIMIT 2")
+            .await,
+        ["changed"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

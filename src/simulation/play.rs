@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use super::Machine;
 use super::ledger::{BackedUp, Contents, DIMS, Item, Ledger};
 use super::oracle::contents;
-use super::workload::Step;
+use super::workload::{Meanwhile, Step};
 use crate::catalog::TableId;
 use crate::commit::record::Op;
 use crate::commit::{ReadView, Row, TableView};
@@ -207,6 +207,19 @@ impl Play {
         ids.choose_multiple(&mut self.dice, count).copied().collect()
     }
 
+    /// What happens between the view that a job reads and its commit; vectors change too if they `move`.
+    fn meanwhile(&mut self, meanwhile: Meanwhile, moves: bool) -> Result<(), Ended> {
+        if meanwhile == Meanwhile::Nothing {
+            return Ok(());
+        }
+        self.step(Step::Update(2, false))?;
+        if moves {
+            self.step(Step::Update(2, true))?;
+        }
+        self.step(Step::Delete(2))?;
+        if meanwhile == Meanwhile::Checkpoint { self.step(Step::Checkpoint) } else { Ok(()) }
+    }
+
     fn step(&mut self, step: Step) -> Result<(), Ended> {
         match step {
             Step::Insert(count) => {
@@ -250,7 +263,7 @@ impl Play {
                 let Some((_, table, _)) = self.table() else { return Ok(()) };
                 self.tolerate(jobs::freeze(self.db().engine(), table)).map(drop)
             }
-            Step::Seal(changes) => {
+            Step::Seal(meanwhile) => {
                 let Some((view, table, inside)) = self.table() else { return Ok(()) };
                 let frozen: Vec<SegmentId> = inside
                     .segments
@@ -260,19 +273,13 @@ impl Play {
                     .filter(|view| matches!(view.segment, Segment::Mutable { .. }))
                     .map(|view| view.segment.id())
                     .collect();
-                if changes {
-                    self.step(Step::Update(2, true))?;
-                    self.step(Step::Delete(2))?;
-                }
+                self.meanwhile(meanwhile, true)?;
                 frozen.into_iter().try_for_each(|segment| self.job(&view, &Job::Seal(table, segment)))
             }
-            Step::Merge(changes) => {
+            Step::Merge(meanwhile) => {
                 let Some((view, table, inside)) = self.table() else { return Ok(()) };
                 let sealed = sealed(&inside);
-                if changes {
-                    self.step(Step::Update(2, false))?;
-                    self.step(Step::Delete(2))?;
-                }
+                self.meanwhile(meanwhile, false)?;
                 if sealed.len() < 2 {
                     return Ok(());
                 }

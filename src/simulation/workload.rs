@@ -28,10 +28,10 @@ pub(super) enum Step {
     Staged(usize, bool),
     /// Ends the mutable segment.
     Freeze,
-    /// Seals the frozen segments; with `true` rows change while that runs.
-    Seal(bool),
-    /// Merges all sealed segments; with `true` rows change while that runs.
-    Merge(bool),
+    /// Seals the frozen segments.
+    Seal(Meanwhile),
+    /// Merges all sealed segments.
+    Merge(Meanwhile),
     /// Trains the vector index.
     Build,
     /// Encodes what lacks codes.
@@ -48,6 +48,22 @@ pub(super) enum Step {
     Close,
     /// Leaves it as a killed process does and opens it.
     Reopen,
+}
+
+/// What happens between the view that a job reads and its commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    Nothing,
+    /// Rows change and go.
+    Changes,
+    /// The same, and then a checkpoint, from which the commit of the job will be replayed.
+    Checkpoint,
+}
+
+impl Meanwhile {
+    fn any(dice: &mut StdRng) -> Self {
+        [Self::Nothing, Self::Changes, Self::Checkpoint][dice.random_range(0..3)]
+    }
 }
 
 /// The kinds of workloads.
@@ -110,7 +126,7 @@ impl Workload {
                     6 => Freeze,
                     7..=9 => {
                         steps.push(Freeze);
-                        Seal(dice.random())
+                        Seal(Meanwhile::any(&mut dice))
                     }
                     10..=12 => Checkpoint,
                     _ => {
@@ -127,9 +143,9 @@ impl Workload {
                     3 => Delete(few),
                     4..=6 => {
                         steps.extend([Insert(dice.random_range(4..16)), Freeze]);
-                        Seal(dice.random())
+                        Seal(Meanwhile::any(&mut dice))
                     }
-                    7..=8 => Merge(dice.random()),
+                    7..=8 => Merge(Meanwhile::any(&mut dice)),
                     9 => Staged(dice.random_range(40..60), false),
                     10 => VectorIndex,
                     11 => Build,
@@ -143,7 +159,7 @@ impl Workload {
                     3 => Delete(few),
                     4 => {
                         steps.extend([Insert(dice.random_range(4..16)), Freeze]);
-                        Seal(false)
+                        Seal(Meanwhile::Nothing)
                     }
                     5 => Staged(dice.random_range(40..60), dice.random()),
                     6..=8 => Backup,

@@ -3,16 +3,20 @@
 //!
 //! 1. For each table every block of the files of its segments and indexes.
 //! 2. Every row is in one segment, and every row that a segment holds as live is there.
-//! 3. Every entry of a btree index belongs to a row that has that key, and there are as many as rows: so none is missing.
-//! 4. Of the whole database the manifests that are kept and every block of what they name, the log from the newest one on, and every
+//! 3. Columns that segments have copies of, for filters, are those of their rows.
+//! 4. Every entry of a btree index belongs to a row that has that key, and there are as many as rows: so none is missing.
+//! 5. Of the whole database the manifests that are kept and every block of what they name, the log from the newest one on, and every
 //!    entry of the row store.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::arrow::array::{Array, UInt32Array};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::error::Result;
-use lodedb_sql::{SqlError, SqlState};
+use lodedb_sql::{Datum, SqlError, SqlState};
 
 use super::manifest::{Manifest, RETAINED};
 use super::repair::named_files;
@@ -21,10 +25,13 @@ use crate::commit::apply::{IndexKey, index_key};
 use crate::commit::view::TableView;
 use crate::commit::{Overlay, Reader, RowId};
 use crate::db::engine::Engine;
-use crate::segment::{FileEntry, damaged_blocks};
+use crate::query::arrow::BatchBuilder;
+use crate::segment::{FileEntry, Sealed, Segment, damaged_blocks};
 
 /// Faults that are told; a database with more of them needs its backup.
 const MOST_FAULTS: usize = 1000;
+/// Rows whose copied columns are compared at once.
+const COMPARED_ROWS: usize = 8192;
 /// Rows between two looks at whether to stop.
 const ROWS_PER_LOOK: u64 = 1024;
 
@@ -61,6 +68,7 @@ pub fn check(engine: &Engine, tables: Option<&[Arc<Table>]>, stop: &dyn Fn() -> 
         let Some(inside) = view.tables.get(&table.id) else { continue };
         check.files(table, inside)?;
         let rows = check.rows(table, inside)?;
+        check.columns(table, inside)?;
         for index in view.catalog.indexes_of(table.id).filter(|index| index.key_positions().is_some()) {
             check.keys(table, index, rows)?;
         }
@@ -221,6 +229,61 @@ impl Check<'_> {
                     let fault = format!("segment {id} has row {row}, which is in another");
                     self.tell(Some(&table.name), None, None, fault);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies of columns against rows. Where a bit says that a row changed since, or there is no such column any more, nobody reads them.
+    fn columns(&mut self, table: &Table, inside: &TableView) -> Result<()> {
+        for view in &inside.segments {
+            let Segment::Sealed(sealed) = &view.segment else { continue };
+            // What cannot be read was told of by its file.
+            let Ok(Some(batches)) = sealed.scalars() else { continue };
+            let mut first = 0;
+            for batch in batches {
+                let end = first + batch.num_rows() as u32;
+                let read = |ordinal: &u32| !view.dead.contains(*ordinal) && !view.overridden.contains(*ordinal);
+                let ordinals: Vec<u32> = (first..end).filter(read).collect();
+                for some in ordinals.chunks(COMPARED_ROWS) {
+                    (self.stop)()?;
+                    self.compare(table, sealed, (batch, first), some)?;
+                }
+                first = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares some rows of a batch, which begins at an ordinal, with those of the store.
+    fn compare(
+        &mut self,
+        table: &Table,
+        sealed: &Sealed,
+        (batch, first): (&RecordBatch, u32),
+        some: &[u32],
+    ) -> Result<()> {
+        let ids: Vec<RowId> = some.iter().map(|&ordinal| sealed.row_id(ordinal)).collect();
+        let mut rows = BatchBuilder::of_scalars(table, ids.len())?;
+        for stored in self.reader.view.rows.rows(table.id, &ids)? {
+            // Told of where rows are compared with segments.
+            let Some(mut stored) = stored else { return Ok(()) };
+            stored.values.resize(table.columns.len(), Datum::Null);
+            rows.push(&stored.values)?;
+        }
+        let rows = rows.finish()?;
+        let places = UInt32Array::from_iter_values(some.iter().map(|ordinal| ordinal - first));
+        for (at, field) in rows.schema().fields().iter().enumerate() {
+            let Some(copy) = batch.column_by_name(field.name()) else { continue };
+            let (copy, column) = (take(copy, &places, None).map_err(SqlError::internal)?, rows.column(at));
+            if copy.data_type() != column.data_type() || copy.to_data() == column.to_data() {
+                continue;
+            }
+            let wrong = (0..some.len()).find(|&at| copy.slice(at, 1).to_data() != column.slice(at, 1).to_data());
+            if let Some(at) = wrong {
+                let (id, row, column) = (sealed.id(), ids[at], field.name());
+                let fault = format!("segment {id} has another value of column {column} for row {row}");
+                self.tell(Some(&table.name), None, None, fault);
             }
         }
         Ok(())

@@ -218,12 +218,19 @@ fn write_segment(
                 let input = SealInput { rows: &rows, vectors: &vectors, scalars: &[] };
                 Some((name, write_sealed(&*engine.files.fs, &dir, id, mutable.columns(), &input, &|_| {})?))
             };
+            // Where a seal is under way, the columns it copied are those of an earlier view.
+            let mut overridden = Bits::new();
+            for (place, (_, ordinal)) in (0..).zip(&live) {
+                if segment.overridden.contains(*ordinal) {
+                    overridden.insert(place);
+                }
+            }
             Ok(SegmentManifest {
                 id,
                 sealed: false,
                 files,
                 dead: Bits::new().encode(),
-                overridden: Bits::new().encode(),
+                overridden: overridden.encode(),
             })
         }
     }

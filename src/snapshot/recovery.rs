@@ -379,7 +379,11 @@ fn restore_table(manifest: &Manifest, table: &TableManifest, files: &SegmentStor
                     len += 1;
                 }
             }
-            view.segments.push(SegmentView::new(Segment::Mutable { segment: mutable, len }));
+            view.segments.push(SegmentView {
+                segment: Segment::Mutable { segment: mutable, len },
+                dead: Bits::new(),
+                overridden: Bits::decode(&segment.overridden)?,
+            });
         }
     }
     for index in manifest.catalog.indexes_of(table.table) {
