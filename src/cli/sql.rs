@@ -31,8 +31,8 @@ pub(super) fn with_owner<T>(
     data: &Path,
     work: impl AsyncFnOnce(&Path) -> Result<T, String>,
 ) -> Result<T, String> {
-    if !data.is_dir() {
-        return Err(format!("{} is no directory; `lodedb serve --data` makes one", data.display()));
+    if !data.join("FORMAT").exists() {
+        return Err(format!("{} holds no database; `lodedb serve --data` makes one", data.display()));
     }
     runtime.block_on(async {
         match Db::open(data, Options { backup_interval: None, ..Options::default() }) {

@@ -47,6 +47,12 @@ pub enum OpenError {
         /// What is wrong with each.
         reasons: String,
     },
+    /// The log is gone, and with it what was committed since the last checkpoint.
+    #[error("{path} holds no log, and every database has one: put the folder back as it was, or restore a backup")]
+    LogMissing {
+        /// The folder of the log.
+        path: PathBuf,
+    },
     /// The system refused.
     #[error("{path}: {error}")]
     Io {

@@ -67,13 +67,16 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let lock = lock(&*fs, &dir)?;
     reach("recovery: locked");
     let format_path = dir.join("FORMAT");
-    let manifests = dir.join("manifest");
+    let (manifests, wal) = (dir.join("manifest"), dir.join("wal"));
+    let log_options = log_options(&*fs, options.log_segment_bytes);
     if !fs.exists(&format_path).map_err(io(&format_path))? {
         // CRASH: without FORMAT the database was never opened; its making starts over.
         create_layout(&fs, &dir).map_err(io(&dir))?;
         if Manifest::generations(&*fs, &manifests).map_err(io(&manifests))?.is_empty() {
             first_manifest().write(&*fs, &manifests).map_err(io(&manifests))?;
         }
+        // ORDER: the log, then the FORMAT: a database that has one and no log has lost it.
+        Log::open(fs.clone(), &wal, log_options.clone(), 1, 0)?.close()?;
         write_format(&*fs, &dir, new_id(&*fs))?;
     }
     let id = check_format(&*fs, &dir, &format_path)?;
@@ -91,8 +94,9 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
         return Err(StoreError::damaged(reason).into());
     }
     let floor = stored.max(manifest.lsn);
-    let log_options = log_options(&*fs, options.log_segment_bytes);
-    let wal = dir.join("wal");
+    if !Log::exists(&*fs, &wal).map_err(io(&wal))? {
+        return Err(OpenError::LogMissing { path: wal });
+    }
     let log = match Log::open(fs.clone(), &wal, log_options.clone(), manifest.lsn + 1, floor) {
         Err(LogError::Damaged { .. } | LogError::BelowFloor { .. }) if planted(Fault::DamagedLogDropped) => {
             fs.remove_dir_all(&wal).map_err(io(&wal))?;

@@ -180,3 +180,28 @@ async fn rows_behind_the_manifest_are_refused() {
     let refused = Db::open(dir.path(), Options::for_test()).unwrap_err();
     assert!(refused.to_string().contains("the rows are those of commit 0"), "{refused}");
 }
+
+/// What was committed since the last checkpoint may be in the log alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_its_log_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, aside) = (dir.path().join("data"), dir.path().join("aside"));
+    let db = open(&data);
+    fill(&db).await;
+    drop(db);
+    std::fs::rename(data.join("wal"), &aside).unwrap();
+    for is_empty in [false, true] {
+        if is_empty {
+            std::fs::create_dir(data.join("wal")).unwrap();
+        }
+        let refused = Db::open(&data, Options { background: false, ..Options::for_test() }).unwrap_err().to_string();
+        assert!(refused.contains("holds no log"), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(data.join("wal")).unwrap().count(), 0);
+    std::fs::remove_dir(data.join("wal")).unwrap();
+    std::fs::rename(&aside, data.join("wal")).unwrap();
+    let db = open(&data);
+    let mut session = db.session(SessionOptions::default()).unwrap();
+    let rows = session.query("SELECT count(*) FROM t", &[]).await.unwrap();
+    assert_eq!(rows.iter().next().unwrap().get::<i64>(0).unwrap(), 800);
+}

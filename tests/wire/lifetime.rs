@@ -108,6 +108,25 @@ async fn lodedb_sql_works_with_and_without_a_server() {
     assert!(done && said.contains("three"), "{said}");
 }
 
+#[test]
+fn tools_make_no_database_where_there_is_none() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (empty, file) = (temporary.path().join("empty"), temporary.path().join("file"));
+    std::fs::create_dir(&empty).expect("made");
+    std::fs::write(&file, "").expect("made");
+    for place in [&empty, &file, &temporary.path().join("nothing")] {
+        let to = temporary.path().join("backups").display().to_string();
+        for arguments in [["check", "--json"].as_slice(), &["sql", "SELECT 1"], &["backup", "--to", &to]] {
+            let mut command = Command::new(&*PROGRAM);
+            command.arg(arguments[0]).arg(place).args(&arguments[1..]).stdin(Stdio::null());
+            let output = command.output().expect("the program runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && said.contains("holds no database"), "{arguments:?}: {said}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(&empty).expect("still there").count(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn backups_are_taken_from_a_running_server_and_restored_to_another_directory() {
     let mut server = Server::start();

@@ -24,7 +24,8 @@ use crate::options::Planted;
 use crate::reader::LogReader;
 use crate::recovery::recover;
 use crate::segment::{
-    END_MARK_BYTES, SegmentFile, SegmentHeader, Spare, choose_segment_id, make_spare, publish_segment, segment_path,
+    END_MARK_BYTES, SegmentFile, SegmentHeader, Spare, choose_segment_id, make_spare, parse_segment_name,
+    publish_segment, segment_path,
 };
 use crate::{LogError, LogOptions, Lsn};
 
@@ -86,6 +87,11 @@ impl Log {
         });
         let threads = if shared.options.background { background::spawn(&shared)? } else { Vec::new() };
         Ok(Log { shared, threads })
+    }
+
+    /// Whether there is a log in `dir`: a segment, whatever is in it. There is one from [`Log::open`] on, for good.
+    pub fn exists(fs: &dyn FileSystem, dir: &Path) -> std::io::Result<bool> {
+        Ok(fs.exists(dir)? && fs.read_dir(dir)?.iter().any(|entry| parse_segment_name(&entry.name).is_some()))
     }
 
     /// The records from `lsn` on that have been written, in order; what is still in the buffer is not among them. Meant for recovery,

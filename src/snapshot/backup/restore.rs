@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lodedb_wal::Log;
 use lodedb_wal::fs::{self, FileSystem};
 
 use super::archive::{Until, extend};
@@ -109,6 +110,13 @@ fn restore_one(
             copy(&**fs, &repository.path_of(file), &to, file)
         };
         reached = extend(fs, repository, backup, manifest.lsn, &building, until, &place)?;
+    }
+    let wal = building.join("wal");
+    if !Log::exists(&**fs, &wal).map_err(io(&wal))? {
+        // Nothing had been committed since the manifest.
+        let lsn = recovery::newest_manifest(&**fs, &building.join("manifest"))?.lsn;
+        let options = recovery::log_options(&**fs, LEAST_LOG_SEGMENT_BYTES);
+        Log::open(fs.clone(), &wal, options, lsn + 1, lsn)?.close()?;
     }
     // It goes its own way from here: its backups must not mix with those of the database it was.
     recovery::write_format(&**fs, &building, recovery::new_id(&**fs))?;
