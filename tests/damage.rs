@@ -330,7 +330,7 @@ fn case(number: u64, seed: u64, origins: &[Origin], work: &Path) -> Option<(Stri
 fn damage_is_never_answered_wrongly() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let cases = number("LODEDB_DAMAGES").unwrap_or(600);
-    let seed = number("LODEDB_SEED").unwrap_or_else(rand::random);
+    let seed = number("LODEDB_SEED").unwrap_or(1);
     println!("LODEDB_SEED={seed} LODEDB_DAMAGES={cases}");
     let work = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

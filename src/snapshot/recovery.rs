@@ -18,7 +18,7 @@ use crate::db::error::OpenError;
 use crate::db::options::Options;
 use crate::fault::{Fault, planted};
 use crate::segment::{Bits, IndexView, Mutable, Segment, SegmentView};
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{Store, StoreOptions};
 
 use super::backup::DatabaseId;
 use super::checkpoint::create_layout;
@@ -85,14 +85,9 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
     let (manifest, mut state) = best_manifest(&files, &manifests)?;
     reach("recovery: manifest read");
     let store_options = StoreOptions::within(options.memory_limit(), options.row_cache_bytes);
-    let store = Store::open_on(&*fs, &dir.join("meta"), &store_options)?;
+    let store = Store::open_on(&*fs, &dir.join("meta"), &store_options, manifest.lsn)?;
     reach("recovery: rows open");
     let stored = store.applied_lsn()?;
-    if stored < manifest.lsn {
-        // A checkpoint flushes the rows before it writes the manifest, and the log in between is gone.
-        let reason = format!("the rows are those of commit {stored}, and the manifest is of {}", manifest.lsn);
-        return Err(StoreError::damaged(reason).into());
-    }
     let floor = stored.max(manifest.lsn);
     if !Log::exists(&*fs, &wal).map_err(io(&wal))? {
         return Err(OpenError::LogMissing { path: wal });

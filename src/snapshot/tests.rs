@@ -1,7 +1,7 @@
 //! What numbers and files a checkpoint, a crash and an opening leave.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::db::session::SessionOptions;
@@ -204,4 +204,62 @@ async fn a_database_without_its_log_is_refused_and_left_as_it_is() {
     let mut session = db.session(SessionOptions::default()).unwrap();
     let rows = session.query("SELECT count(*) FROM t", &[]).await.unwrap();
     assert_eq!(rows.iter().next().unwrap().get::<i64>(0).unwrap(), 800);
+}
+
+/// The files of the row store but for what RocksDB writes for people.
+fn rows_on_disk(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(dir.join("meta")).unwrap().map(|entry| entry.unwrap());
+    let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
+    named
+        .filter(|(name, _)| !name.starts_with("LOG"))
+        .map(|(name, path)| (name, std::fs::read(path).unwrap()))
+        .collect()
+}
+
+/// RocksDB takes a MANIFEST that ends early for an older state, and removes the files that this does not name.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_an_older_state_are_refused_before_anything_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, copy) = (dir.path().join("data"), dir.path().join("copy"));
+    let db = open(&data);
+    fill(&db).await;
+    for last in 801..804 {
+        run(&db, &format!("INSERT INTO t VALUES ({last}, '[1,1,1,1]')")).await;
+        tokio::task::block_in_place(|| db.checkpoint()).unwrap();
+    }
+    tokio::task::block_in_place(|| db.close()).unwrap();
+    drop(db);
+    let name = rows_on_disk(&data).into_keys().find(|name| name.starts_with("MANIFEST")).unwrap();
+    let whole = std::fs::read(data.join("meta").join(&name)).unwrap();
+    let mut refused = 0;
+    for cut in (0..whole.len()).step_by(whole.len() / 60) {
+        copy_dir(&data, &copy);
+        std::fs::write(copy.join("meta").join(&name), &whole[..cut]).unwrap();
+        let before = rows_on_disk(&copy);
+        match Db::open(&copy, Options { background: false, ..Options::for_test() }) {
+            Ok(db) => {
+                let mut session = db.session(SessionOptions::default()).unwrap();
+                let rows = session.query("SELECT count(*) FROM t", &[]).await.unwrap();
+                assert_eq!(rows.iter().next().unwrap().get::<i64>(0).unwrap(), 803, "cut at {cut}");
+            }
+            Err(_) => {
+                refused += 1;
+                assert!(rows_on_disk(&copy) == before, "cut at {cut} of {}: files were touched", whole.len());
+            }
+        }
+        std::fs::remove_dir_all(&copy).unwrap();
+    }
+    assert!(refused > 30, "{refused} refused");
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }

@@ -39,15 +39,23 @@ impl Store {
         Self::of(Database::open(dir, options)?)
     }
 
-    /// As [`Self::open`], of a database whose other files are on `fs`. RocksDB writes its files by itself, on the real file system; beside
-    /// a simulated disk there is a stand-in for it.
+    /// As [`Self::open`], of a database whose other files are on `fs`, and whose manifest says that the rows are those of commit `least`
+    /// or a later one: it is an error, and nothing is touched, if they are not. RocksDB writes its files by itself, on the real file
+    /// system; beside a simulated disk there is a stand-in for it.
     #[cfg_attr(not(test), expect(unused_variables, reason = "only tests have another file system"))]
-    pub(crate) fn open_on(fs: &dyn FileSystem, dir: &Path, options: &StoreOptions) -> Result<Self> {
+    pub(crate) fn open_on(fs: &dyn FileSystem, dir: &Path, options: &StoreOptions, least: u64) -> Result<Self> {
         #[cfg(test)]
-        let opened = Self::of(Database::open_on(fs, dir, options)?);
-        #[cfg(not(test))]
-        let opened = Self::open(dir, options);
-        opened
+        if crate::simulation::Machine::of(fs).is_some() {
+            let store = Self::of(Database::open_on(fs, dir, options)?)?;
+            return refuse_before(least, store.applied_lsn()?).map(|()| store);
+        }
+        if least > 0 {
+            // ORDER: before it is opened to be written: then RocksDB removes what an older state of it does not name.
+            let is_there = dir.join("CURRENT").exists();
+            let found = if is_there { Self::of(Database::open_read_only(dir, options)?)?.applied_lsn()? } else { 0 };
+            refuse_before(least, found)?;
+        }
+        Self::open(dir, options)
     }
 
     fn of(database: Database) -> Result<Self> {
@@ -200,4 +208,13 @@ fn decode_lsn(bytes: &[u8]) -> Result<u64> {
 
 fn applied_of(found: Option<Result<u64>>) -> Result<u64> {
     found.unwrap_or(Ok(0))
+}
+
+/// Refuses rows of commit `found` where those of `least` should be: a checkpoint flushes the rows before it writes the manifest, and the log
+/// in between is gone.
+fn refuse_before(least: u64, found: u64) -> Result<()> {
+    if found >= least {
+        return Ok(());
+    }
+    Err(StoreError::damaged(format!("the rows are those of commit {found}, and the manifest is of {least}")))
 }

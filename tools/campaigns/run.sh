@@ -65,7 +65,11 @@ while [ "$(done_so_far)" -lt "$wanted" ]; do
     if [ "$campaign" = power ]; then
         LODEDB_SEED="$seed" "$aside/campaign" "$now"
     else
-        env LODEDB_SEED="$seed" "$amount=$now" "$aside/campaign" --nocapture
+        env LODEDB_SEED="$seed" "$amount=$now" "$aside/campaign" --nocapture | tee "$aside/said"
+    fi
+    # Damage that changes nothing does not count.
+    if [ "$campaign" = damage ]; then
+        now=$(sed -n 's/^\([0-9]*\) cases tried.*/\1/p' "$aside/said")
     fi
     printf '%s\t%s\t%s\t%s\t%s\t0\t%s\n' "$(date -u +%F)" "$commit" "$campaign" "$seed" "$now" $((SECONDS - begun)) >>"$results"
 done
