@@ -1,27 +1,23 @@
 //! Applying a commit: to the store, to the segments, to the catalog. Live commits and recovery both pass here.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lodedb_group::{Carried, carry_over};
-use lodedb_sql::{Datum, SqlError, SqlState};
+use lodedb_sql::{SqlError, SqlState};
 use lodedb_wal::killpoint::reach;
 
 use super::record::Op;
-use super::staging::{vector_of, without_vectors};
+use super::row_writer::RowWriter;
+use super::staging::vector_of;
 use super::view::{ReadView, TableView};
 use super::{Row, RowId};
-use crate::catalog::{Catalog, Change, Index, IndexId, IndexKind, SequenceId, Table, TableId};
+use crate::catalog::{Catalog, Change, IndexId, IndexKind, SequenceId, Table, TableId};
 use crate::fault::{Fault, planted};
-use crate::segment::{
-    Bits, FileEntry, IndexView, Mutable, Sealed, Segment, SegmentFiles, SegmentId, SegmentView, StagedRows,
-};
+use crate::segment::{Bits, FileEntry, IndexView, Mutable, Sealed, Segment, SegmentFiles, SegmentId, SegmentView};
 use crate::snapshot::files::SegmentStore;
 use crate::snapshot::manifest::IndexManifest;
-use crate::store::{Batch, Store, StoreError, key, row};
-
-/// How large a batch of staged rows for the store may grow; little in tests, so that several are common.
-const PART_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
+use crate::store::{Batch, Store, StoreError};
 
 /// Why a record could not be applied. Every one of them stops the database: its order would be broken.
 #[derive(Debug, thiserror::Error)]
@@ -352,7 +348,7 @@ impl State {
                         }
                         IndexKind::Btree { .. } => {
                             if let Some(writer) = writer {
-                                writer.batch.drop_index(*id);
+                                writer.drop_index(*id);
                             }
                         }
                     }
@@ -462,8 +458,8 @@ fn taken_over(merged: &Sealed, view: &TableView, inputs: &[SegmentId]) -> (Bits,
     };
     // What a checkpoint keeps of a growing segment are its live rows: read back, it has no bits of those that died before.
     let is_growing = inputs.iter().any(|input| matches!(input.segment, Segment::Mutable { .. }));
-    let left_out =
-        (0..merged.len()).filter(|_| is_growing).map(|ordinal| merged.row_id(ordinal)).filter(|&row| !lives(row));
+    let asked = if is_growing { merged.len() } else { 0 };
+    let left_out = (0..asked).map(|ordinal| merged.row_id(ordinal)).filter(|&row| !lives(row));
     carry_over(
         died.chain(left_out),
         changed,
@@ -524,237 +520,4 @@ fn append(view: &mut TableView, table: &Table, row: RowId, values: &Row) -> Resu
     segment.append(row, &vectors)?;
     *len += 1;
     Ok(())
-}
-
-/// Collects the RocksDB side of one commit.
-struct RowWriter<'a> {
-    lsn: u64,
-    store: &'a Store,
-    /// Removals of keys go before all additions, so that two rows may trade keys in one commit.
-    batch: Batch,
-    additions: Vec<Addition>,
-    /// Keys of rows committed before, for an index this commit makes.
-    filled: BTreeSet<(IndexId, RowId, IndexKey)>,
-    /// Rows this very commit wrote, which the store does not show yet.
-    written: BTreeMap<(TableId, RowId), Option<Row>>,
-    dropped: HashSet<TableId>,
-}
-
-enum Addition {
-    Unique(IndexId, Vec<u8>, RowId),
-    Entry(IndexId, Vec<u8>, RowId),
-}
-
-impl Addition {
-    fn put(self, batch: &mut Batch) {
-        match self {
-            Self::Unique(index, key, row) => batch.put_unique(index, &key, row),
-            Self::Entry(index, key, row) => batch.put_entry(index, &key, row),
-        }
-    }
-}
-
-impl<'a> RowWriter<'a> {
-    fn new(lsn: u64, store: &'a Store) -> Self {
-        Self {
-            lsn,
-            store,
-            batch: Batch::new(),
-            additions: Vec::new(),
-            filled: BTreeSet::new(),
-            written: BTreeMap::new(),
-            dropped: HashSet::new(),
-        }
-    }
-
-    fn indexes(catalog: &Catalog, table: TableId) -> Vec<Arc<Index>> {
-        catalog.btree_indexes_of(table).cloned().collect()
-    }
-
-    fn put(&mut self, table: &Table, row: RowId, values: &Row) {
-        self.batch.put_row_values(table.id, row, self.lsn, without_vectors(values));
-    }
-
-    fn insert(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId, values: &Row) {
-        self.put(table, row, values);
-        self.add_keys(indexes, row, values);
-    }
-
-    /// Feeds staged rows to the store, in batches: the LSN goes with the last one.
-    ///
-    /// CRASH: after a part of them the commit is applied again as a whole; it puts the same rows and keys once more.
-    fn insert_staged(
-        &mut self,
-        table: &Table,
-        indexes: &[Arc<Index>],
-        first: RowId,
-        count: u32,
-        rows: &StagedRows,
-        replaced: &[(u32, Option<Row>)],
-    ) -> Result<(), ApplyError> {
-        // ORDER: what the commit did before, a TRUNCATE above all.
-        self.write_part()?;
-        let mut replaced = replaced.iter().peekable();
-        let mut next = 0;
-        for at in 0..count {
-            let (encoded, after) = rows.at(next)?;
-            next = after;
-            let id = first + RowId::from(at);
-            match replaced.next_if(|(of, _)| *of == at) {
-                Some((_, None)) => {}
-                Some((_, Some(values))) => self.insert(table, indexes, id, values),
-                None => {
-                    self.batch.put_encoded_row(table.id, id, self.lsn, encoded);
-                    if !indexes.is_empty() {
-                        self.add_keys(indexes, id, &row::decode(encoded)?.values);
-                    }
-                }
-            }
-            if self.batch.size_bytes() > PART_BYTES {
-                self.write_part()?;
-            }
-        }
-        self.write_part()
-    }
-
-    /// Writes what was gathered so far. The store stays at the commit before.
-    fn write_part(&mut self) -> Result<(), ApplyError> {
-        if self.batch.is_empty() && self.additions.is_empty() {
-            return Ok(());
-        }
-        let mut batch = std::mem::take(&mut self.batch);
-        for addition in self.additions.drain(..) {
-            addition.put(&mut batch);
-        }
-        self.store.write(batch, self.store.applied_lsn()?)?;
-        Ok(())
-    }
-
-    fn update(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId, values: &Row) -> Result<(), ApplyError> {
-        if !indexes.is_empty()
-            && let Some(old) = self.old(table, row)?
-        {
-            self.remove_keys(indexes, row, &old);
-        }
-        self.insert(table, indexes, row, values);
-        self.written.insert((table.id, row), Some(values.clone()));
-        Ok(())
-    }
-
-    fn delete(&mut self, table: &Table, indexes: &[Arc<Index>], row: RowId) -> Result<(), ApplyError> {
-        if !indexes.is_empty()
-            && let Some(old) = self.old(table, row)?
-        {
-            self.remove_keys(indexes, row, &old);
-        }
-        self.batch.delete_row(table.id, row);
-        self.written.insert((table.id, row), None);
-        Ok(())
-    }
-
-    fn old(&self, table: &Table, row: RowId) -> Result<Option<Row>, ApplyError> {
-        if let Some(written) = self.written.get(&(table.id, row)) {
-            return Ok(written.clone());
-        }
-        if self.dropped.contains(&table.id) {
-            return Ok(None);
-        }
-        Ok(self.store.row(table.id, row)?.map(|stored| {
-            let mut values = stored.values;
-            values.resize(table.columns.len(), Datum::Null);
-            values.into()
-        }))
-    }
-
-    fn add_keys(&mut self, indexes: &[Arc<Index>], row: RowId, values: &[Datum]) {
-        for index in indexes {
-            let Some(encoded) = index_key(index, values) else { continue };
-            self.additions.push(match encoded {
-                IndexKey::Unique(key) => Addition::Unique(index.id, key, row),
-                IndexKey::Entry(key) => Addition::Entry(index.id, key, row),
-            });
-        }
-    }
-
-    fn remove_keys(&mut self, indexes: &[Arc<Index>], row: RowId, values: &Row) {
-        for index in indexes {
-            let Some(encoded) = index_key(index, values) else { continue };
-            match &encoded {
-                IndexKey::Unique(_) if planted(Fault::KeyNotRemoved) => {}
-                IndexKey::Entry(_) if planted(Fault::EntryNotRemoved) => {}
-                IndexKey::Unique(key) => self.batch.delete_unique(index.id, key),
-                IndexKey::Entry(key) => self.batch.delete_entry(index.id, key, row),
-            }
-            if !self.filled.is_empty() {
-                self.filled.remove(&(index.id, row, encoded));
-            }
-        }
-    }
-
-    fn drop_rows(&mut self, table: &Table, indexes: &[Arc<Index>]) {
-        self.batch.drop_table(table.id);
-        for index in indexes.iter().filter(|_| !planted(Fault::KeysSurviveTruncate)) {
-            self.batch.drop_index(index.id);
-        }
-        self.dropped.insert(table.id);
-        self.written.retain(|(of, _), _| *of != table.id);
-        let dropped: HashSet<IndexId> = indexes.iter().map(|index| index.id).collect();
-        self.additions.retain(|addition| match addition {
-            Addition::Unique(index, ..) | Addition::Entry(index, ..) => !dropped.contains(index),
-        });
-    }
-
-    /// Enters every row committed before into a new index. Rows of this commit follow as its own operations.
-    fn fill_index(&mut self, table: &Table, index: &Index) -> Result<(), ApplyError> {
-        if self.dropped.contains(&table.id) {
-            return Ok(());
-        }
-        for item in self.store.snapshot().scan_rows(table.id, ..) {
-            let (row, stored) = item?;
-            if self.written.contains_key(&(table.id, row)) {
-                continue;
-            }
-            let mut values = stored.values;
-            values.resize(table.columns.len(), Datum::Null);
-            if let Some(encoded) = index_key(index, &values) {
-                self.filled.insert((index.id, row, encoded));
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Batch {
-        for (index, row, encoded) in self.filled {
-            match encoded {
-                IndexKey::Unique(key) => self.batch.put_unique(index, &key, row),
-                IndexKey::Entry(key) => self.batch.put_entry(index, &key, row),
-            }
-        }
-        for addition in self.additions {
-            addition.put(&mut self.batch);
-        }
-        self.batch
-    }
-}
-
-/// A row's key in an index.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum IndexKey {
-    /// In a unique index, all columns not NULL: no other row may have it.
-    Unique(Vec<u8>),
-    /// Anything else: many rows may share it.
-    Entry(Vec<u8>),
-}
-
-/// The key of a row in a btree index; `None` for a vector index.
-///
-/// A row with a NULL among its key columns is in a unique index as an entry: NULLs are distinct.
-pub fn index_key(index: &Index, values: &[Datum]) -> Option<IndexKey> {
-    let positions = index.key_positions()?;
-    let datums: smallvec::SmallVec<[Datum; 4]> =
-        positions.map(|position| values.get(position).cloned().unwrap_or(Datum::Null)).collect();
-    let mut encoded = Vec::with_capacity(16);
-    key::encode_key(&datums, &mut encoded);
-    let unique = index.is_unique() && !datums.iter().any(Datum::is_null);
-    Some(if unique { IndexKey::Unique(encoded) } else { IndexKey::Entry(encoded) })
 }

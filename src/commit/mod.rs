@@ -5,7 +5,7 @@
 //!    ([`locks`]), checks keys, and puts the rows into its [`overlay`]; many rows go to files at once ([`staging`]).
 //! 2. COMMIT turns the overlay into [`record`] operations (resolved effects only).
 //! 3. [`committer`] appends them to the log, makes one fsync for all that wait, and then
-//! 4. [`apply`]s them in order to the store and the segments, and publishes the next [`ReadView`].
+//! 4. [`apply`]s them in order to the store (by its [`row_writer`]) and the segments, and publishes the next [`ReadView`].
 //! 5. Locks are released after the view is published; then the client hears of it.
 //!
 //! Recovery calls the same `apply` for each record of the log.
@@ -19,6 +19,7 @@ pub mod committer;
 pub mod locks;
 pub mod overlay;
 pub mod record;
+pub mod row_writer;
 pub mod staging;
 pub mod transaction;
 pub mod view;

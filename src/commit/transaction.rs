@@ -10,10 +10,10 @@ use std::time::Duration;
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError, SqlState};
 
-use super::apply::{IndexKey, index_key};
 use super::locks::{Acquired, LockMode, LockTarget, TxId, Wait};
 use super::overlay::{Mark, Overlay, Run};
 use super::record::{Op, estimated_row_bytes};
+use super::row_writer::{IndexKey, index_key};
 use super::staging::Staging;
 use super::view::{Reader, ScannedRow};
 use super::{FIRST_PROVISIONAL_ROW, ReadView, Row, RowId};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::record_batch::RecordBatch;
-use lodedb_sql::{Datum, SqlError};
+use lodedb_sql::SqlError;
 
 use super::choose::Job;
 use super::history::Compaction;
@@ -272,12 +272,12 @@ fn scalar_batches(view: &ReadView, table: &Arc<Table>, rows: &[RowId]) -> Result
             for item in view.rows.scan_rows(table.id, chunk[0]..=chunk[chunk.len() - 1]) {
                 let (row, stored) = item?;
                 if wanted.next_if_eq(&&row).is_some() {
-                    builder.push(&padded(stored.values, table))?;
+                    builder.push(&stored.values)?;
                 }
             }
         } else {
             for stored in view.rows.rows(table.id, chunk)?.into_iter().flatten() {
-                builder.push(&padded(stored.values, table))?;
+                builder.push(&stored.values)?;
             }
         }
         let batch = builder.finish()?;
@@ -292,11 +292,6 @@ fn scalar_batches(view: &ReadView, table: &Arc<Table>, rows: &[RowId]) -> Result
         batches.push(batch);
     }
     Ok(batches)
-}
-
-fn padded(mut values: Vec<Datum>, table: &Table) -> Vec<Datum> {
-    values.resize(table.columns.len(), Datum::Null);
-    values
 }
 
 fn io_error(error: std::io::Error) -> SqlError {

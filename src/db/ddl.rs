@@ -18,8 +18,8 @@ use super::session::Session;
 use crate::catalog::{
     Catalog, Change, Check, Column, ColumnId, Identity, Index, IndexKind, KeyConstraint, Sequence, Table,
 };
-use crate::commit::apply::{IndexKey, index_key};
 use crate::commit::locks::LockMode;
+use crate::commit::row_writer::{IndexKey, index_key};
 use crate::compaction::{Progress, jobs};
 use crate::segment::{IndexKind as SegmentIndexKind, IndexSpec};
 

@@ -16,12 +16,12 @@ use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::error::Result;
-use lodedb_sql::{Datum, SqlError, SqlState};
+use lodedb_sql::{SqlError, SqlState};
 
 use super::manifest::{Manifest, RETAINED};
 use super::repair::named_files;
 use crate::catalog::{Index, Table};
-use crate::commit::apply::{IndexKey, index_key};
+use crate::commit::row_writer::{IndexKey, index_key};
 use crate::commit::view::TableView;
 use crate::commit::{Overlay, Reader, RowId};
 use crate::db::engine::Engine;
@@ -267,8 +267,7 @@ impl Check<'_> {
         let mut rows = BatchBuilder::of_scalars(table, ids.len())?;
         for stored in self.reader.view.rows.rows(table.id, &ids)? {
             // Told of where rows are compared with segments.
-            let Some(mut stored) = stored else { return Ok(()) };
-            stored.values.resize(table.columns.len(), Datum::Null);
+            let Some(stored) = stored else { return Ok(()) };
             rows.push(&stored.values)?;
         }
         let rows = rows.finish()?;
