@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lodedb_sql::error::Result;
-use lodedb_sql::{Datum, SqlError, SqlState};
+use lodedb_sql::{Datum, SqlError};
 use lodedb_wal::killpoint::reach;
 
 use super::Row;
@@ -66,8 +66,6 @@ impl Staging {
         let id = engine.segment_ids.take();
         let path = engine.files.segment_dir(table.id, id);
         let folder = Folder { engine: engine.clone(), path, id, is_kept: AtomicBool::new(false) };
-        let io = |error: std::io::Error| SqlError::new(SqlState::of_io(&error), error.to_string());
-        engine.files.create_dirs(&engine.files.table_dir(table.id)).map_err(io)?;
         let scalars = BatchBuilder::of_scalars(table, 1024)?;
         let columns = table.vector_columns();
         let writer = StagedWriter::create(&engine.files.fs, &folder.path, id, columns, scalars.schema())?;

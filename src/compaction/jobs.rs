@@ -199,7 +199,6 @@ fn write_merged(
     let columns = definition.vector_columns();
     let scalars = scalar_batches(view, definition, rows.rows())?;
     let dir = engine.files.segment_dir(table, id);
-    engine.files.create_dirs(&engine.files.table_dir(table)).map_err(io_error)?;
     let scalars = Merging::Scalars(&scalars);
     let written = |share: f64| engine.compactions.advance(share / 2.0);
     let paced = |bytes| pace.read(bytes);

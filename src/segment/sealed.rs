@@ -5,13 +5,12 @@
 //! and CRC; nothing is read that it does not name.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::RecordBatch;
 use lodedb_sql::error::{Result, SqlError};
-use lodedb_wal::fs::FileSystem;
+use lodedb_wal::fs::{FileSystem, create_dirs};
 use lodedb_wal::killpoint::reach;
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +98,7 @@ pub fn write_sealed(
     if !input.scalars.is_empty() && input.scalars.iter().map(RecordBatch::num_rows).sum::<usize>() != rows as usize {
         return Err(SqlError::internal("scalars of a sealed segment must have one value for each row"));
     }
-    create_folder(fs, dir)?;
+    create_dirs(fs, dir).map_err(|e| failed(dir, &e))?;
     reach("segment: folder made");
     let steps = (columns.len() + 2) as f64;
     let row_ids = write_ids(fs, &dir.join(IDS), id, input.rows)?;
@@ -129,18 +128,6 @@ pub fn write_sealed(
 /// The name of a column's raw file.
 pub(super) fn vectors_name(column: &VectorColumn) -> String {
     format!("vectors.{}", column.id)
-}
-
-/// Makes the folder of a segment, its name durable, unless it is there.
-pub(super) fn create_folder(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
-    match fs.create_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        created => created.map_err(|e| failed(dir, &e))?,
-    }
-    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => fs.sync_dir(parent).map_err(|e| failed(parent, &e)),
-        None => Ok(()),
-    }
 }
 
 fn write_ids(fs: &dyn FileSystem, path: &Path, id: SegmentId, rows: &[RowId]) -> Result<RowIds> {

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use lodedb_sql::error::{Result, SqlError, SqlState};
-use lodedb_wal::fs::FileSystem;
+use lodedb_wal::fs::{FileSystem, create_dirs};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{FileEntry, Frame, FrameWriter, Kind, damaged, failed};
 use super::raw::RawWriter;
 use super::scalars::ScalarsWriter;
-use super::sealed::{SCALARS, create_folder, vectors_name};
+use super::sealed::{SCALARS, vectors_name};
 use super::{ColumnId, RowId, RowIds, SegmentFiles, SegmentId, VectorColumn};
 
 /// The name of the file of rows.
@@ -68,7 +68,7 @@ impl StagedWriter {
         columns: Vec<VectorColumn>,
         schema: &Schema,
     ) -> Result<Self> {
-        create_folder(&**fs, dir)?;
+        create_dirs(&**fs, dir).map_err(|e| failed(dir, &e))?;
         let vectors = columns
             .iter()
             .map(|column| RawWriter::create(Arc::clone(fs), &dir.join(vectors_name(column)), id, column.dims))

@@ -171,3 +171,16 @@ fn short_and_interrupted_calls_change_nothing() {
         }
     });
 }
+
+/// A folder whose name could not be made durable was taken for durable when the same checkpoint was tried again (Commits seed 45, the 4th).
+#[test]
+fn what_could_not_be_synced_is_synced_when_it_is_tried_again() {
+    with_deep_stack(|| {
+        for workload in Workload::ALL {
+            let base = base(workload, 45).unwrap();
+            let fault = |nth| Fault { call: CallKind::SyncDir, nth, fault: FaultKind::NoSpace, sticky: false };
+            let reached = (1..).take_while(|&nth| base.strike(fault(nth)).unwrap().0).count();
+            assert!(reached >= 4, "{workload:?}");
+        }
+    });
+}

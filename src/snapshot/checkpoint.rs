@@ -212,7 +212,6 @@ fn write_segment(
             } else {
                 let name = format!("{id}-{generation}");
                 let dir = engine.files.table_dir(table).join(&name);
-                engine.files.create_dirs(&engine.files.table_dir(table))?;
                 let rows: Vec<u64> = live.iter().map(|(row, _)| *row).collect();
                 let vectors = |column: usize, at: u32| Ok(mutable.vector(column, live[at as usize].1));
                 let input = SealInput { rows: &rows, vectors: &vectors, scalars: &[] };

@@ -58,11 +58,7 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
         move |error| OpenError::Io { path, error }
     };
     let dir = std::path::absolute(dir).map_err(io(dir))?;
-    if !fs.exists(&dir).map_err(io(&dir))? {
-        let parent = dir.parent().unwrap_or(Path::new("/"));
-        fs.create_dir(&dir).map_err(io(&dir))?;
-        fs.sync_dir(parent).map_err(io(parent))?;
-    }
+    fs::create_named_dir(&*fs, &dir).map_err(io(&dir))?;
     refuse_foreign(&*fs, &dir)?;
     let lock = lock(&*fs, &dir)?;
     reach("recovery: locked");
@@ -80,6 +76,8 @@ pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: &Options) -> Result<Op
         write_format(&*fs, &dir, new_id(&*fs))?;
     }
     let id = check_format(&*fs, &dir, &format_path)?;
+    // CRASH: an earlier opening may have named it and been cut off, or have failed, before the name was durable.
+    fs.sync_dir(&dir).map_err(io(&dir))?;
 
     let files = SegmentStore::new(fs.clone(), &dir, options.backup_dir.clone().unwrap_or_else(|| dir.join("backups")));
     let (manifest, mut state) = best_manifest(&files, &manifests)?;

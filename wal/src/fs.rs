@@ -149,20 +149,32 @@ pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io
     Ok(())
 }
 
-/// Makes a directory and its parents, durable when this returns, unless they are there.
+/// Makes a directory and its parents unless they are there; it is durable when this returns.
 pub fn create_dirs(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
-    if fs.exists(dir)? {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent() {
+    let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    if !fs.exists(dir)? {
         create_dirs(fs, parent)?;
         match fs.create_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other?,
         }
-        fs.sync_dir(parent)?;
     }
-    Ok(())
+    // CRASH: where it is there, whoever made it may have been cut off, or have failed, before its name was durable.
+    fs.sync_dir(parent)
+}
+
+/// As [`create_dirs`], of a directory that the user names, in one that is there. If it was there too, the other one may be such as we may not
+/// read, and so not sync: then somebody else made it.
+pub fn create_named_dir(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+    let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    let was_there = fs.exists(dir)?;
+    if !was_there {
+        fs.create_dir(dir)?;
+    }
+    match fs.sync_dir(parent) {
+        Err(error) if was_there && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Asks the page cache to forget what it holds of a file, so that what is read next is what the disk holds. Advice only; nothing may depend

@@ -38,11 +38,7 @@ impl Repository {
     /// Opens the folder for backups of a database; makes it where there is none or an empty one.
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, database: DatabaseId) -> Result<Self> {
         let io = BackupError::io;
-        if !fs.exists(dir).map_err(io(dir))? {
-            let parent = dir.parent().unwrap_or(Path::new("/"));
-            fs.create_dir(dir).map_err(io(dir))?;
-            fs.sync_dir(parent).map_err(io(parent))?;
-        }
+        fs::create_named_dir(&*fs, dir).map_err(io(dir))?;
         let mark = dir.join("BACKUPS");
         let is_new = !fs.exists(&mark).map_err(io(&mark))?;
         if is_new {
@@ -61,6 +57,9 @@ impl Repository {
             }
             // ORDER: last; a folder without it is made again.
             fs::publish(&*repository.fs, &mark, format!("{MARK}{database}\n").as_bytes()).map_err(io(&mark))?;
+        } else {
+            // CRASH: an earlier opening may have named it and been cut off, or have failed, before the name was durable.
+            repository.fs.sync_dir(dir).map_err(io(dir))?;
         }
         let found = repository.database()?;
         if found != database {
@@ -269,14 +268,8 @@ impl Repository {
         Ok(())
     }
 
-    /// A folder that exists durably when this returns.
     fn create_dir(&self, dir: &Path) -> Result<()> {
-        match self.fs.create_dir(dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-            other => other.map_err(BackupError::io(dir))?,
-        }
-        let parent = dir.parent().unwrap_or(Path::new("/"));
-        self.fs.sync_dir(parent).map_err(BackupError::io(parent))
+        fs::create_dirs(&*self.fs, dir).map_err(BackupError::io(dir))
     }
 }
 
