@@ -10,6 +10,7 @@ use lodedb_wal::killpoint::reach;
 use parking_lot::Mutex;
 
 use super::address::{self, APPLIED_LSN, Family};
+use super::current;
 use super::primitive::{Database, PinnedIterator, PinnedSnapshot, Walk};
 use super::{Batch, IndexId, Result, RowId, Snapshot, StoreError, StoreOptions, StoredRow, TableId, row};
 
@@ -42,20 +43,33 @@ impl Store {
     /// As [`Self::open`], of a database whose other files are on `fs`, and whose manifest says that the rows are those of commit `least`
     /// or a later one: it is an error, and nothing is touched, if they are not. RocksDB writes its files by itself, on the real file
     /// system; beside a simulated disk there is a stand-in for it.
-    #[cfg_attr(not(test), expect(unused_variables, reason = "only tests have another file system"))]
     pub(crate) fn open_on(fs: &dyn FileSystem, dir: &Path, options: &StoreOptions, least: u64) -> Result<Self> {
         #[cfg(test)]
         if crate::simulation::Machine::of(fs).is_some() {
             let store = Self::of(Database::open_on(fs, dir, options)?)?;
             return refuse_before(least, store.applied_lsn()?).map(|()| store);
         }
+        let failed = |error| current::failed(dir, &error);
+        // Before a manifest says more, the log has all there is.
+        let mended = current::mend(fs, dir, least == 0).map_err(failed)?;
         if least > 0 {
             // ORDER: before it is opened to be written: then RocksDB removes what an older state of it does not name.
-            let is_there = dir.join("CURRENT").exists();
-            let found = if is_there { Self::of(Database::open_read_only(dir, options)?)?.applied_lsn()? } else { 0 };
-            refuse_before(least, found)?;
+            let looked = Self::look_at(dir, options).and_then(|found| refuse_before(least, found));
+            if let Err(refused) = looked {
+                current::put_back(fs, dir, mended).map_err(failed)?;
+                return Err(refused);
+            }
         }
         Self::open(dir, options)
+    }
+
+    /// The LSN of what is in a directory, which stays as it is.
+    fn look_at(dir: &Path, options: &StoreOptions) -> Result<u64> {
+        if dir.join("CURRENT").exists() {
+            Self::of(Database::open_read_only(dir, options)?)?.applied_lsn()
+        } else {
+            Ok(0)
+        }
     }
 
     fn of(database: Database) -> Result<Self> {

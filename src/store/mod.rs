@@ -7,6 +7,7 @@
 //! - [`batch`]: the changes of one commit. [`snapshot`]: reading one state; [`scan`]: walking rows and indexes.
 //! - [`row`]: how a row lies in its bytes. [`key`]: bytes whose order is the order of values.
 //! - [`address`]: column families and the keys inside them.
+//! - `current`: what a power cut may do to the name of the newest MANIFEST.
 //! - `primitive`: what is asked of RocksDB, behind `fence`. Tests over a simulated disk put `standin` in its place.
 //!
 //! What always holds:
@@ -22,6 +23,7 @@
 
 pub mod address;
 pub mod batch;
+mod current;
 pub mod database;
 pub mod error;
 mod fence;

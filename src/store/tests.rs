@@ -393,3 +393,43 @@ fn speed_of_loading_and_scanning() {
     let snapshots: Vec<_> = (0..10_000).map(|_| store.snapshot()).collect();
     rate("snapshots taken", snapshots.len() as u64, start);
 }
+
+/// RocksDB names a new MANIFEST in CURRENT, each time it is opened, before the names of both are durable.
+#[test]
+fn a_name_of_current_that_came_too_early_is_taken_back() {
+    let dir = tempfile::tempdir().expect("it works");
+    let (one, options) = (dir.path().join("one"), StoreOptions::for_test());
+    let open_on = |least| Store::open_on(&lodedb_wal::fs::OsFileSystem, &one, &options, least);
+    let store = open_on(0).expect("it works");
+    let mut batch = Batch::new();
+    batch.put_row(7, 1, &row(5, 1));
+    store.write(batch, 5).expect("it works");
+    store.flush().expect("it works");
+    drop(store);
+    fs::write(one.join("CURRENT"), "MANIFEST-999999\n").expect("it works");
+    let before = listing(&one).expect("it works");
+    // The state before is too old: nothing is touched.
+    let refused = open_on(6).expect_err("it is refused").to_string();
+    assert!(refused.contains("the rows are those of commit 5"), "{refused}");
+    let names = |listing: BTreeMap<OsString, _>| {
+        listing.into_keys().filter(|name| !name.to_string_lossy().starts_with("LOG")).collect::<Vec<_>>()
+    };
+    assert_eq!(names(listing(&one).expect("it works")), names(before));
+    assert_eq!(fs::read(one.join("CURRENT")).expect("it works"), b"MANIFEST-999999\n");
+    let store = open_on(5).expect("it works");
+    assert_eq!((store.applied_lsn().expect("it works"), ids(&store.snapshot(), 7, ..)), (5, vec![1]));
+    drop(store);
+    // With rows and no MANIFEST at all it is damaged.
+    for name in
+        listing(&one).expect("it works").into_keys().filter(|name| name.to_string_lossy().starts_with("MANIFEST"))
+    {
+        fs::remove_file(one.join(name)).expect("it works");
+    }
+    assert!(open_on(0).is_err());
+    // Without rows it was being made.
+    fs::remove_dir_all(&one).expect("it works");
+    fs::create_dir(&one).expect("it works");
+    fs::write(one.join("CURRENT"), "MANIFEST-000001\n").expect("it works");
+    assert!(open_on(1).is_err());
+    assert_eq!(open_on(0).expect("it works").applied_lsn().expect("it works"), 0);
+}
