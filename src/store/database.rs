@@ -25,6 +25,9 @@ pub struct Store {
     worn_from: AtomicU64,
 }
 
+/// A sync of RocksDB's MANIFEST covers no more records than this.
+const RECORDS_CUT_MAX: usize = 8;
+
 /// So many rows of dropped tables are not worth a compaction of all.
 const WORN_ROWS: u64 = 100_000;
 
@@ -51,13 +54,27 @@ impl Store {
         }
         let failed = |error| current::failed(dir, &error);
         // Before a manifest says more, the log has all there is.
-        let mended = current::mend(fs, dir, least == 0).map_err(failed)?;
-        if least > 0 {
-            // ORDER: before it is opened to be written: then RocksDB removes what an older state of it does not name.
-            let looked = Self::look_at(dir, options).and_then(|found| refuse_before(least, found));
-            if let Err(refused) = looked {
-                current::put_back(fs, dir, mended).map_err(failed)?;
-                return Err(refused);
+        let mut mended: Vec<_> = current::mend(fs, dir, least == 0).map_err(failed)?.into_iter().collect();
+        // ORDER: before it is opened to be written: then RocksDB removes what an older state of it does not name.
+        let mut looked = Self::look_at(dir, options);
+        let mut damage = None;
+        for _ in 0..RECORDS_CUT_MAX {
+            // Any state that is not too old will do, since the log has what came after.
+            let cut = if looked.is_err() { current::cut(fs, dir).map_err(failed)? } else { None };
+            let Some(cut) = cut else { break };
+            mended.push(cut);
+            if let Err(error) = std::mem::replace(&mut looked, Self::look_at(dir, options)) {
+                damage.get_or_insert(error);
+            }
+        }
+        match (looked.and_then(|found| refuse_before(least, found)), damage) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(damage)) => {
+                tracing::warn!(%damage, "the end of the row store's MANIFEST is taken off, as after a power cut");
+            }
+            (Err(refused), damage) => {
+                current::put_back(fs, mended).map_err(failed)?;
+                return Err(damage.unwrap_or(refused));
             }
         }
         Self::open(dir, options)
