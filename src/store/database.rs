@@ -55,29 +55,35 @@ impl Store {
         let failed = |error| current::failed(dir, &error);
         // Before a manifest says more, the log has all there is.
         let mut mended: Vec<_> = current::mend(fs, dir, least == 0).map_err(failed)?.into_iter().collect();
-        // ORDER: before it is opened to be written: then RocksDB removes what an older state of it does not name.
-        let mut looked = Self::look_at(dir, options);
+        // ORDER: looked at before it is opened to be written: then RocksDB removes what an older state of it does not name. Where any state
+        // will do, there is nothing to look for.
+        let look = || match least {
+            0 => Self::open(dir, options).map(|store| (Some(store), u64::MAX)),
+            _ => Self::look_at(dir, options).map(|found| (None, found)),
+        };
+        let mut looked = look();
         let mut damage = None;
         for _ in 0..RECORDS_CUT_MAX {
             // Any state that is not too old will do, since the log has what came after.
             let cut = if looked.is_err() { current::cut(fs, dir).map_err(failed)? } else { None };
             let Some(cut) = cut else { break };
             mended.push(cut);
-            if let Err(error) = std::mem::replace(&mut looked, Self::look_at(dir, options)) {
+            if let Err(error) = std::mem::replace(&mut looked, look()) {
                 damage.get_or_insert(error);
             }
         }
-        match (looked.and_then(|found| refuse_before(least, found)), damage) {
-            (Ok(()), None) => {}
-            (Ok(()), Some(damage)) => {
-                tracing::warn!(%damage, "the end of the row store's MANIFEST is taken off, as after a power cut");
+        match looked.and_then(|(store, found)| refuse_before(least, found).map(|()| store)) {
+            Ok(store) => {
+                if let Some(damage) = damage {
+                    tracing::warn!(%damage, "the end of the row store's MANIFEST is taken off, as after a power cut");
+                }
+                store.map_or_else(|| Self::open(dir, options), Ok)
             }
-            (Err(refused), damage) => {
+            Err(refused) => {
                 current::put_back(fs, mended).map_err(failed)?;
-                return Err(damage.unwrap_or(refused));
+                Err(damage.unwrap_or(refused))
             }
         }
-        Self::open(dir, options)
     }
 
     /// The LSN of what is in a directory, which stays as it is.

@@ -439,37 +439,45 @@ fn a_name_of_current_that_came_too_early_is_taken_back() {
 fn the_end_of_a_manifest_that_was_cut_off_is_taken_off() {
     let dir = tempfile::tempdir().expect("it works");
     let (one, options) = (dir.path().join("one"), StoreOptions::for_test());
-    let open_on = |least| Store::open_on(&lodedb_wal::fs::OsFileSystem, &one, &options, least);
-    let store = open_on(0).expect("it works");
-    let manifest = || {
-        let named = fs::read_to_string(one.join("CURRENT")).expect("it works");
-        one.join(named.trim_end())
-    };
+    let open_on = |dir: &std::path::Path, least| Store::open_on(&lodedb_wal::fs::OsFileSystem, dir, &options, least);
+    let store = open_on(&one, 0).expect("it works");
+    let name = fs::read_to_string(one.join("CURRENT")).expect("it works");
+    let name = name.trim_end();
     let mut whole = Vec::new();
     for lsn in 1..4 {
         let mut batch = Batch::new();
         batch.put_row(7, lsn, &row(lsn, 1));
         store.write(batch, lsn).expect("it works");
         store.flush().expect("it works");
-        whole.push(fs::read(manifest()).expect("it works"));
+        whole.push(fs::read(one.join(name)).expect("it works"));
     }
     drop(store);
     // The record of the third flush, all but its beginning.
-    let torn_at = whole[1].len() + 9;
-    let mut torn = fs::read(manifest()).expect("it works");
-    torn.truncate(whole[2].len());
-    torn[torn_at..].fill(0);
-    fs::write(manifest(), &torn).expect("it works");
-    let refused = open_on(3).expect_err("it is too old without its end").to_string();
-    assert!(refused.contains("MANIFEST"), "{refused}");
-    assert_eq!(fs::read(manifest()).expect("it works"), torn, "it is as it was");
-    let store = open_on(2).expect("it works");
-    assert_eq!((store.applied_lsn().expect("it works"), ids(&store.snapshot(), 7, ..)), (2, vec![1, 2]));
-    drop(store);
+    let mut torn = whole[2].clone();
+    torn[whole[1].len() + 9..].fill(0);
     // Damage before its end is none that a power cut leaves.
-    let mut damaged = fs::read(manifest()).expect("it works");
+    let mut damaged = whole[2].clone();
     damaged[20] ^= 1;
-    fs::write(manifest(), &damaged).expect("it works");
-    assert!(open_on(1).is_err());
-    assert_eq!(fs::read(manifest()).expect("it works"), damaged, "it is as it was");
+    for (case, manifest, least, found) in
+        [("torn", &torn, 2, true), ("new", &torn, 0, true), ("old", &torn, 3, false), ("damaged", &damaged, 1, false)]
+    {
+        let copy = dir.path().join(case);
+        fs::create_dir(&copy).expect("it works");
+        for entry in fs::read_dir(&one).expect("it works") {
+            let entry = entry.expect("it works");
+            fs::copy(entry.path(), copy.join(entry.file_name())).expect("it works");
+        }
+        fs::write(copy.join(name), manifest).expect("it works");
+        match open_on(&copy, least) {
+            Ok(store) => {
+                assert!(found, "{case}");
+                let state = (store.applied_lsn().expect("it works"), ids(&store.snapshot(), 7, ..));
+                assert_eq!(state, (2, vec![1, 2]), "{case}");
+            }
+            Err(refused) => {
+                assert!(!found && refused.to_string().contains("MANIFEST"), "{case}: {refused}");
+                assert_eq!(fs::read(copy.join(name)).expect("it works"), *manifest, "{case}: it is as it was");
+            }
+        }
+    }
 }
