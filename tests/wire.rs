@@ -3,24 +3,38 @@
 
 mod harness;
 
+#[path = "wire/advisory.rs"]
+mod advisory;
 #[path = "wire/concurrency.rs"]
 mod concurrency;
 #[path = "wire/copy.rs"]
 mod copy;
+#[path = "wire/cursors.rs"]
+mod cursors;
 #[path = "wire/errors.rs"]
 mod errors;
+#[path = "wire/histories.rs"]
+mod histories;
 #[path = "wire/hostile.rs"]
 mod hostile;
+#[path = "wire/isolation.rs"]
+mod isolation;
 #[path = "wire/lifetime.rs"]
 mod lifetime;
 #[path = "wire/load.rs"]
 mod load;
+#[path = "wire/locking.rs"]
+mod locking;
+#[path = "wire/notify.rs"]
+mod notify;
 #[path = "wire/programs.rs"]
 mod programs;
 #[path = "wire/protocol.rs"]
 mod protocol;
 #[path = "wire/search.rs"]
 mod search;
+#[path = "wire/sessions.rs"]
+mod sessions;
 #[path = "wire/side.rs"]
 mod side;
 #[path = "wire/transactions.rs"]

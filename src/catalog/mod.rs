@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState, TypeWithModifier};
@@ -28,6 +29,9 @@ pub type ColumnId = u32;
 
 /// The first OID given to objects of users; `vector` and `vector[]` have 16385 and 16386.
 pub const FIRST_USER_OID: u32 = 16400;
+
+/// Versions from here on are those of catalogs that were not committed.
+const PROVISIONAL: u64 = 1 << 63;
 
 /// A table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -213,9 +217,14 @@ impl Index {
 }
 
 impl Catalog {
-    /// Counts the changes since the database was made; equal versions of one database are equal catalogs.
+    /// Counts the changes since the database was made; equal versions of one open database are equal catalogs.
     pub fn version(&self) -> u64 {
         self.version
+    }
+    /// Gives the catalog of an open transaction a version that no other one has: what it goes on to commit may differ.
+    pub fn make_provisional(&mut self) {
+        static NEXT: AtomicU64 = AtomicU64::new(PROVISIONAL);
+        self.version = NEXT.fetch_add(1, Ordering::Relaxed);
     }
     /// The OID the next object gets.
     pub fn next_oid(&self) -> u32 {

@@ -8,6 +8,8 @@
 //! 4. [`apply`]s them in order to the store (by its [`row_writer`]) and the segments, and publishes the next [`ReadView`].
 //! 5. Locks are released after the view is published; then the client hears of it.
 //!
+//! Transactions at SERIALIZABLE ask [`serializable`] before they read, write and commit.
+//!
 //! Recovery calls the same `apply` for each record of the log.
 //!
 //! INVARIANT 3: a record is applied only after the fsync that covers it.
@@ -20,12 +22,13 @@ pub mod locks;
 pub mod overlay;
 pub mod record;
 pub mod row_writer;
+pub mod serializable;
 pub mod staging;
 pub mod transaction;
 pub mod view;
 
 pub use overlay::{Overlay, OwnRows, RowChange};
-pub use transaction::{Refused, Transaction};
+pub use transaction::{Isolation, Refused, Transaction};
 pub use view::{ReadView, Reader, TableView};
 
 /// One row: a value for each column of its table in order, dropped columns NULL.

@@ -303,6 +303,7 @@ impl Overlay {
         for change in &self.changes {
             catalog.apply(change);
         }
+        catalog.make_provisional();
         let catalog = Arc::new(catalog);
         *cached = Some((base.version(), catalog.clone()));
         catalog

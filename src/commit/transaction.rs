@@ -2,6 +2,11 @@
 //!
 //! READ COMMITTED: each statement takes the newest view. A writing statement locks the rows it found; if one was
 //! changed since the view, [`Transaction::refresh`] takes a new view and the statement runs again with its locks.
+//!
+//! REPEATABLE READ: all statements read the view that the first one took, and a row that was changed since is not written (40001): snapshot
+//! isolation, as PostgreSQL has it. SERIALIZABLE is that, and what [`super::serializable`] watches for.
+//!
+//! A savepoint is a place in the overlay and one in the list of locks: rolling back to it undoes what came after.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -9,8 +14,9 @@ use std::time::Duration;
 
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError, SqlState};
+use lodedb_wal::Lsn;
 
-use super::locks::{Acquired, LockMode, LockTarget, TxId, Wait};
+use super::locks::{self, Acquired, LockMode, LockTarget, TxId, Wait};
 use super::overlay::{Mark, Overlay, Run};
 use super::record::{Op, estimated_row_bytes};
 use super::row_writer::{IndexKey, index_key};
@@ -24,6 +30,18 @@ use crate::db::engine::Engine;
 /// How many row and key locks a transaction takes in one table before it asks for the whole table.
 const ESCALATION_LOCKS: usize = 4096;
 
+/// What a transaction sees of those that commit while it is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    #[default]
+    ReadCommitted,
+    /// All of them see what was committed before the first one.
+    RepeatableRead,
+    /// The same, and as if one transaction had run after the other.
+    Serializable,
+}
+
 /// What became of the rows a statement wants to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowsLocked {
@@ -31,6 +49,17 @@ pub enum RowsLocked {
     Unchanged,
     /// They are locked, and one was changed or deleted since: the statement must run again on a fresh view.
     Changed,
+}
+
+/// What became of a row that a query wants to lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowLocked {
+    /// It is locked, and as the statement's view shows it.
+    Locked,
+    /// It is locked, and was changed or deleted since: the query must run again on a fresh view.
+    Changed,
+    /// Another transaction holds it, and it was not to be waited for.
+    Held,
 }
 
 /// What became of a row to insert.
@@ -77,6 +106,12 @@ impl Default for LockTimeouts {
     }
 }
 
+impl From<LockTimeouts> for Wait {
+    fn from(timeouts: LockTimeouts) -> Self {
+        Self::Block { deadlock_timeout: timeouts.deadlock, lock_timeout: timeouts.lock }
+    }
+}
+
 /// The rows of one statement on their way into one table.
 #[derive(Debug)]
 struct Inserting {
@@ -88,12 +123,25 @@ struct Inserting {
     staging: Option<Staging>,
 }
 
+/// A place in a transaction to return to.
+#[derive(Debug)]
+struct Savepoint {
+    name: String,
+    mark: Mark,
+    locks: locks::Mark,
+    escalated: HashSet<TableId>,
+}
+
 /// An open transaction.
 #[derive(Debug)]
 pub struct Transaction {
     engine: Arc<Engine>,
     id: TxId,
+    isolation: Isolation,
     view: Arc<ReadView>,
+    /// Whether a statement has read: from then on the view stays, unless it is READ COMMITTED.
+    has_read: bool,
+    savepoints: Vec<Savepoint>,
     overlay: Arc<Overlay>,
     mark: Mark,
     /// What the statement inserts, while it is inserting many rows.
@@ -107,15 +155,18 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Begins, on the newest view.
-    pub fn begin(engine: Arc<Engine>) -> Self {
-        let (id, view) = (engine.locks.begin(), engine.view());
+    /// Begins, on the newest view. `session`: who holds the session's own locks.
+    pub fn begin(engine: Arc<Engine>, isolation: Isolation, session: TxId) -> Self {
+        let (id, view) = (engine.locks.begin_within(session), engine.view());
         let overlay = Arc::new(Overlay::default());
         let mark = overlay.mark();
         Self {
             engine,
             id,
+            isolation,
             view,
+            has_read: false,
+            savepoints: Vec::new(),
             overlay,
             mark,
             inserting: None,
@@ -141,20 +192,110 @@ impl Transaction {
         self.timeouts = timeouts;
     }
 
-    /// A statement begins: it reads the newest view, and what it changes can be undone by itself.
+    /// How it is isolated from others.
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// Isolates it in another way; nothing may have been read yet.
+    pub fn set_isolation(&mut self, isolation: Isolation) {
+        debug_assert!(!self.has_read);
+        self.isolation = isolation;
+    }
+
+    /// Whether one of its statements has read.
+    pub fn has_read(&self) -> bool {
+        self.has_read
+    }
+
+    /// Whether its view is the one of its first statement.
+    fn is_fixed(&self) -> bool {
+        self.has_read && self.isolation != Isolation::ReadCommitted
+    }
+
+    /// A statement begins: it reads the newest view, or that of the first one, and what it changes can be undone by itself.
     pub fn start_statement(&mut self) {
         self.rollback_inserting();
-        self.view = self.engine.view();
+        if !self.is_fixed() {
+            self.view = match self.isolation {
+                Isolation::Serializable => self.engine.serializable.begin(self.id, || self.engine.view()),
+                Isolation::ReadCommitted | Isolation::RepeatableRead => self.engine.view(),
+            };
+            self.has_read = true;
+        }
         self.mark = self.overlay.mark();
+    }
+
+    /// Tables are about to be read by the statement that began; `40001` if that could not be in any order one after the other.
+    pub fn reads(&self, tables: impl IntoIterator<Item = TableId>) -> Result<()> {
+        if self.isolation == Isolation::Serializable && self.has_read {
+            self.engine.serializable.reads(self.id, tables)?;
+        }
+        Ok(())
     }
 
     /// Undoes what the statement changed; its locks stay.
     pub fn rollback_statement(&mut self) {
+        self.undo_to(self.mark);
+    }
+
+    fn undo_to(&mut self, mark: Mark) {
         self.rollback_inserting();
-        let mark = self.mark;
-        if self.overlay.mark() != mark {
-            Arc::make_mut(&mut self.overlay).rollback_to(mark);
+        if self.overlay.mark() == mark {
+            return;
         }
+        let attached: Vec<Op> = self.overlay.attached().to_vec();
+        self.overlay_mut().rollback_to(mark);
+        for id in attached[self.overlay.attached().len()..].iter().flat_map(crate::compaction::jobs::file_ids) {
+            self.engine.segment_ids.settle(id);
+        }
+    }
+
+    /// Marks the present moment. A savepoint of the same name before is hidden by it.
+    pub fn savepoint(&mut self, name: &str) {
+        self.savepoints.push(Savepoint {
+            name: name.to_owned(),
+            mark: self.overlay.mark(),
+            locks: self.engine.locks.mark(self.id),
+            escalated: self.escalated.clone(),
+        });
+    }
+
+    /// How many savepoints there are.
+    pub fn savepoints(&self) -> usize {
+        self.savepoints.len()
+    }
+
+    fn find_savepoint(&self, name: &str) -> Result<usize> {
+        self.savepoints.iter().rposition(|savepoint| savepoint.name == name).ok_or_else(|| {
+            SqlError::new(SqlState::InvalidSavepointSpecification, format!("savepoint \"{name}\" does not exist"))
+        })
+    }
+
+    /// Forgets a savepoint and those after it; gives how many are left.
+    pub fn release_savepoint(&mut self, name: &str) -> Result<usize> {
+        let at = self.find_savepoint(name)?;
+        self.savepoints.truncate(at);
+        Ok(at)
+    }
+
+    /// Undoes all that came after a savepoint, which stays, and releases its locks; gives how many savepoints are left.
+    pub fn rollback_to_savepoint(&mut self, name: &str) -> Result<usize> {
+        let at = self.find_savepoint(name)?;
+        self.savepoints.truncate(at + 1);
+        self.rollback_to_last_savepoint();
+        Ok(at + 1)
+    }
+
+    /// Undoes all that came after the last savepoint, if there is one, and says whether there is.
+    pub fn rollback_to_last_savepoint(&mut self) -> bool {
+        let Some(Savepoint { mark, locks, escalated, .. }) = self.savepoints.last() else { return false };
+        let (mark, locks, escalated) = (*mark, *locks, escalated.clone());
+        self.undo_to(mark);
+        self.mark = mark;
+        self.engine.locks.release_after(self.id, locks);
+        self.escalated = escalated;
+        true
     }
 
     /// The statement inserted all it will: its rows can be read from now on.
@@ -179,6 +320,7 @@ impl Transaction {
 
     /// Takes a fresh view for another run of the statement.
     pub fn refresh(&mut self) {
+        debug_assert!(!self.is_fixed());
         self.rollback_statement();
         self.view = self.engine.view();
     }
@@ -193,24 +335,58 @@ impl Transaction {
         !self.overlay.is_empty()
     }
 
-    /// Locks a table. If it had to wait, the view is a fresh one afterwards.
+    /// Locks a table. It is in the view as it is from then on; `40001` where the view cannot be a newer one.
     pub async fn lock_table(&mut self, table: TableId, mode: LockMode) -> Result<()> {
         let target = LockTarget::Table(table);
-        if self.engine.locks.try_acquire(self.id, &target, mode) {
-            return Ok(());
+        let mut acquired = Acquired::AtOnce;
+        if !self.engine.locks.try_acquire(self.id, &target, mode) {
+            acquired = self.acquire(target, mode).await?;
         }
-        if self.acquire(target, mode).await? == Acquired::Waited {
-            self.view = self.engine.view();
+        self.table_locked(table, mode, acquired)
+    }
+
+    /// As [`Self::lock_table`], at once or not at all (`55P03`).
+    pub fn lock_table_now(&mut self, table: &Table, mode: LockMode) -> Result<()> {
+        if !self.engine.locks.try_acquire(self.id, &LockTarget::Table(table.id), mode) {
+            let message = format!("could not obtain lock on relation \"{}\"", table.name);
+            return Err(SqlError::new(SqlState::LockNotAvailable, message));
+        }
+        self.table_locked(table.id, mode, Acquired::AtOnce)
+    }
+
+    fn table_locked(&mut self, table: TableId, mode: LockMode, acquired: Acquired) -> Result<()> {
+        let is_same = |own: &ReadView, newest: &ReadView| {
+            let is_as_defined = own.catalog.table_by_id(table) == newest.catalog.table_by_id(table)
+                && own.catalog.indexes_of(table).eq(newest.catalog.indexes_of(table));
+            // Who shuts out others that write goes over all of its rows.
+            is_as_defined && (mode < LockMode::Share || is_untouched(own, newest, table))
+        };
+        self.renew(acquired, is_same)?;
+        if self.isolation == Isolation::Serializable && mode >= LockMode::RowExclusive {
+            self.engine.serializable.writes(self.id, table)?;
         }
         Ok(())
     }
 
     /// Locks a name against being created twice.
     pub async fn lock_name(&mut self, name: &str) -> Result<()> {
-        if self.acquire(LockTarget::Key(0, name.as_bytes().into()), LockMode::AccessExclusive).await?
-            == Acquired::Waited
-        {
-            self.view = self.engine.view();
+        let target = LockTarget::Key(0, name.as_bytes().into());
+        let acquired = self.acquire(target, LockMode::AccessExclusive).await?;
+        self.renew(acquired, |own, newest| own.catalog.version() == newest.catalog.version())
+    }
+
+    /// After a wait, or where definitions changed: takes a newer view, or makes sure that what was locked `is_same` in it.
+    fn renew(&mut self, acquired: Acquired, is_same: impl Fn(&ReadView, &ReadView) -> bool) -> Result<()> {
+        let newest = self.engine.view();
+        if !self.is_fixed() {
+            if acquired == Acquired::Waited || newest.catalog.version() != self.view.catalog.version() {
+                self.view = newest;
+            }
+        } else if newest.lsn != self.view.lsn && !is_same(&self.view, &newest) {
+            return Err(SqlError::new(
+                SqlState::SerializationFailure,
+                "could not serialize access due to concurrent changes of the table",
+            ));
         }
         Ok(())
     }
@@ -218,8 +394,7 @@ impl Transaction {
     async fn acquire(&mut self, target: LockTarget, mode: LockMode) -> Result<Acquired> {
         // Whoever holds the lock may need it to go on; after the wait the statement goes on without, since others wait for its locks now.
         self.place = None;
-        let wait = Wait::Block { deadlock_timeout: self.timeouts.deadlock, lock_timeout: self.timeouts.lock };
-        self.engine.locks.acquire(self.id, target, mode, wait).await.map_err(SqlError::from)
+        self.engine.locks.acquire(self.id, target, mode, self.timeouts.into()).await.map_err(SqlError::from)
     }
 
     /// Takes the whole table once a statement has taken many locks in it, if nobody else is writing there.
@@ -259,10 +434,58 @@ impl Transaction {
         for &(row, version) in rows.iter().filter(|(row, version)| *row < FIRST_PROVISIONAL_ROW && *version != 0) {
             let current = newest.rows.version(table.id, row)?;
             if current != Some(version) {
+                if self.is_fixed() {
+                    return Err(concurrent(current));
+                }
                 return Ok(RowsLocked::Changed);
             }
         }
         Ok(RowsLocked::Unchanged)
+    }
+
+    /// Locks a row for a query. `wait`: what to do if it cannot be had at once, other than waiting.
+    pub async fn lock_row(
+        &mut self,
+        table: &Table,
+        row: RowId,
+        version: u64,
+        mode: LockMode,
+        wait: Option<Wait>,
+    ) -> Result<RowLocked> {
+        if row >= FIRST_PROVISIONAL_ROW {
+            return Ok(RowLocked::Locked);
+        }
+        let target = LockTarget::Row(table.id, row);
+        if !self.engine.locks.try_acquire(self.id, &target, mode) {
+            match wait {
+                Some(Wait::Skip) => return Ok(RowLocked::Held),
+                Some(Wait::NoWait) => {
+                    let message = format!("could not obtain lock on row in relation \"{}\"", table.name);
+                    return Err(SqlError::new(SqlState::LockNotAvailable, message));
+                }
+                Some(Wait::Block { .. }) | None => self.acquire(target, mode).await?,
+            };
+        }
+        // Version 0: the transaction changed it itself.
+        if version == 0 {
+            return Ok(RowLocked::Locked);
+        }
+        let newest = self.engine.view();
+        let current = newest.rows.version(table.id, row)?;
+        match current == Some(version) {
+            true => Ok(RowLocked::Locked),
+            false if self.is_fixed() => Err(concurrent(current)),
+            false => Ok(RowLocked::Changed),
+        }
+    }
+
+    /// Makes sure that a row which a statement came upon by its key is as its view shows it, where the view cannot be a newer one.
+    pub fn check_seen(&self, table: &Table, row: RowId) -> Result<()> {
+        if !self.is_fixed() || row >= FIRST_PROVISIONAL_ROW || self.overlay.is_changed(table.id, row) {
+            return Ok(());
+        }
+        let current = self.engine.view().rows.version(table.id, row)?;
+        if current == self.view.rows.version(table.id, row)? { Ok(()) } else { Err(concurrent(current)) }
     }
 
     /// The newest committed form of a row, or this transaction's own. Meant for a row that is locked.
@@ -486,8 +709,15 @@ impl Transaction {
     /// Commits: durable, applied and published when it returns; then the locks are free.
     pub async fn commit(mut self) -> Result<()> {
         self.finish_statement().await?;
+        let is_watched = self.isolation == Isolation::Serializable && self.has_read;
+        if is_watched {
+            self.engine.serializable.prepare(self.id)?;
+        }
         let overlay = std::mem::take(&mut self.overlay);
         if overlay.is_empty() {
+            if is_watched {
+                self.engine.serializable.committed(self.id, None);
+            }
             return Ok(());
         }
         let ops = self.ops(&overlay);
@@ -495,9 +725,12 @@ impl Transaction {
         let engine = self.engine.clone();
         let files: Vec<u64> = ops.iter().flat_map(crate::compaction::jobs::file_ids).collect();
         let mut committing = engine.committer.begin(ops);
-        let finish = move |result: Result<_>| {
+        let finish = move |result: Result<Lsn>| {
             for id in files {
                 engine.segment_ids.settle(id);
+            }
+            if let (true, Ok(lsn)) = (is_watched, &result) {
+                engine.serializable.committed(self.id, Some(*lsn));
             }
             drop(self);
             result.map(|_| ())
@@ -565,10 +798,27 @@ impl Transaction {
     }
 }
 
+/// Whether nothing was written into a table between two views.
+fn is_untouched(one: &ReadView, other: &ReadView, table: TableId) -> bool {
+    match (one.tables.get(&table), other.tables.get(&table)) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+/// `40001`: a row of the view is another one by now, or gone.
+fn concurrent(current: Option<u64>) -> SqlError {
+    let what = if current.is_some() { "update" } else { "delete" };
+    SqlError::new(SqlState::SerializationFailure, format!("could not serialize access due to concurrent {what}"))
+}
+
 impl Drop for Transaction {
     fn drop(&mut self) {
         for id in self.overlay.attached().iter().flat_map(crate::compaction::jobs::file_ids) {
             self.engine.segment_ids.settle(id);
+        }
+        if self.isolation == Isolation::Serializable {
+            self.engine.serializable.ended(self.id);
         }
         self.engine.locks.release_all(self.id);
     }

@@ -13,6 +13,7 @@ use lodedb_sql::statement::{
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::ddl::relation_name;
+use super::notify::{self, Intention};
 use super::outcome::{Field, Outcome, Prepared, RowsTag, text_field};
 use super::session::{Session, lock_mode};
 use crate::query::arrow::arrow_field;
@@ -72,6 +73,9 @@ impl Session {
                 let Some(plan) = prepared.plan.clone() else {
                     return Err(SqlError::unsupported(format!("EXPLAIN {}", explained.command_tag())));
                 };
+                if options.analyze {
+                    self.note_reads(&plan)?;
+                }
                 let reader = self.reader();
                 let lines = if options.analyze && !explained.is_read_only() {
                     let place = self.take_place();
@@ -234,6 +238,9 @@ impl Session {
                         ));
                     }
                     self.prepared_statements().clear();
+                    self.cursors.clear();
+                    self.unlisten_all();
+                    self.hooks.advisory.unlock_all();
                     self.reset_settings();
                 }
                 tag()
@@ -245,12 +252,13 @@ impl Session {
                         "LOCK TABLE can only be used in transaction blocks",
                     ));
                 }
-                if *no_wait {
-                    return Err(SqlError::unsupported("NOWAIT"));
-                }
                 for name in names {
                     let name = relation_name(name)?;
-                    if self.locked_table(name, lock_mode(*mode)).await?.is_none() {
+                    let table = match no_wait {
+                        true => self.locked_table_now(name, lock_mode(*mode))?,
+                        false => self.locked_table(name, lock_mode(*mode)).await?,
+                    };
+                    if table.is_none() {
                         return Err(SqlError::new(
                             SqlState::UndefinedTable,
                             format!("relation \"{name}\" does not exist"),
@@ -280,7 +288,22 @@ impl Session {
                 self.backup(to).await?;
                 tag()
             }
-            Statement::Unlisten(_) => tag(),
+            Statement::Declare(declare) => self.declare(declare, prepared, params).await,
+            Statement::Fetch { cursor, direction } => self.fetch(cursor, *direction, false).await,
+            Statement::Move { cursor, direction } => self.fetch(cursor, *direction, true).await,
+            Statement::Close(which) => self.close_cursors(which),
+            Statement::Listen { channel } => {
+                self.intend(Intention::Listen(channel.clone()))?;
+                tag()
+            }
+            Statement::Unlisten(channel) => {
+                self.intend(Intention::Unlisten(channel.clone()))?;
+                tag()
+            }
+            Statement::Notify { channel, payload } => {
+                self.intend(notify::checked(channel, payload.as_deref().unwrap_or_default())?)?;
+                tag()
+            }
             other => Err(SqlError::unsupported(other.command_tag())),
         }
     }

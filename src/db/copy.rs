@@ -349,6 +349,10 @@ impl Session {
             fields.iter().map(|field| CopyColumn { name: field.name.clone(), ty: field.ty }).collect();
         options.check(CopyDirection::To, &columns)?;
         let Some(plan) = &prepared.plan else { return Err(SqlError::internal("a query was not planned")) };
+        if plan.locks_rows() {
+            return Err(SqlError::unsupported("COPY of a query that locks rows"));
+        }
+        self.note_reads(plan)?;
         let (reader, environment) = (self.reader(), self.environment());
         let cancel = self.cancel.clone();
         let batches = self.db.engine().query.query(plan, reader, environment, &[], cancel).await?.batches;

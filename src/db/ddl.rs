@@ -18,6 +18,7 @@ use super::session::Session;
 use crate::catalog::{
     Catalog, Change, Check, Column, ColumnId, Identity, Index, IndexKind, KeyConstraint, Sequence, Table,
 };
+use crate::commit::Transaction;
 use crate::commit::locks::LockMode;
 use crate::commit::row_writer::{IndexKey, index_key};
 use crate::compaction::{Progress, jobs};
@@ -261,10 +262,23 @@ impl Session {
 
     /// The table a statement changes, locked.
     pub(super) async fn locked_table(&mut self, name: &str, mode: LockMode) -> Result<Option<Arc<Table>>> {
-        let tx = self.transaction()?;
+        let tx = self.transaction_for(mode)?;
         let Some(found) = tx.reader().catalog().table(name).cloned() else { return Ok(None) };
         tx.lock_table(found.id, mode).await?;
         // It may be gone, or another one, if the lock was waited for.
+        Ok(tx.reader().catalog().table(name).cloned())
+    }
+
+    /// The transaction to lock a table in: one that only reads may do it for reading.
+    fn transaction_for(&mut self, mode: LockMode) -> Result<&mut Transaction> {
+        if mode <= LockMode::RowShare { self.open_transaction() } else { self.transaction() }
+    }
+
+    /// The same, if the lock can be had at once; `55P03` if not.
+    pub(super) fn locked_table_now(&mut self, name: &str, mode: LockMode) -> Result<Option<Arc<Table>>> {
+        let tx = self.transaction_for(mode)?;
+        let Some(found) = tx.reader().catalog().table(name).cloned() else { return Ok(None) };
+        tx.lock_table_now(&found, mode)?;
         Ok(tx.reader().catalog().table(name).cloned())
     }
 

@@ -17,13 +17,16 @@ use super::admission::Admission;
 use super::counters::Counters;
 use super::error::OpenError;
 use super::memory::Budget;
+use super::notify::Channels;
 use super::options::Options;
+use super::presence::Sessions;
 use super::session::{Session, SessionOptions};
 use super::settings::Settings;
 use crate::catalog::{Sequence, SequenceId, TableId};
 use crate::commit::ReadView;
 use crate::commit::committer::Committer;
 use crate::commit::locks::LockManager;
+use crate::commit::serializable::Serializable;
 use crate::compaction::{History, Worker};
 use crate::query::QueryEngine;
 use crate::segment::SegmentId;
@@ -51,6 +54,8 @@ pub struct Engine {
     pub files: Arc<SegmentStore>,
     /// The locks of transactions.
     pub locks: LockManager,
+    /// The transactions at SERIALIZABLE.
+    pub serializable: Serializable,
     /// The way to commit.
     pub committer: Committer,
     /// What sessions are shown of how it was opened.
@@ -79,6 +84,10 @@ pub struct Engine {
     pub admission: Admission,
     /// What has happened so far.
     pub counters: Counters,
+    /// The sessions there are.
+    pub sessions: Sessions,
+    /// Who listens to whom.
+    pub channels: Channels,
     pub(crate) view: Arc<ArcSwap<ReadView>>,
     /// When it was opened: microseconds since 1970 UTC.
     pub started_us: i64,
@@ -337,6 +346,7 @@ impl Db {
             log,
             files,
             locks: LockManager::new(),
+            serializable: Serializable::default(),
             committer,
             shown,
             query,
@@ -351,6 +361,8 @@ impl Db {
             memory,
             admission,
             counters,
+            sessions: Sessions::default(),
+            channels: Channels::default(),
             view,
             started_us: super::clock::now_us(),
             sequences: Mutex::new(sequences),

@@ -1,4 +1,4 @@
-//! What the functions of a statement may ask of their session: sequences, settings, sizes.
+//! What the functions of a statement may ask of their session: sequences, settings, locks, sizes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,13 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
+use super::advisory::AdvisoryLocks;
 use super::engine::Engine;
+use super::notify::{self, Intention};
 use super::settings::Settings;
 use crate::catalog::{IndexKind, SequenceId};
+use crate::commit::locks::{LockInfo, LockMode, LockTarget, Wait};
 use crate::compaction::{Compaction, vacuum};
+use crate::query::CancelToken;
 use crate::query::functions::{
-    BackupInfo, BackupProgress, Hooks, IndexBuildInfo, SequenceAccess, ServerAccess, SessionInfo, SettingAccess, Upkeep,
+    AdvisoryAccess, AdvisoryLock, BackupInfo, BackupProgress, Hooks, IndexBuildInfo, NotifyAccess, SequenceAccess,
+    ServerAccess, SessionInfo, SettingAccess, Upkeep,
 };
 use crate::segment::Segment;
 use crate::snapshot::backup::repository::Repository;
@@ -26,6 +32,10 @@ pub struct Effects {
     pub sequences: Vec<(SequenceId, i64)>,
     /// Settings changed by `set_config`: name, value, whether for the transaction only.
     pub settings: Vec<(String, Option<String>, bool)>,
+    /// What `pg_notify` is to send.
+    pub(super) intentions: Vec<Intention>,
+    /// What the client is to be warned of.
+    pub(super) warnings: Vec<SqlError>,
     current: HashMap<SequenceId, i64>,
     last: Option<SequenceId>,
 }
@@ -33,8 +43,11 @@ pub struct Effects {
 /// One session as its statements see it.
 pub struct SessionHooks {
     engine: Arc<Engine>,
+    session: i32,
     /// What statements left behind.
     pub effects: Mutex<Effects>,
+    /// The numbers the session locked.
+    pub advisory: AdvisoryLocks,
 }
 
 impl std::fmt::Debug for SessionHooks {
@@ -45,13 +58,20 @@ impl std::fmt::Debug for SessionHooks {
 
 impl SessionHooks {
     /// Hooks for a new session.
-    pub fn new(engine: Arc<Engine>) -> Arc<Self> {
-        Arc::new(Self { engine, effects: Mutex::default() })
+    pub fn new(engine: Arc<Engine>, session: i32) -> Arc<Self> {
+        let advisory = AdvisoryLocks::new(engine.clone(), session);
+        Arc::new(Self { engine, session, effects: Mutex::default(), advisory })
     }
 
     /// As the query room takes them.
     pub fn hooks(self: &Arc<Self>) -> Hooks {
-        Hooks { sequences: Some(self.clone()), settings: Some(self.clone()), server: Some(self.clone()) }
+        Hooks {
+            sequences: Some(self.clone()),
+            settings: Some(self.clone()),
+            advisory: Some(self.clone()),
+            notify: Some(self.clone()),
+            server: Some(self.clone()),
+        }
     }
 
     fn drew(&self, sequence: SequenceId, value: i64) {
@@ -107,6 +127,47 @@ impl SettingAccess for SessionHooks {
     }
 }
 
+impl AdvisoryAccess for SessionHooks {
+    fn lock(&self, wanted: AdvisoryLock, settings: &Settings, cancel: &CancelToken) -> Result<bool> {
+        let wait = match wanted.waits {
+            true => settings.lock_timeouts(self.engine.options.deadlock_timeout).into(),
+            false => Wait::NoWait,
+        };
+        let locked = self.advisory.lock(wanted.target, wanted.mode, wanted.for_transaction, wait, cancel);
+        match Handle::try_current() {
+            Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
+                tokio::task::block_in_place(|| handle.block_on(locked))
+            }
+            _ => Err(SqlError::internal("advisory locks need a runtime of several threads")),
+        }
+    }
+
+    fn unlock(&self, target: LockTarget, mode: LockMode) -> bool {
+        let was_held = self.advisory.unlock(target, mode);
+        if !was_held {
+            let message = format!("you don't own a lock of type {mode}");
+            self.effects.lock().warnings.push(SqlError::new(SqlState::Warning, message));
+        }
+        was_held
+    }
+
+    fn unlock_all(&self) {
+        self.advisory.unlock_all();
+    }
+}
+
+impl NotifyAccess for SessionHooks {
+    fn notify(&self, channel: &str, payload: &str) -> Result<()> {
+        let intention = notify::checked(channel, payload)?;
+        self.effects.lock().intentions.push(intention);
+        Ok(())
+    }
+
+    fn channels(&self) -> Vec<String> {
+        self.engine.channels.of(self.session)
+    }
+}
+
 impl ServerAccess for SessionHooks {
     fn relation_bytes(&self, relation: u32) -> Option<u64> {
         let view = self.engine.view();
@@ -136,7 +197,30 @@ impl ServerAccess for SessionHooks {
     }
 
     fn sessions(&self) -> Vec<SessionInfo> {
-        Vec::new()
+        let shown = |presence: Arc<super::presence::Presence>| {
+            let doing = presence.doing();
+            SessionInfo {
+                session: presence.number,
+                user: presence.user.clone(),
+                application: doing.settings.get("application_name").unwrap_or_default(),
+                client: presence.client,
+                state: doing.state(),
+                query: doing.statement.map(|statement| statement.text.clone()).unwrap_or_default(),
+                started_us: presence.started_us,
+                transaction_started_us: doing.transaction_us,
+                statement_started_us: doing.statement_us,
+                changed_us: doing.changed_us,
+            }
+        };
+        self.engine.sessions.all().into_iter().map(shown).collect()
+    }
+
+    fn locks(&self) -> Vec<LockInfo> {
+        self.engine.locks.list()
+    }
+
+    fn blocking(&self, session: i32) -> Vec<i32> {
+        self.engine.locks.blocking(session)
     }
 
     fn index_builds(&self) -> Vec<IndexBuildInfo> {
@@ -236,8 +320,14 @@ impl ServerAccess for SessionHooks {
         }))
     }
 
-    fn signal(&self, _session: i32, _terminate: bool) -> bool {
-        false
+    fn signal(&self, session: i32, terminate: bool) -> bool {
+        let Some(presence) = self.engine.sessions.get(session) else { return false };
+        if terminate {
+            presence.end()
+        } else {
+            presence.cancel()
+        }
+        true
     }
 
     fn transaction_id(&self) -> u64 {

@@ -1,19 +1,24 @@
 //! The front door: a database is opened here, and sessions run statements; the server comes in this way too.
 
 pub mod admission;
+pub mod advisory;
 mod alter;
+mod block;
 pub mod clock;
 mod commands;
 pub mod copy;
 pub mod counters;
+mod cursors;
 mod ddl;
 pub mod embedded;
 pub mod engine;
 pub mod error;
 pub mod hooks;
 pub mod memory;
+pub mod notify;
 pub mod options;
 pub mod outcome;
+pub mod presence;
 pub mod processor;
 pub mod session;
 pub mod settings;

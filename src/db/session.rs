@@ -2,27 +2,31 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::{ParsedStatement, parse};
-use lodedb_sql::statement::{IsolationLevel, Statement, TransactionModes};
+use lodedb_sql::statement::Statement;
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::admission::{Place, needs_place};
+use super::block::{SavepointState, State};
 use super::clock::now_us;
 use super::counters::StatementKind;
+use super::cursors::Cursor;
 use super::engine::{Db, Engine};
-use super::hooks::SessionHooks;
+use super::hooks::{Effects, SessionHooks};
+use super::notify::Intention;
 use super::outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};
-use super::settings::{Environment, SLOW, Settings};
+use super::presence::Presence;
+use super::settings::{Environment, SLOW, Settings, parse_duration_ms};
 use super::slow::{Slow, Subject};
 use crate::commit::locks::LockMode;
 use crate::commit::overlay::Overlay;
-use crate::commit::transaction::LockTimeouts;
-use crate::commit::{Reader, Transaction};
-use crate::query::CancelToken;
+use crate::commit::{Isolation, Reader};
+use crate::query::{CancelToken, PreparedPlan};
 
 /// Who a session is for, and what it asked for at its start.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,11 +37,13 @@ pub struct SessionOptions {
     pub database: String,
     /// Settings given at the start.
     pub parameters: Vec<(String, String)>,
+    /// The address and port of the client, if it came over a network.
+    pub client: Option<(IpAddr, u16)>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { user: "lodedb".into(), database: "lodedb".into(), parameters: Vec::new() }
+        Self { user: "lodedb".into(), database: "lodedb".into(), parameters: Vec::new(), client: None }
     }
 }
 
@@ -48,20 +54,6 @@ pub struct Notice {
     pub severity: &'static str,
     /// What there is to say.
     pub error: SqlError,
-}
-
-/// The transaction a session is in.
-#[derive(Debug, Default)]
-enum State {
-    /// None.
-    #[default]
-    Idle,
-    /// One that ends with the message or at Sync.
-    Implicit(Box<Transaction>),
-    /// A block that BEGIN opened.
-    Block(Box<Transaction>),
-    /// A block that failed.
-    Failed,
 }
 
 /// A statement whose time is measured, until its session has answered and committed it.
@@ -82,19 +74,25 @@ pub struct Session {
     pub(super) number: i32,
     user: String,
     database: String,
-    state: State,
+    pub(super) state: State,
     pub(super) settings: Arc<Settings>,
-    defaults: Arc<Settings>,
+    pub(super) defaults: Arc<Settings>,
     /// The settings as they were before the block, and those of SET LOCAL.
-    block_settings: Option<Arc<Settings>>,
-    local_settings: BTreeMap<String, Option<String>>,
-    read_only: bool,
-    transaction_time_us: i64,
+    pub(super) block_settings: Option<Arc<Settings>>,
+    pub(super) local_settings: BTreeMap<String, Option<String>>,
+    /// What there was at each savepoint.
+    pub(super) savepoint_states: Vec<SavepointState>,
+    pub(super) read_only: bool,
+    pub(super) transaction_time_us: i64,
     pub(super) cancel: CancelToken,
     notices: Vec<Notice>,
     reported: Vec<(String, String)>,
     prepared: HashMap<String, Prepared>,
-    hooks: Arc<SessionHooks>,
+    pub(super) cursors: BTreeMap<String, Cursor>,
+    pub(super) hooks: Arc<SessionHooks>,
+    pub(super) presence: Arc<Presence>,
+    /// What LISTEN, UNLISTEN and NOTIFY of the open transaction do when it commits.
+    pub(super) intentions: Vec<Intention>,
     measured: Option<Measured>,
     /// The place of the statement under way among those that run.
     place: Option<Place>,
@@ -115,7 +113,11 @@ impl Session {
             settings.set(name, Some(value))?;
         }
         let settings = Arc::new(settings);
-        let hooks = SessionHooks::new(db.engine().clone());
+        let hooks = SessionHooks::new(db.engine().clone(), number);
+        let cancel = CancelToken::new();
+        let presence = Presence::new(number, options.user.clone(), options.client, cancel.clone(), settings.clone());
+        let presence = Arc::new(presence);
+        db.engine().sessions.enter(presence.clone());
         let mut session = Self {
             db,
             number,
@@ -125,14 +127,18 @@ impl Session {
             defaults: settings.clone(),
             settings,
             block_settings: None,
+            savepoint_states: Vec::new(),
             local_settings: BTreeMap::new(),
             read_only: false,
             transaction_time_us: 0,
-            cancel: CancelToken::new(),
+            cancel,
             notices: Vec::new(),
             reported: Vec::new(),
             prepared: HashMap::new(),
+            cursors: BTreeMap::new(),
             hooks,
+            presence,
+            intentions: Vec::new(),
             measured: None,
             place: None,
             slow: Vec::new(),
@@ -145,6 +151,11 @@ impl Session {
     /// The engine it works on.
     pub(super) fn engine(&self) -> &Arc<Engine> {
         self.db.engine()
+    }
+
+    /// How others see and reach it.
+    pub fn presence(&self) -> &Arc<Presence> {
+        &self.presence
     }
 
     /// The number of the session, as `pg_backend_pid()` gives it.
@@ -193,23 +204,29 @@ impl Session {
     pub fn name_objects(&self, batches: BatchStream, fields: &[Field], is_text: impl Fn(usize) -> bool) -> BatchStream {
         let catalog = match &self.state {
             State::Implicit(tx) | State::Block(tx) => tx.reader().catalog(),
-            State::Idle | State::Failed => self.db.engine().view().catalog.clone(),
+            State::Idle | State::Failed(_) => self.db.engine().view().catalog.clone(),
         };
         crate::query::name_objects(batches, fields, catalog, is_text)
+    }
+
+    /// How long the client may send nothing now, and the error if it does.
+    pub fn rest_limit(&self) -> Option<(Duration, SqlError)> {
+        let (name, state, what) = match self.status() {
+            TransactionStatus::Idle => ("idle_session_timeout", SqlState::IdleSessionTimeout, "idle-session"),
+            TransactionStatus::InTransaction | TransactionStatus::Failed => (
+                "idle_in_transaction_session_timeout",
+                SqlState::IdleInTransactionSessionTimeout,
+                "idle-in-transaction",
+            ),
+        };
+        let limit = parse_duration_ms(self.settings.chosen(name)?).filter(|&limit| limit > 0)?;
+        let message = format!("terminating connection due to {what} timeout");
+        Some((Duration::from_millis(limit), SqlError::new(state, message)))
     }
 
     /// Ends the statement under way when it is told to, from any thread.
     pub fn cancel_token(&self) -> CancelToken {
         self.cancel.clone()
-    }
-
-    /// Where the session stands.
-    pub fn status(&self) -> TransactionStatus {
-        match self.state {
-            State::Idle | State::Implicit(_) => TransactionStatus::Idle,
-            State::Block(_) => TransactionStatus::InTransaction,
-            State::Failed => TransactionStatus::Failed,
-        }
     }
 
     /// Parses a message: any number of statements.
@@ -238,36 +255,24 @@ impl Session {
                 tx.start_statement();
                 tx.reader()
             }
-            State::Idle | State::Failed => {
+            State::Idle | State::Failed(_) => {
                 Reader { view: self.db.engine().view(), overlay: Arc::new(Overlay::default()) }
             }
         }
     }
 
-    /// The transaction the next statement writes in.
-    pub(super) fn transaction(&mut self) -> Result<&mut Transaction> {
-        if self.read_only {
-            return Err(SqlError::new(
-                SqlState::ReadOnlySqlTransaction,
-                "cannot execute this statement in a read-only transaction",
-            ));
+    /// A statement is about to read tables.
+    pub(super) fn note_reads(&mut self, plan: &PreparedPlan) -> Result<()> {
+        if matches!(self.state, State::Idle) && self.default_isolation()? == Isolation::Serializable {
+            self.begin_implicit()?;
         }
-        if matches!(self.state, State::Idle | State::Failed) {
-            let tx = Transaction::begin(self.db.engine().clone());
-            self.state = State::Implicit(Box::new(tx));
+        match &mut self.state {
+            State::Implicit(tx) | State::Block(tx) if tx.isolation() == Isolation::Serializable => {
+                tx.start_statement();
+                tx.reads(plan.tables_read())
+            }
+            _ => Ok(()),
         }
-        let timeouts = LockTimeouts {
-            deadlock: Duration::from_millis(match self.settings.duration_ms("deadlock_timeout") {
-                0 | 1000 => self.db.engine().options.deadlock_timeout.as_millis() as u64,
-                set => set,
-            }),
-            lock: Some(self.settings.duration_ms("lock_timeout")).filter(|&ms| ms > 0).map(Duration::from_millis),
-        };
-        let (State::Implicit(tx) | State::Block(tx)) = &mut self.state else {
-            return Err(SqlError::internal("no transaction could be opened"));
-        };
-        tx.set_timeouts(timeouts);
-        Ok(tx)
     }
 
     /// Makes a statement ready. `types`: those the client gave for `$1`, `$2`, ...
@@ -313,6 +318,11 @@ impl Session {
                     self.plan(&mut prepared, types).await?;
                 }
             }
+            Statement::Declare(_) => {
+                self.plan(&mut prepared, types).await?;
+                prepared.fields = None;
+            }
+            Statement::Fetch { cursor, .. } => prepared.fields = Some(self.cursor_fields(cursor)?),
             Statement::Check { .. } => prepared.fields = Some(super::upkeep::check_fields()),
             Statement::Show(name) => prepared.fields = Some(super::commands::show_fields(name)),
             Statement::Execute { name, .. } => {
@@ -342,6 +352,33 @@ impl Session {
         Ok(())
     }
 
+    /// Runs the query of a cursor; gives its columns and its rows.
+    pub(super) async fn open_cursor(
+        &mut self,
+        prepared: &Prepared,
+        params: &[Datum],
+    ) -> Result<(Arc<[Field]>, BatchStream)> {
+        // DECLARE itself has no columns: what they are is asked again.
+        let types: Vec<Option<PgType>> = prepared.parameters.iter().copied().map(Some).collect();
+        let mut prepared = prepared.clone();
+        self.plan(&mut prepared, &types).await?;
+        let (Some(plan), Some(fields)) = (&prepared.plan, prepared.fields.clone()) else {
+            return Err(SqlError::internal("the query of a cursor was not planned"));
+        };
+        if plan.locks_rows() {
+            return match self.write(&prepared, params).await? {
+                Outcome::Rows { batches, .. } => Ok((fields, batches)),
+                _ => Err(SqlError::internal("a query that locks rows gave none")),
+            };
+        }
+        self.note_reads(plan)?;
+        let (reader, environment) = (self.reader(), self.environment());
+        // It goes on in statements to come, each of which is cancelled by itself.
+        let cancel = CancelToken::new();
+        let running = self.db.engine().query.query(plan, reader, environment, params, cancel).await?;
+        Ok((fields, running.batches))
+    }
+
     /// The statement with a plan for the catalog as it is now.
     async fn current(&mut self, prepared: &Prepared) -> Result<Prepared> {
         let reader = self.reader();
@@ -361,8 +398,8 @@ impl Session {
     /// Runs a statement that was made ready.
     pub async fn execute_prepared(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
         self.log_slow().await;
-        let outcome = match self.admit(&prepared.statement.statement).await {
-            Ok(()) => self.run_ready(prepared, params).await,
+        let outcome = match self.admit(&prepared.statement).await {
+            Ok(()) => self.run_shown(prepared, params).await,
             Err(error) => Err(error),
         };
         self.judged(outcome)
@@ -399,7 +436,7 @@ impl Session {
     /// Runs a statement without parameters.
     pub async fn run(&mut self, statement: ParsedStatement) -> Result<Outcome> {
         self.log_slow().await;
-        let outcome = match self.admit(&statement.statement).await {
+        let outcome = match self.admit(&statement).await {
             Ok(()) => self.run_parsed(statement).await,
             Err(error) => Err(error),
         };
@@ -407,14 +444,23 @@ impl Session {
     }
 
     /// A statement begins, and waits until its turn comes. None of an open transaction waits: others wait for its locks.
-    async fn admit(&mut self, statement: &Statement) -> Result<()> {
-        self.begin_statement(statement);
+    async fn admit(&mut self, statement: &ParsedStatement) -> Result<()> {
+        self.begin_statement(&statement.statement);
         self.cancel = self.cancel.renewed(self.settings.duration_ms("statement_timeout"));
-        if needs_place(statement) && matches!(self.state, State::Idle) {
+        if matches!(self.state, State::Idle) && needs_place(&statement.statement) && !self.may_wait(statement) {
             let cancel = self.cancel.clone();
             self.place = Some(or_cancelled(&cancel, self.db.engine().admission.admit()).await?);
         }
         Ok(())
+    }
+
+    /// Whether a statement may wait for an advisory lock, which others may need a place to give back.
+    fn may_wait(&self, statement: &ParsedStatement) -> bool {
+        let text = match &statement.statement {
+            Statement::Execute { name, .. } => self.prepared.get(name).map_or("", |prepared| &prepared.statement.text),
+            _ => &statement.text,
+        };
+        text.contains("advisory")
     }
 
     /// The statement under way gives its place away, to be dropped or held by its transaction.
@@ -435,7 +481,14 @@ impl Session {
             self.statement_failed();
             return Err(SqlError::new(SqlState::UndefinedParameter, "there is no parameter $1"));
         }
-        self.run_ready(&prepared, Vec::new()).await
+        self.run_shown(&prepared, Vec::new()).await
+    }
+
+    /// Runs a statement that others can see meanwhile.
+    async fn run_shown(&mut self, prepared: &Prepared, params: Vec<Datum>) -> Result<Outcome> {
+        let transaction_us = Some(self.transaction_time_us).filter(|&us| us != 0);
+        self.presence.begins(&prepared.statement, transaction_us);
+        self.run_ready(prepared, params).await
     }
 
     /// A statement begins. The one before is over, if nobody said so.
@@ -462,8 +515,9 @@ impl Session {
     }
 
     /// Counts the statement under way, if there is one.
-    fn end_statement(&mut self, is_done: bool) {
+    pub(super) fn end_statement(&mut self, is_done: bool) {
         self.place = None;
+        self.presence.rests(self.status(), &self.settings);
         let Some(Measured { kind, begun, paused, subject }) = self.measured.take() else { return };
         let took = paused.unwrap_or_else(|| begun.elapsed());
         self.db.engine().counters.statement(kind, took, is_done);
@@ -498,6 +552,10 @@ impl Session {
                 let (Some(plan), Some(fields)) = (&current.plan, &current.fields) else {
                     return Err(SqlError::internal("a query was not planned"));
                 };
+                if plan.locks_rows() {
+                    return self.write(&current, params).await;
+                }
+                self.note_reads(plan)?;
                 let (reader, environment) = (self.reader(), self.environment());
                 let running =
                     self.db.engine().query.query(plan, reader, environment, params, self.cancel.clone()).await?;
@@ -513,6 +571,9 @@ impl Session {
             Statement::Begin { modes, .. } => self.begin(modes, prepared),
             Statement::Commit => self.commit_block().await,
             Statement::Rollback => Ok(self.rollback_block()),
+            Statement::Savepoint { .. } | Statement::Release { .. } | Statement::RollbackTo { .. } => {
+                self.savepoint(&prepared.statement.statement)
+            }
             _ => Box::pin(self.command(prepared, params)).await,
         }
     }
@@ -522,6 +583,8 @@ impl Session {
         let Some(plan) = current.plan.clone() else {
             return Err(SqlError::internal("a statement was not planned"));
         };
+        self.transaction()?;
+        self.note_reads(&plan)?;
         let (environment, cancel, engine) = (self.environment(), self.cancel.clone(), self.db.engine().clone());
         let place = self.take_place();
         let tx = self.transaction()?;
@@ -552,151 +615,6 @@ impl Session {
         })
     }
 
-    fn begin(&mut self, modes: &TransactionModes, prepared: &Prepared) -> Result<Outcome> {
-        let tag = prepared.statement.statement.command_tag().to_owned();
-        match std::mem::take(&mut self.state) {
-            State::Block(tx) => {
-                self.state = State::Block(tx);
-                self.notice(
-                    "WARNING",
-                    SqlError::new(SqlState::ActiveSqlTransaction, "there is already a transaction in progress"),
-                );
-                return Ok(Outcome::Command(tag));
-            }
-            // BEGIN within a message of several statements turns what it did so far into a block.
-            State::Implicit(tx) => self.state = State::Block(tx),
-            State::Idle | State::Failed => {
-                self.state = State::Block(Box::new(Transaction::begin(self.db.engine().clone())));
-            }
-        }
-        self.transaction_time_us = now_us();
-        self.block_settings = Some(self.settings.clone());
-        self.read_only = self.settings.is_on("default_transaction_read_only");
-        self.set_modes(modes)?;
-        Ok(Outcome::Command(tag))
-    }
-
-    pub(super) fn set_modes(&mut self, modes: &TransactionModes) -> Result<()> {
-        let level = match modes.isolation {
-            Some(level) => level.name().to_owned(),
-            None => self.settings.get("default_transaction_isolation")?,
-        };
-        if level != IsolationLevel::ReadCommitted.name() && level != IsolationLevel::ReadUncommitted.name() {
-            return Err(SqlError::unsupported(format!("isolation level {}", level.to_uppercase()))
-                .with_hint("READ COMMITTED is what there is so far."));
-        }
-        if let Some(read_only) = modes.read_only {
-            self.read_only = read_only;
-        }
-        Ok(())
-    }
-
-    async fn commit_block(&mut self) -> Result<Outcome> {
-        match std::mem::take(&mut self.state) {
-            State::Idle => {
-                self.notice(
-                    "WARNING",
-                    SqlError::new(SqlState::NoActiveSqlTransaction, "there is no transaction in progress"),
-                );
-                Ok(Outcome::Command("COMMIT".into()))
-            }
-            State::Failed => {
-                self.end_block(false);
-                Ok(Outcome::Command("ROLLBACK".into()))
-            }
-            State::Implicit(tx) | State::Block(tx) => {
-                let result = tx.commit().await;
-                self.end_block(result.is_ok());
-                result.map(|()| Outcome::Command("COMMIT".into()))
-            }
-        }
-    }
-
-    fn rollback_block(&mut self) -> Outcome {
-        match std::mem::take(&mut self.state) {
-            State::Idle => self.notice(
-                "WARNING",
-                SqlError::new(SqlState::NoActiveSqlTransaction, "there is no transaction in progress"),
-            ),
-            State::Failed | State::Implicit(_) | State::Block(_) => self.end_block(false),
-        }
-        Outcome::Command("ROLLBACK".into())
-    }
-
-    /// After a block: SET LOCAL ends, SET is undone by a rollback.
-    fn end_block(&mut self, committed: bool) {
-        if let Some(before) = self.block_settings.take() {
-            if committed {
-                let mut settings = Settings::clone(&self.settings);
-                for (name, value) in std::mem::take(&mut self.local_settings) {
-                    // The value was accepted once, so it is accepted again.
-                    let _ = settings.set(&name, value.as_deref());
-                }
-                self.settings = Arc::new(settings);
-            } else {
-                self.settings = before;
-            }
-        }
-        self.local_settings.clear();
-        self.read_only = false;
-        self.transaction_time_us = 0;
-    }
-
-    /// Changes a setting, for the session or for the transaction.
-    pub(super) fn change_setting(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<()> {
-        if local {
-            if self.block_settings.is_none() {
-                self.notice(
-                    "WARNING",
-                    SqlError::new(SqlState::NoActiveSqlTransaction, "SET LOCAL can only be used in transaction blocks"),
-                );
-                return Settings::clone(&self.settings).set(name, value);
-            }
-            let before = self.settings.get(name)?;
-            self.local_settings.entry(name.to_owned()).or_insert(Some(before));
-        } else {
-            self.local_settings.remove(name);
-        }
-        if name == "transaction_read_only" {
-            self.read_only = matches!(value, Some("on" | "true" | "1"));
-        }
-        let mut settings = Settings::clone(&self.settings);
-        // Without a value it goes back to what the session began with.
-        settings.set(name, value.or_else(|| self.defaults.chosen(name)))?;
-        self.settings = Arc::new(settings);
-        Ok(())
-    }
-
-    /// All settings as they were at the start of the session.
-    pub(super) fn reset_settings(&mut self) {
-        self.settings = self.defaults.clone();
-    }
-
-    /// Refuses everything in a block that failed.
-    pub(super) fn check_not_failed(&self) -> Result<()> {
-        if !matches!(self.state, State::Failed) {
-            return Ok(());
-        }
-        Err(SqlError::new(
-            SqlState::InFailedSqlTransaction,
-            "current transaction is aborted, commands ignored until end of transaction block",
-        ))
-    }
-
-    /// Whether a block is open.
-    pub(super) fn in_block(&self) -> bool {
-        matches!(self.state, State::Block(_) | State::Failed)
-    }
-
-    /// The statement failed: an implicit transaction is rolled back, a block waits for its end.
-    pub fn statement_failed(&mut self) {
-        self.end_statement(false);
-        match std::mem::take(&mut self.state) {
-            State::Idle | State::Implicit(_) => {}
-            State::Block(_) | State::Failed => self.state = State::Failed,
-        }
-    }
-
     /// The message or the pipeline is over: commits what it did outside a block.
     pub async fn finish(&mut self) -> Result<()> {
         self.place = None;
@@ -711,25 +629,6 @@ impl Session {
         finished
     }
 
-    async fn commit_implicit(&mut self) -> Result<()> {
-        // Rows were streamed since the statement began: they may have drawn from sequences.
-        self.absorb()?;
-        match std::mem::take(&mut self.state) {
-            State::Implicit(tx) => tx.commit().await,
-            other => {
-                self.state = other;
-                Ok(())
-            }
-        }
-    }
-
-    /// Undoes what the message did outside a block.
-    pub fn abort_implicit(&mut self) {
-        if let State::Implicit(_) = self.state {
-            self.state = State::Idle;
-        }
-    }
-
     pub(super) fn prepared_statement(&self, name: &str) -> Result<&Prepared> {
         self.prepared.get(name).ok_or_else(|| {
             SqlError::new(SqlState::InvalidSqlStatementName, format!("prepared statement \"{name}\" does not exist"))
@@ -740,12 +639,15 @@ impl Session {
         &mut self.prepared
     }
 
-    /// Takes over what functions of the statement left behind: sequence values for the log, settings.
-    fn absorb(&mut self) -> Result<()> {
-        let (sequences, settings) = {
+    /// Takes over what functions of the statement left behind: sequence values for the log, settings, notifications, warnings.
+    pub(super) fn absorb(&mut self) -> Result<()> {
+        self.absorb_intentions()?;
+        let (sequences, settings, warnings) = {
             let mut effects = self.hooks.effects.lock();
-            (std::mem::take(&mut effects.sequences), std::mem::take(&mut effects.settings))
+            let Effects { sequences, settings, warnings, .. } = &mut *effects;
+            (std::mem::take(sequences), std::mem::take(settings), std::mem::take(warnings))
         };
+        warnings.into_iter().for_each(|warning| self.notice("WARNING", warning));
         for (name, value, local) in settings {
             self.change_setting(&name, value.as_deref(), local)?;
         }
@@ -802,6 +704,10 @@ impl Drop for Session {
     /// Its client is gone, and with it the statement under way.
     fn drop(&mut self) {
         self.end_statement(false);
+        self.unlisten_all();
+        self.hooks.advisory.unlock_all();
+        self.hooks.advisory.transaction_ended();
+        self.engine().sessions.leave(self.number);
     }
 }
 

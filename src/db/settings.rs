@@ -8,6 +8,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
 use super::options::Options;
+use crate::commit::transaction::LockTimeouts;
 
 /// What a statement may know of its session and its moment.
 #[derive(Clone)]
@@ -71,8 +72,13 @@ const fn setting(name: &'static str, default: &'static str, kind: Kind) -> Defin
     Definition { name, default, kind }
 }
 
-const ISOLATION: Kind = Kind::OneOf(&["read committed", "read uncommitted", "repeatable read", "serializable"]);
+const LEVEL: Kind = Kind::OneOf(&["read committed", "read uncommitted", "repeatable read", "serializable"]);
 const ITERATIVE: Kind = Kind::OneOf(&["off", "relaxed_order", "strict_order"]);
+
+/// How the open transaction is isolated; without one, how the next one will be.
+pub(super) const ISOLATION: &str = "transaction_isolation";
+/// Whether the open transaction only reads; without one, whether the next one will.
+pub(super) const READ_ONLY: &str = "transaction_read_only";
 
 /// The setting for [`Settings::slow_after`].
 pub(super) const SLOW: &str = "log_min_duration_statement";
@@ -89,7 +95,7 @@ const DEFINITIONS: &[Definition] = &[
     setting("default_tablespace", "", Kind::Text),
     setting("default_table_access_method", "heap", Kind::OneOf(&["heap"])),
     setting("default_transaction_deferrable", "off", Kind::Bool),
-    setting("default_transaction_isolation", "read committed", ISOLATION),
+    setting("default_transaction_isolation", "read committed", LEVEL),
     setting("default_transaction_read_only", "off", Kind::Bool),
     setting("enable_indexscan", "on", Kind::Bool),
     setting("enable_bitmapscan", "on", Kind::Bool),
@@ -156,7 +162,7 @@ const DEFINITIONS: &[Definition] = &[
     setting("synchronous_commit", "on", Kind::OneOf(&["on", "off", "local", "remote_write", "remote_apply"])),
     setting("timezone", "UTC", Kind::Text),
     setting("transaction_deferrable", "off", Kind::Bool),
-    setting("transaction_isolation", "read committed", ISOLATION),
+    setting("transaction_isolation", "read committed", LEVEL),
     setting("transaction_read_only", "off", Kind::Bool),
     setting("vacuum_cost_delay", "0", Kind::Text),
     setting("work_mem", "4MB", Kind::Text),
@@ -264,6 +270,12 @@ impl Settings {
     }
 
     fn value(&self, definition: &Definition) -> String {
+        if let ISOLATION | READ_ONLY = definition.name
+            && !self.values.contains_key(definition.name)
+            && let Ok(next) = self.get(&format!("default_{}", definition.name))
+        {
+            return next;
+        }
         let found = self.values.get(definition.name).or_else(|| self.server.get(definition.name));
         found.cloned().unwrap_or_else(|| definition.default.to_owned())
     }
@@ -367,6 +379,16 @@ impl Settings {
     /// A duration in milliseconds; 0 is no limit.
     pub fn duration_ms(&self, name: &str) -> u64 {
         self.get(name).ok().and_then(|value| parse_duration_ms(&value)).unwrap_or(0)
+    }
+
+    /// How long to wait for locks, and when to look for a deadlock; `deadlock` unless it was set.
+    pub fn lock_timeouts(&self, deadlock: Duration) -> LockTimeouts {
+        let deadlock = match self.duration_ms("deadlock_timeout") {
+            0 | 1000 => deadlock,
+            set => Duration::from_millis(set),
+        };
+        let lock = Some(self.duration_ms("lock_timeout")).filter(|&ms| ms > 0).map(Duration::from_millis);
+        LockTimeouts { deadlock, lock }
     }
 
     /// From when on a statement is slow and is logged; `None` is never.

@@ -37,14 +37,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::ParsedStatement;
 use lodedb_sql::statement::{ExplainOptions, Statement};
 use lodedb_sql::{Datum, PgType, SqlError};
 
-use crate::catalog::Table;
+use crate::catalog::{Table, TableId};
 use crate::commit::{Reader, Transaction};
 use crate::db::outcome::{BatchStream, Field};
 use crate::db::settings::Environment;
@@ -96,6 +96,16 @@ impl PreparedPlan {
         self.0.fields.clone()
     }
 
+    /// Whether it is a query that locks the rows it gives.
+    pub fn locks_rows(&self) -> bool {
+        matches!(self.0.body, Body::Lock(_))
+    }
+
+    /// The tables whose rows it looks at.
+    pub fn tables_read(&self) -> impl Iterator<Item = TableId> {
+        self.0.tables_read()
+    }
+
     /// Whether the catalog is still the one it was planned for.
     pub fn is_current(&self, reader: &Reader) -> bool {
         self.0.is_current(reader)
@@ -128,6 +138,11 @@ impl QueryEngine {
     /// The memory that sorts, joins and groups of all statements hold, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.registry.memory().reserved()
+    }
+
+    /// Memory of queries for something that outlives a statement; nothing of it is taken yet.
+    pub fn memory_for(&self, what: &str) -> MemoryReservation {
+        MemoryConsumer::new(what).register(&self.registry.memory_pool())
     }
 
     /// From now on they may hold this many bytes together.

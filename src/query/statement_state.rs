@@ -10,6 +10,7 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, Ex
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, TaskContext};
@@ -80,6 +81,11 @@ impl Registry {
     /// The memory that operators share.
     pub(crate) fn memory(&self) -> &LimitedPool {
         &self.memory
+    }
+
+    /// The same, to take from.
+    pub(crate) fn memory_pool(&self) -> Arc<dyn MemoryPool> {
+        self.memory.clone()
     }
 
     /// A state to plan with that reads nothing: names and functions only.

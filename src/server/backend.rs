@@ -4,10 +4,11 @@ use bytes::BytesMut;
 use lodedb_sql::error::SqlError;
 use lodedb_sql::{PgType, ScalarType};
 use pgwire::messages::Message;
-use pgwire::messages::response::{ErrorResponse, NoticeResponse};
+use pgwire::messages::response::{ErrorResponse, NoticeResponse, NotificationResponse};
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
 
 use super::frontend::Formats;
+use crate::db::presence::Notification;
 use crate::db::{Field, TransactionStatus};
 
 /// Appends a message: its type, its length, and what `body` appends.
@@ -54,6 +55,12 @@ pub(super) fn error(out: &mut Vec<u8>, severity: &str, error: &SqlError) {
 /// Something the client is told that is no error: `NOTICE`, `WARNING`.
 pub(super) fn notice(out: &mut Vec<u8>, severity: &str, error: &SqlError) {
     encode(out, &NoticeResponse::new(error_fields(severity, error)));
+}
+
+/// What another session sent.
+pub(super) fn notification(out: &mut Vec<u8>, notification: &Notification) {
+    let Notification { sender, channel, payload } = notification;
+    encode(out, &NotificationResponse::new(*sender, channel.clone(), payload.clone()));
 }
 
 fn error_fields(severity: &str, error: &SqlError) -> Vec<(u8, String)> {

@@ -1,6 +1,7 @@
 //! One connection: its task, the loop over its messages, and what is common to its protocols.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use futures::FutureExt;
 use lodedb_sql::error::{SqlError, SqlState};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
 
 use super::extended::Portal;
 use super::frontend::decode_empty;
 use super::listener::Shared;
 use super::registry::{Phase, Seat};
 use super::startup::{self, Started};
-use super::wire::{Frame, Socket, Stop, Wire};
+use super::wire::{Frame, Socket, Stop, Wire, shutting_down};
 use super::{backend, rows};
 use crate::db::{Prepared, Session, TransactionStatus};
 use crate::query::CancelToken;
@@ -32,6 +34,8 @@ pub(super) struct Connection<'w> {
     pub(super) portals: HashMap<String, Portal>,
     /// After an error in the extended protocol, until the client's Sync.
     skipping: bool,
+    /// Whether the client was told that the next message may come, and has sent none since.
+    at_rest: bool,
     /// Gives the place among `max_connections` back when the connection ends.
     _seat: Seat,
 }
@@ -40,6 +44,7 @@ pub(super) struct Connection<'w> {
 pub(super) async fn serve(
     shared: Arc<Shared>,
     socket: Box<dyn Socket>,
+    client: Option<SocketAddr>,
     slot: OwnedSemaphorePermit,
     phase: watch::Receiver<Phase>,
 ) {
@@ -50,7 +55,7 @@ pub(super) async fn serve(
     };
     let mut wire = Wire::new(socket, phase, shared.options.max_message_bytes, stall);
     let serving = async {
-        let stop = match begin(&mut wire, &shared).await {
+        let stop = match begin(&mut wire, &shared, client).await {
             Ok(None) => Stop::Gone,
             Ok(Some(started)) => {
                 drop(slot);
@@ -70,9 +75,9 @@ pub(super) async fn serve(
 }
 
 /// The start-up, within its time.
-async fn begin(wire: &mut Wire, shared: &Arc<Shared>) -> Result<Option<Started>, Stop> {
+async fn begin(wire: &mut Wire, shared: &Arc<Shared>, client: Option<SocketAddr>) -> Result<Option<Started>, Stop> {
     let limit = Duration::from_millis(shared.options.startup_ms_max);
-    let started = AssertUnwindSafe(startup::start(wire, shared)).catch_unwind();
+    let started = AssertUnwindSafe(startup::start(wire, shared, client)).catch_unwind();
     match tokio::time::timeout(limit, started).await {
         Ok(Ok(started)) => started,
         Ok(Err(_)) => Err(Stop::Fatal(panicked())),
@@ -103,6 +108,7 @@ impl<'w> Connection<'w> {
             empty: HashSet::new(),
             portals: HashMap::new(),
             skipping: false,
+            at_rest: true,
             _seat: started.seat,
         }
     }
@@ -115,12 +121,53 @@ impl<'w> Connection<'w> {
         }
     }
 
+    /// Waits for the client's next message, and tells it meanwhile what others send.
+    async fn rest(&mut self) -> Result<(), Stop> {
+        let presence = self.session.presence().clone();
+        let limit = if self.at_rest { self.session.rest_limit() } else { None };
+        let until = limit.map(|(limit, error)| (Instant::now() + limit, error));
+        loop {
+            if presence.is_ended() {
+                return Err(Stop::Fatal(shutting_down()));
+            }
+            if self.wire.has_input() {
+                self.at_rest = false;
+                return Ok(());
+            }
+            let too_long = async {
+                match &until {
+                    Some((until, error)) => {
+                        tokio::time::sleep_until(*until).await;
+                        error.clone()
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                begun = self.wire.begun() => begun?,
+                () = presence.called() => if self.at_rest && self.tell() {
+                    self.wire.flush().await?;
+                },
+                error = too_long => return Err(Stop::Fatal(error)),
+            }
+        }
+    }
+
+    /// Tells the client what others have sent; whether there was anything.
+    fn tell(&mut self) -> bool {
+        let sent = self.session.take_notifications();
+        sent.iter().for_each(|notification| backend::notification(&mut self.wire.out, notification));
+        !sent.is_empty()
+    }
+
     /// Answers one message.
     async fn step(&mut self) -> Result<(), Stop> {
         // A client that asks for nothing more before it has seen the error must see it.
         if self.skipping && !self.wire.has_next() {
             self.wire.flush().await?;
         }
+        self.rest().await?;
         let (tag, answered) = match self.wire.next().await? {
             Frame::Message(b'X', _) => return Err(Stop::Gone),
             Frame::Message(b'S', body) => {
@@ -153,6 +200,7 @@ impl<'w> Connection<'w> {
             }
         };
         match answered {
+            Err(Stop::Statement(_)) if self.session.presence().is_ended() => return Err(Stop::Fatal(shutting_down())),
             Err(Stop::Statement(error)) => self.fail(&error),
             Err(stop) => return Err(stop),
             Ok(()) => {}
@@ -191,7 +239,9 @@ impl<'w> Connection<'w> {
             backend::parameter_status(&mut self.wire.out, name, value);
         }
         rows::notices(&mut self.session, &mut self.wire.out);
+        self.tell();
         backend::ready_for_query(&mut self.wire.out, self.session.status());
+        self.at_rest = true;
         self.wire.flush().await
     }
 

@@ -77,9 +77,9 @@ pub(super) async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener) {
             _ = phase.wait_for(|&phase| phase > Phase::Serving) => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 set_options(&stream);
-                begin(&shared, Box::new(stream), slot);
+                begin(&shared, Box::new(stream), Some(client), slot);
             }
             Err(error) => pause(error).await,
         }
@@ -95,7 +95,7 @@ pub(super) async fn accept_unix(shared: Arc<Shared>, listener: UnixListener) {
             _ = phase.wait_for(|&phase| phase > Phase::Serving) => return,
         };
         match accepted {
-            Ok((stream, _)) => begin(&shared, Box::new(stream), slot),
+            Ok((stream, _)) => begin(&shared, Box::new(stream), None, slot),
             Err(error) => pause(error).await,
         }
     }
@@ -109,10 +109,10 @@ async fn starting_slot(shared: &Arc<Shared>, phase: &mut watch::Receiver<Phase>)
     }
 }
 
-fn begin(shared: &Arc<Shared>, socket: Box<dyn Socket>, slot: OwnedSemaphorePermit) {
+fn begin(shared: &Arc<Shared>, socket: Box<dyn Socket>, client: Option<SocketAddr>, slot: OwnedSemaphorePermit) {
     // Taken before the task starts: a drain that comes between would miss it.
     let phase = shared.registry.watch();
-    tokio::spawn(connection::serve(shared.clone(), socket, slot, phase));
+    tokio::spawn(connection::serve(shared.clone(), socket, client, slot, phase));
 }
 
 /// Small answers leave at once; a peer that vanished is noticed in a minute and a half.

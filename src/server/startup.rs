@@ -1,5 +1,6 @@
 //! From the first byte of a connection to a session, or to the end of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lodedb_sql::error::{SqlError, SqlState};
@@ -41,7 +42,11 @@ pub(super) struct Request {
 }
 
 /// Answers the first packets of a connection; `None` if it only came to cancel a statement.
-pub(super) async fn start(wire: &mut Wire, shared: &Arc<Shared>) -> Result<Option<Started>, Stop> {
+pub(super) async fn start(
+    wire: &mut Wire,
+    shared: &Arc<Shared>,
+    client: Option<SocketAddr>,
+) -> Result<Option<Started>, Stop> {
     let (mut asked_ssl, mut asked_gss) = (false, false);
     let (version, body) = loop {
         let (code, body) = wire.next_startup().await?;
@@ -72,7 +77,12 @@ pub(super) async fn start(wire: &mut Wire, shared: &Arc<Shared>) -> Result<Optio
         backend::negotiate_protocol_version(&mut wire.out, VERSION, request.unsupported);
     }
     let mut seat = shared.registry.admit()?;
-    let options = SessionOptions { user: request.user, database, parameters: request.settings };
+    let options = SessionOptions {
+        user: request.user,
+        database,
+        parameters: request.settings,
+        client: client.map(|client| (client.ip(), client.port())),
+    };
     let mut session = shared.db.session(options)?;
     let cancel = session.cancel_token();
     let key = seat.enter(session.number(), cancel.clone())?;

@@ -119,6 +119,19 @@ impl Wire {
         }
     }
 
+    /// Whether the next message has begun to come.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// Comes back when the next message has begun to come. It can be dropped before that, and nothing is lost.
+    pub(super) async fn begun(&mut self) -> Result<(), Stop> {
+        while self.input.is_empty() {
+            self.fill(READ_BYTES).await?;
+        }
+        Ok(())
+    }
+
     /// The next message of a session.
     pub(super) async fn next(&mut self) -> Result<Frame, Stop> {
         loop {

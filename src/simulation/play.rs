@@ -203,7 +203,11 @@ impl Play {
     /// Some ids of rows that are there.
     fn some_ids(&mut self, count: usize) -> Vec<i64> {
         let newest = self.ledger.newest();
-        let ids: Vec<i64> = newest.rows("t").map(|(id, _)| *id).collect();
+        self.some_ids_of(&newest, count)
+    }
+
+    fn some_ids_of(&mut self, contents: &Contents, count: usize) -> Vec<i64> {
+        let ids: Vec<i64> = contents.rows("t").map(|(id, _)| *id).collect();
         ids.choose_multiple(&mut self.dice, count).copied().collect()
     }
 
@@ -255,9 +259,22 @@ impl Play {
                 self.transaction("TRUNCATE t", after)
             }
             Step::Block => self.block(),
-            Step::OtherTable => self.other_table(),
-            Step::KeyIndex => self.index("t_grp", "CREATE INDEX t_grp ON t (grp, note)"),
-            Step::VectorIndex => self.index("t_v", "CREATE INDEX t_v ON t USING ivfflat (v vector_l2_ops)"),
+            Step::Savepoints => self.savepoints(),
+            Step::OtherTable => {
+                let mut after = self.newest();
+                let sql = self.other_table(&mut after);
+                self.transaction(&format!("BEGIN; {sql}; COMMIT"), after)
+            }
+            Step::KeyIndex => {
+                let mut after = self.newest();
+                let sql = key_index(&mut after);
+                self.transaction(&sql, after)
+            }
+            Step::VectorIndex => {
+                let mut after = self.newest();
+                let sql = index(&mut after, "t_v", "USING ivfflat (v vector_l2_ops)");
+                self.transaction(&sql, after)
+            }
             Step::Staged(count, interrupted) => self.staged(count, interrupted),
             Step::Freeze => {
                 let Some((_, table, _)) = self.table() else { return Ok(()) };
@@ -411,10 +428,64 @@ impl Play {
         self.transaction(&sql, after)
     }
 
-    fn other_table(&mut self) -> Result<(), Ended> {
-        let mut after = self.newest();
+    /// Statements at any level of isolation, savepoints among them; what comes after one may be undone.
+    fn savepoints(&mut self) -> Result<(), Ended> {
+        let level = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"][self.dice.random_range(0..3)];
+        let mut sql = vec![format!("BEGIN ISOLATION LEVEL {level}")];
+        let mut now = self.newest();
+        let mut saved: Vec<Contents> = Vec::new();
+        for _ in 0..self.dice.random_range(4..14) {
+            let at = self.dice.random_range(0..saved.len().max(1));
+            let said = match self.dice.random_range(0..12) {
+                0..=2 => {
+                    saved.push(now.clone());
+                    format!("SAVEPOINT s{}", saved.len())
+                }
+                3..=4 if !saved.is_empty() => {
+                    saved.truncate(at + 1);
+                    now.clone_from(&saved[at]);
+                    format!("ROLLBACK TO s{}", at + 1)
+                }
+                5 if !saved.is_empty() => {
+                    saved.truncate(at);
+                    format!("RELEASE s{}", at + 1)
+                }
+                6 => self.other_table(&mut now),
+                7 => key_index(&mut now),
+                8..=9 => {
+                    let ids = self.some_ids_of(&now, 3);
+                    for id in &ids {
+                        if let Some(item) = now.table("t").rows.get_mut(id) {
+                            Arc::make_mut(item).grp = 7;
+                        }
+                    }
+                    format!("UPDATE t SET grp = 7 WHERE id IN ({})", list(&ids))
+                }
+                10 => {
+                    let ids = self.some_ids_of(&now, 2);
+                    delete(&mut now, &ids)
+                }
+                _ => {
+                    let rows = self.new_rows(3);
+                    put(&mut now, &rows);
+                    insert(&rows)
+                }
+            };
+            sql.push(said);
+        }
+        if self.dice.random_ratio(1, 6) {
+            sql.push("ROLLBACK".into());
+            let done = self.execute(&sql.join("; "));
+            return self.tolerate(done).map(drop);
+        }
+        sql.push("COMMIT".into());
+        self.transaction(&sql.join("; "), now)
+    }
+
+    /// Makes the other table with rows, or drops it.
+    fn other_table(&mut self, after: &mut Contents) -> String {
         if after.tables.remove("u").is_some() {
-            return self.transaction("DROP TABLE u", after);
+            return "DROP TABLE u".into();
         }
         let rows = self.new_rows(3);
         let table = after.table("u");
@@ -425,20 +496,8 @@ impl Play {
             values.push(format!("({id}, {}, {})", item.grp, literal(item.note.as_deref())));
             table.rows.insert(id, Arc::new(item));
         }
-        let sql = format!(
-            "BEGIN; CREATE TABLE u (id bigint PRIMARY KEY, grp int NOT NULL, note text); INSERT INTO u VALUES {}; COMMIT",
-            values.join(", ")
-        );
-        self.transaction(&sql, after)
-    }
-
-    fn index(&mut self, name: &str, create: &str) -> Result<(), Ended> {
-        let mut after = self.newest();
-        if after.table("t").indexes.remove(name) {
-            return self.transaction(&format!("DROP INDEX {name}"), after);
-        }
-        after.table("t").indexes.insert(name.to_owned());
-        self.transaction(create, after)
+        let create = "CREATE TABLE u (id bigint PRIMARY KEY, grp int NOT NULL, note text)";
+        format!("{create}; INSERT INTO u VALUES {}", values.join(", "))
     }
 
     /// Rows that are written out before the commit.
@@ -495,6 +554,20 @@ fn delete(after: &mut Contents, ids: &[i64]) -> String {
         after.table("t").rows.remove(id);
     });
     format!("DELETE FROM t WHERE id IN ({})", list(ids))
+}
+
+/// Makes an index of the first table, or drops it.
+fn index(after: &mut Contents, name: &str, of: &str) -> String {
+    let indexes = &mut after.table("t").indexes;
+    if indexes.remove(name) {
+        return format!("DROP INDEX {name}");
+    }
+    indexes.insert(name.to_owned());
+    format!("CREATE INDEX {name} ON t {of}")
+}
+
+fn key_index(after: &mut Contents) -> String {
+    index(after, "t_grp", "(grp, note)")
 }
 
 fn list(ids: &[i64]) -> String {

@@ -18,6 +18,8 @@ pub(super) enum Step {
     Truncate,
     /// A transaction of several statements, after one that is rolled back and one that fails.
     Block,
+    /// A transaction with savepoints, some of which it returns to; definitions change in it too.
+    Savepoints,
     /// Makes the other table with rows, or drops it.
     OtherTable,
     /// Makes or drops an index of keys.
@@ -79,12 +81,15 @@ pub(super) enum Workload {
     Merging,
     /// W5: backups, restoring, letting go; staged rows.
     Backups,
+    /// W6: transactions of many statements, with savepoints.
+    Transactions,
 }
 
 use Step::*;
 
 impl Workload {
-    pub(super) const ALL: [Self; 5] = [Self::Commits, Self::Statements, Self::Sealing, Self::Merging, Self::Backups];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Commits, Self::Statements, Self::Sealing, Self::Merging, Self::Backups, Self::Transactions];
 
     /// The steps of a seed.
     pub(super) fn steps(self, seed: u64, count: usize) -> Vec<Step> {
@@ -168,6 +173,17 @@ impl Workload {
                     12 => Checkpoint,
                     _ => Reopen,
                 },
+                Self::Transactions => match dice.random_range(0..14) {
+                    0..=7 => Savepoints,
+                    8 => Insert(few),
+                    9 => Staged(dice.random_range(40..60), dice.random()),
+                    10 => {
+                        steps.extend([Insert(dice.random_range(4..16)), Freeze]);
+                        Seal(Meanwhile::Nothing)
+                    }
+                    11..=12 => Checkpoint,
+                    _ => Reopen,
+                },
             };
             steps.push(next);
         }
@@ -182,6 +198,7 @@ impl Workload {
             Self::Sealing => 22,
             Self::Merging => 20,
             Self::Backups => 16,
+            Self::Transactions => 18,
         }
     }
 }

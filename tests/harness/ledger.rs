@@ -269,6 +269,10 @@ impl Writer {
             _ => {
                 client.batch_execute("BEGIN").await?;
                 for statement in statements {
+                    if self.random.random_bool(0.3) {
+                        let undone = self.changes_of_nobody();
+                        client.batch_execute(&format!("SAVEPOINT s; {undone}; ROLLBACK TO s")).await?;
+                    }
                     client.execute(statement, &[]).await?;
                 }
                 client.batch_execute("COMMIT").await
@@ -289,19 +293,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes that must never be seen: rolled back, or failed at their end.
-    async fn undone(&mut self, client: &Client) -> Result<(), tokio_postgres::Error> {
+    /// Statements after which rows are there, or changed, that nobody's ledger knows.
+    fn changes_of_nobody(&mut self) -> String {
         let fresh = self.fresh(3);
-        let insert = format!("INSERT INTO ledger VALUES {}", self.values(&fresh));
         let some = self.some(5);
         let ids: Vec<String> = some.iter().map(|(id, _)| id.to_string()).collect();
-        let Some(first) = ids.first() else { return Ok(()) };
-        let change = format!("UPDATE ledger SET note = 99 WHERE id IN ({})", ids.join(", "));
+        let ids = if ids.is_empty() { "-1".to_owned() } else { ids.join(", ") };
+        format!("INSERT INTO ledger VALUES {}; UPDATE ledger SET note = 99 WHERE id IN ({ids})", self.values(&fresh))
+    }
+
+    /// Writes that must never be seen: rolled back, or failed at their end.
+    async fn undone(&mut self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        let changes = self.changes_of_nobody();
+        let Some((first, _)) = self.some(1).pop() else { return Ok(()) };
         if self.random.random_bool(0.5) {
-            return client.batch_execute(&format!("BEGIN; {insert}; {change}; ROLLBACK")).await;
+            return client.batch_execute(&format!("BEGIN; {changes}; ROLLBACK")).await;
         }
         let clash = format!("INSERT INTO ledger (id) VALUES ({first})");
-        match client.batch_execute(&format!("{insert}; {change}; {clash}")).await {
+        match client.batch_execute(&format!("{changes}; {clash}")).await {
             Err(error) if error.code().is_some_and(|code| code.code() == "23505") => Ok(()),
             Err(error) => Err(error),
             Ok(()) => panic!("client {}: a duplicate key was taken", self.number),

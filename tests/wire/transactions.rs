@@ -1,6 +1,5 @@
 //! Transactions over several sessions.
 
-use crate::harness::client::told;
 use crate::harness::{Server, error, one, rows, run};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,21 +95,119 @@ async fn ddl_is_transactional() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn isolation_levels_that_are_not_there_are_refused_not_pretended() {
+async fn modes_are_set_before_the_first_query_and_end_with_the_block() {
     let server = Server::shared();
     let client = server.connect().await;
-    run(&client, "BEGIN ISOLATION LEVEL READ COMMITTED; COMMIT; BEGIN READ WRITE; COMMIT").await;
-    for sql in ["BEGIN ISOLATION LEVEL SERIALIZABLE", "SAVEPOINT s"] {
-        let Err(failed) = client.batch_execute(sql).await else {
-            // A later version has it; then it must be real, and its own tests say so.
-            run(&client, "ROLLBACK").await;
-            continue;
-        };
-        let failed = failed.as_db_error().unwrap_or_else(|| panic!("{sql}: {}", told(&failed)));
-        assert!(["0A000", "25P01"].contains(&failed.code().code()), "{sql}: {failed}");
+    let level = "SHOW transaction_isolation";
+    for name in ["read committed", "repeatable read", "serializable", "read uncommitted"] {
+        run(&client, &format!("BEGIN ISOLATION LEVEL {name}")).await;
+        assert_eq!(one(&client, level).await, name);
+        assert_eq!(one(&client, "SELECT current_setting('transaction_isolation')").await, name);
+        run(&client, "COMMIT").await;
+        assert_eq!(one(&client, level).await, "read committed");
+    }
+    run(&client, "BEGIN; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY").await;
+    assert_eq!(one(&client, level).await, "serializable");
+    assert_eq!(error(&client, "CREATE TABLE modes (id int)").await.code().code(), "25006");
+    run(&client, "ROLLBACK; BEGIN; SET transaction_isolation = 'repeatable read'").await;
+    assert_eq!(one(&client, level).await, "repeatable read");
+    run(&client, "ROLLBACK").await;
+    for (before, sql, message) in [
+        ("SELECT 1", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "must be called before any query"),
+        ("SAVEPOINT s", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "must not be called in a subtransaction"),
+        ("SET TRANSACTION READ ONLY; SELECT 1", "SET TRANSACTION READ WRITE", "must be set before any query"),
+    ] {
+        run(&client, "BEGIN").await;
+        run(&client, before).await;
+        let refused = error(&client, sql).await;
+        assert_eq!(refused.code().code(), "25001", "{sql}");
+        assert!(refused.message().contains(message), "{}", refused.message());
         run(&client, "ROLLBACK").await;
     }
-    assert_eq!(one(&client, "SELECT 1").await, "1");
+    run(&client, "SET default_transaction_isolation = 'repeatable read'").await;
+    assert_eq!(one(&client, level).await, "repeatable read");
+    run(&client, "BEGIN").await;
+    assert_eq!(one(&client, level).await, "repeatable read");
+    run(&client, "RESET ALL").await;
+    assert_eq!(one(&client, level).await, "repeatable read");
+    run(&client, "ROLLBACK").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn savepoints_undo_what_came_after_them() {
+    let server = Server::shared();
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE saved (id int PRIMARY KEY, v vector(2))").await;
+    let ids = "SELECT string_agg(id::text, ',' ORDER BY id) FROM saved";
+    run(&client, "BEGIN; INSERT INTO saved VALUES (1, '[1,1]'); SAVEPOINT a; INSERT INTO saved VALUES (2, '[2,2]')")
+        .await;
+    run(&client, "SAVEPOINT b; UPDATE saved SET id = 10, v = '[9,9]' WHERE id = 1; DELETE FROM saved WHERE id = 2")
+        .await;
+    assert_eq!(one(&client, ids).await, "10");
+    run(&client, "ROLLBACK TO b").await;
+    assert_eq!(one(&client, ids).await, "1,2");
+    assert_eq!(one(&client, "SELECT id FROM saved ORDER BY v <-> '[9,9]' LIMIT 1").await, "2");
+    // It is there still; what is released is not.
+    run(&client, "ROLLBACK TO SAVEPOINT b; INSERT INTO saved VALUES (3, '[3,3]'); RELEASE SAVEPOINT b").await;
+    assert_eq!(one(&client, ids).await, "1,2,3");
+    // A key that was taken after the savepoint is free again.
+    run(&client, "ROLLBACK TO a; INSERT INTO saved VALUES (2, '[5,5]')").await;
+    let missing = error(&client, "ROLLBACK TO b").await;
+    assert_eq!((missing.code().code(), missing.message()), ("3B001", "savepoint \"b\" does not exist"));
+    run(&client, "ROLLBACK TO a; INSERT INTO saved VALUES (4, '[4,4]'); COMMIT").await;
+    assert_eq!(one(&client, ids).await, "1,4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_after_a_savepoint_leaves_what_came_before() {
+    let server = Server::shared();
+    let (client, other) = (server.connect().await, server.connect().await);
+    run(&client, "CREATE TABLE partly (id int PRIMARY KEY, n int); INSERT INTO partly VALUES (1, 0), (2, 0)").await;
+    run(&client, "BEGIN; UPDATE partly SET n = 1 WHERE id = 1; SAVEPOINT s; UPDATE partly SET n = 1 WHERE id = 2")
+        .await;
+    assert_eq!(error(&client, "INSERT INTO partly VALUES (1, 5)").await.code().code(), "23505");
+    assert_eq!(error(&client, "SELECT 1").await.code().code(), "25P02");
+    assert_eq!(error(&client, "RELEASE s").await.code().code(), "25P02");
+    // Locks got after the savepoint are free at once; those before it are not.
+    run(&other, "UPDATE partly SET n = 7 WHERE id = 2").await;
+    run(&other, "SET lock_timeout = 100").await;
+    assert_eq!(error(&other, "UPDATE partly SET n = 7 WHERE id = 1").await.code().code(), "55P03");
+    run(&client, "ROLLBACK TO s; SAVEPOINT s; UPDATE partly SET n = n + 10 WHERE id = 2; COMMIT").await;
+    assert_eq!(rows(&client, "SELECT id, n FROM partly ORDER BY id").await, [["1", "1"], ["2", "17"]]);
+    for (sql, what) in
+        [("SAVEPOINT s", "SAVEPOINT"), ("RELEASE s", "RELEASE SAVEPOINT"), ("ROLLBACK TO s", "ROLLBACK TO SAVEPOINT")]
+    {
+        let refused = error(&client, sql).await;
+        assert_eq!(refused.code().code(), "25P01");
+        assert_eq!(refused.message(), format!("{what} can only be used in transaction blocks"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn savepoints_undo_definitions_and_settings() {
+    let server = Server::shared();
+    let client = server.connect().await;
+    run(&client, "BEGIN; SET application_name = 'before'; SAVEPOINT s; CREATE TABLE undone (id int)").await;
+    run(&client, "SET application_name = 'after'; SET LOCAL timezone = 'Asia/Tokyo'; ROLLBACK TO s").await;
+    assert_eq!(one(&client, "SHOW application_name").await, "before");
+    assert_ne!(one(&client, "SHOW timezone").await, "Asia/Tokyo");
+    run(&client, "CREATE TABLE undone (name text PRIMARY KEY); INSERT INTO undone VALUES ('x'); COMMIT").await;
+    assert_eq!(one(&client, "SELECT name FROM undone").await, "x");
+    assert_eq!(one(&client, "SHOW application_name").await, "before");
+}
+
+/// A plan made for definitions that were rolled back was taken for one of others that came as many changes later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_does_not_outlive_the_index_it_was_made_for() {
+    let server = Server::shared();
+    let (client, other) = (server.connect().await, server.connect().await);
+    run(&client, "CREATE TABLE planned (id int, n int); CREATE TABLE planned_beside (id int)").await;
+    run(&client, "INSERT INTO planned SELECT g, g FROM generate_series(1, 1000) g").await;
+    run(&client, "BEGIN; CREATE INDEX planned_n ON planned (n); PREPARE p AS SELECT id FROM planned WHERE n = 7").await;
+    assert_eq!(one(&client, "EXECUTE p").await, "7");
+    run(&client, "ROLLBACK").await;
+    run(&other, "CREATE INDEX beside ON planned_beside (id)").await;
+    assert_eq!(one(&client, "EXECUTE p").await, "7");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,20 +73,27 @@ pub fn function_parameter_types(name: &str, n: usize) -> Option<Vec<Option<PgTyp
         ("pg_sleep", 1) => &[Some(Float8)],
         ("setval", 2) => &[Some(Regclass), Some(Int8)],
         ("setval", 3) => &[Some(Regclass), Some(Int8), Some(Bool)],
-        (
-            "pg_advisory_lock"
-            | "pg_advisory_unlock"
-            | "pg_advisory_xact_lock"
-            | "pg_try_advisory_lock"
-            | "pg_try_advisory_xact_lock",
-            1,
-        ) => &[Some(Int8)],
+        ("pg_notify", 2) => &[Some(Text), Some(Text)],
+        (name, 1) if is_advisory(name) => &[Some(Int8)],
+        (name, 2) if is_advisory(name) => &[Some(Int4), Some(Int4)],
         ("format_type", 2) => &[Some(Oid), Some(Int4)],
         ("pg_get_indexdef" | "pg_get_constraintdef" | "pg_get_userbyid" | "pg_table_is_visible", 1) => &[Some(Oid)],
         ("pg_relation_size" | "pg_total_relation_size" | "pg_table_size" | "pg_indexes_size", 1) => &[Some(Regclass)],
         _ => return None,
     };
     Some(types.iter().map(|ty| ty.map(PgType::Scalar)).collect())
+}
+
+fn is_advisory(name: &str) -> bool {
+    let name = name.strip_suffix("_shared").unwrap_or(name);
+    matches!(
+        name,
+        "pg_advisory_lock"
+            | "pg_advisory_unlock"
+            | "pg_advisory_xact_lock"
+            | "pg_try_advisory_lock"
+            | "pg_try_advisory_xact_lock"
+    )
 }
 
 fn first_then_any(first: ScalarType, n: usize) -> Vec<Option<PgType>> {

@@ -76,9 +76,12 @@ impl<'a> Rewriter<'a> {
         self.walk(expr)
     }
 
-    /// Rewrites a query.
+    /// Rewrites a query. Only the whole of it may lock rows.
     pub(crate) fn query(&mut self, query: &mut Query) -> Result<()> {
-        self.walk(query)
+        let locks = std::mem::take(&mut query.locks);
+        let walked = self.walk(query);
+        query.locks = locks;
+        walked
     }
 
     /// Rewrites the items of a RETURNING.

@@ -53,7 +53,7 @@ fn flow(result: Result<()>) -> ControlFlow<SqlError> {
 
 fn check_query(query: &mut Query) -> Result<()> {
     if let Some(lock) = query.locks.first() {
-        return Err(SqlError::unsupported(format!("SELECT {lock}")));
+        return Err(SqlError::unsupported(format!("{lock} within a statement")));
     }
     if query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some() {
         return Err(SqlError::unsupported("FOR XML, FOR JSON, SETTINGS or FORMAT after a query"));

@@ -121,7 +121,8 @@ fn columns_are_named_as_postgresql_names_them() {
 #[test]
 fn what_nothing_behind_would_honour_is_refused() {
     for sql in [
-        "SELECT * FROM t FOR UPDATE",
+        "SELECT * FROM (SELECT * FROM t FOR UPDATE) AS s",
+        "WITH x AS (SELECT * FROM t FOR SHARE) SELECT * FROM x",
         "SELECT * INTO u FROM t",
         "SELECT * FROM t TABLESAMPLE SYSTEM (10)",
         "SELECT a COLLATE \"de_DE\" FROM t",

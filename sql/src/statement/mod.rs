@@ -261,6 +261,9 @@ pub enum IsolationLevel {
 }
 
 impl IsolationLevel {
+    /// Every level, the weakest first.
+    pub const ALL: [Self; 4] = [Self::ReadUncommitted, Self::ReadCommitted, Self::RepeatableRead, Self::Serializable];
+
     /// As SHOW prints it.
     pub fn name(self) -> &'static str {
         match self {

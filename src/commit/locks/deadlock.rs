@@ -3,7 +3,7 @@
 //! A transaction waits for those who hold what it wants and for those who asked before it. The search starts at a waiter
 //! whose patience is over and walks breadth first until it comes back to it, all shards locked, so what it sees is one
 //! moment. A circle that rests on a place in a queue alone is opened by moving that waiter forward; for any other, the
-//! waiter that found it is the victim.
+//! waiter that found it is the victim. A session that holds locks by itself and its transaction are one here.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,9 +17,9 @@ const MOVES_MAX: usize = 64;
 
 /// One transaction waiting for another.
 #[derive(Clone, Debug)]
-struct Edge {
+pub(super) struct Edge {
     from: TxId,
-    to: TxId,
+    pub(super) to: TxId,
     wait: PendingWait,
     /// Whose place in the queue is in the way, if it is only that.
     ahead: Option<u64>,
@@ -29,6 +29,7 @@ impl LockManager {
     /// Whether the transaction waits for itself in the end: the DETAIL of the error then.
     pub(super) fn find_deadlock(&self, start: TxId) -> Option<String> {
         let mut shards = self.lock_all();
+        let start = self.leader(start);
         for _ in 0..MOVES_MAX {
             let circle = self.circle(&shards, start)?;
             if !self.open_by_moving(&mut shards, &circle) {
@@ -66,12 +67,14 @@ impl LockManager {
         None
     }
 
-    fn edges(&self, shards: &[MutexGuard<'_, Shard>], tx: TxId) -> Vec<Edge> {
+    /// What a transaction waits for, and what belongs to it.
+    pub(super) fn edges(&self, shards: &[MutexGuard<'_, Shard>], tx: TxId) -> Vec<Edge> {
         let mut edges = Vec::new();
-        for wait in self.waits(tx) {
+        let waits = [Some(tx), self.within(tx)].into_iter().flatten().flat_map(|tx| self.waits(tx));
+        for wait in waits {
             let Some(lock) = shards[Self::shard_index(&wait.slot)].get(&wait.slot) else { continue };
             for blocker in lock.blockers(wait.id) {
-                edges.push(Edge { from: tx, to: blocker.tx, wait: wait.clone(), ahead: blocker.ahead });
+                edges.push(Edge { from: tx, to: self.leader(blocker.tx), wait: wait.clone(), ahead: blocker.ahead });
             }
         }
         edges

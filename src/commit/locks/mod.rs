@@ -44,6 +44,11 @@ pub use target::LockTarget;
 pub struct TxId(u64);
 
 impl TxId {
+    #[cfg(test)]
+    pub(in crate::commit) fn for_test(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The number.
     pub fn get(self) -> u64 {
         self.0

@@ -34,7 +34,7 @@ pub(super) struct Waiter {
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The transaction has it already, or has something stronger.
+    /// The transaction has it already.
     Held,
     /// It can be had at once.
     Free,
@@ -53,8 +53,12 @@ pub(super) struct Blocker {
 impl Lock {
     pub(super) fn answer(&self, tx: TxId, mode: LockMode) -> Answer {
         let held = self.held(tx);
-        if held.cover(mode) {
+        if held.has(mode) {
             return Answer::Held;
+        }
+        // Nobody else is let in by it. It is held by itself, since the other one may be released before it.
+        if held.cover(mode) {
+            return Answer::Free;
         }
         // Whoever holds the lock already goes before those who hold nothing: they could not have it before him anyway.
         let queued =

@@ -1,7 +1,7 @@
 //! All locks, in shards, and all transactions that hold or may hold one.
 
-use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +35,9 @@ pub struct LockManager {
 struct Transaction {
     /// The number clients know it by.
     process: i32,
+    /// Whoever it belongs to, and whoever belongs to it: they wait as one.
+    owner: Option<TxId>,
+    within: Option<TxId>,
     /// Each mode of each target once, in the order they were got.
     held: Vec<(Slot, LockMode)>,
     waits: SmallVec<[PendingWait; 1]>,
@@ -107,6 +110,18 @@ impl LockManager {
     pub fn begin_as(&self, process: i32) -> TxId {
         let id = TxId(self.next_tx.fetch_add(1, Ordering::Relaxed));
         self.transactions_of(id).lock().insert(id.0, Transaction { process, ..Transaction::default() });
+        id
+    }
+
+    /// Begins a transaction of a session that holds locks by itself too. One at a time is within an owner.
+    pub fn begin_within(&self, owner: TxId) -> TxId {
+        let id = self.begin_as(self.process(owner));
+        if let Some(transaction) = self.transactions_of(id).lock().get_mut(&id.0) {
+            transaction.owner = Some(owner);
+        }
+        if let Some(transaction) = self.transactions_of(owner).lock().get_mut(&owner.0) {
+            transaction.within = Some(id);
+        }
         id
     }
 
@@ -191,6 +206,24 @@ impl LockManager {
             self.withdraw(&wait.slot, wait.id);
         }
         self.release_each(tx, transaction.held);
+    }
+
+    /// The sessions that the session of this number waits for.
+    pub fn blocking(&self, process: i32) -> Vec<i32> {
+        let shards = self.lock_all();
+        let mut waiting = Vec::new();
+        for transactions in &self.transactions {
+            let transactions = transactions.lock();
+            let own = transactions.iter().filter(|(_, of)| of.process == process && !of.waits.is_empty());
+            waiting.extend(own.map(|(&id, _)| TxId(id)));
+        }
+        let blockers: BTreeSet<i32> = waiting
+            .into_iter()
+            .flat_map(|tx| self.edges(&shards, tx))
+            .map(|edge| self.process(edge.to))
+            .filter(|&blocker| blocker != process)
+            .collect();
+        blockers.into_iter().collect()
     }
 
     /// Every lock held or waited for. Each shard is seen at one moment, all of them not.
@@ -304,6 +337,16 @@ impl LockManager {
 
     pub(super) fn waits(&self, tx: TxId) -> SmallVec<[PendingWait; 1]> {
         self.transactions_of(tx).lock().get(&tx.0).map(|transaction| transaction.waits.clone()).unwrap_or_default()
+    }
+
+    /// The one that stands for all that belong together.
+    pub(super) fn leader(&self, tx: TxId) -> TxId {
+        self.transactions_of(tx).lock().get(&tx.0).and_then(|transaction| transaction.owner).unwrap_or(tx)
+    }
+
+    /// Whoever belongs to it.
+    pub(super) fn within(&self, tx: TxId) -> Option<TxId> {
+        self.transactions_of(tx).lock().get(&tx.0).and_then(|transaction| transaction.within)
     }
 
     /// The number clients know a transaction by; its own where they know none.

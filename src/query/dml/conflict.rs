@@ -252,7 +252,10 @@ impl ConflictPlan {
             if self.arbiters.as_ref().is_some_and(|arbiters| !arbiters.contains(&index)) {
                 return Err(tx.unique_violation(table, index, &row));
             }
-            let Some(run) = run.as_deref_mut() else { return Ok(Settled::Nothing) };
+            let Some(run) = run.as_deref_mut() else {
+                tx.check_seen(table, other)?;
+                return Ok(Settled::Nothing);
+            };
             if run.touched.contains(&other) {
                 return Err(SqlError::new(
                     SqlState::CardinalityViolation,
@@ -264,6 +267,7 @@ impl ConflictPlan {
             }
             // Version 0: whatever it is by now is what is changed.
             tx.lock_rows(table, &[(other, 0)]).await?;
+            tx.check_seen(table, other)?;
             // Deleted before it could be locked: its key may be free now.
             let Some(old) = tx.latest_row(table, other).await? else { continue };
             let Some(new) = run.changed(writing, table, &old.values, &row)? else { return Ok(Settled::Nothing) };

@@ -13,12 +13,14 @@ pub(crate) mod delete;
 pub(crate) mod evaluate;
 pub(crate) mod insert;
 mod inserter;
+pub(crate) mod lock;
 pub(crate) mod returning;
 pub(crate) mod target;
 pub(crate) mod update;
 
 use std::sync::Arc;
 
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
@@ -40,6 +42,7 @@ pub(crate) use delete::DeletePlan;
 pub(crate) use insert::InsertPlan;
 pub use inserter::RowInserter;
 pub(crate) use inserter::{InserterShape, RowChecks};
+pub(crate) use lock::LockPlan;
 pub(crate) use update::UpdatePlan;
 
 /// A statement that writes, on its way.
@@ -78,6 +81,11 @@ pub(crate) async fn write(
         Body::Insert(insert) => insert::run(&writing, insert, tx).await,
         Body::Update(update) => update::run(&writing, update, tx).await,
         Body::Delete(delete) => delete::run(&writing, delete, tx).await,
+        Body::Lock(lock) => {
+            let batches = lock::run(&writing, lock, tx).await?;
+            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            Ok(WriteOutcome { tag: format!("SELECT {rows}"), returning: Some(batches) })
+        }
         Body::Query(_) | Body::Hot(_) => Err(SqlError::internal("a query was run as a statement that writes")),
     }
 }
@@ -85,6 +93,11 @@ pub(crate) async fn write(
 /// Locks the table of a statement that changes rows; it may be gone by the time it is locked.
 pub(crate) async fn lock_target(tx: &mut Transaction, table: &Arc<Table>) -> Result<()> {
     tx.lock_table(table.id, LockMode::RowExclusive).await?;
+    check_definition(tx, table)
+}
+
+/// Makes sure that a table which is locked by now is the one that the statement was planned for.
+fn check_definition(tx: &Transaction, table: &Arc<Table>) -> Result<()> {
     match tx.reader().catalog().table_by_id(table.id) {
         Some(now) if Arc::ptr_eq(now, table) || **now == **table => Ok(()),
         Some(_) => Err(SqlError::new(

@@ -81,13 +81,15 @@ pub(crate) struct Targets {
     pub(crate) rows: Vec<(usize, usize, RowId, u64)>,
 }
 
-/// Finds the target rows and locks them, again and again until nobody has changed one in between.
+/// Finds the target rows and locks them, again and again until nobody has changed one in between. What is found again and was not found at
+/// first is left alone, as in PostgreSQL, which looks again at changed rows only.
 pub(crate) async fn find_and_lock(
     writing: &Writing<'_>,
     plan: &LogicalPlan,
     table: &Arc<Table>,
     tx: &mut Transaction,
 ) -> Result<Targets> {
+    let mut first: Option<HashSet<RowId>> = None;
     loop {
         writing.cancel.check()?;
         let bound = bind(plan.clone(), &writing.planned.parameters, writing.params)?;
@@ -100,7 +102,8 @@ pub(crate) async fn find_and_lock(
             let (ids, versions) = (numbers(batch, 0)?, numbers(batch, 1)?);
             for row in 0..batch.num_rows() {
                 // A row that several others join with is changed once.
-                if seen.insert(ids.value(row)) {
+                let is_target = first.as_ref().is_none_or(|first| first.contains(&ids.value(row)));
+                if seen.insert(ids.value(row)) && is_target {
                     rows.push((number, row, ids.value(row), versions.value(row)));
                 }
             }
@@ -108,7 +111,10 @@ pub(crate) async fn find_and_lock(
         let locks: Vec<(RowId, u64)> = rows.iter().map(|&(_, _, id, version)| (id, version)).collect();
         match tx.lock_rows(table, &locks).await? {
             RowsLocked::Unchanged => return Ok(Targets { batches, rows }),
-            RowsLocked::Changed => tx.refresh(),
+            RowsLocked::Changed => {
+                first.get_or_insert(seen);
+                tx.refresh();
+            }
         }
     }
 }

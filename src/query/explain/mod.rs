@@ -37,6 +37,7 @@ pub(crate) async fn explain(
         Body::Update(update) => (Some(format!("Update on {}", update.table.name)), Some(&update.plan)),
         Body::Delete(delete) => (Some(format!("Delete on {}", delete.table.name)), Some(&delete.plan)),
         // EXPLAIN of such a statement is planned like any other.
+        Body::Lock(lock) => (Some("LockRows".to_owned()), Some(&lock.plan)),
         Body::Hot(_) => (None, None),
     };
     let run = Run::new(registry, reader, environment.clone(), cancel.clone());

@@ -275,6 +275,10 @@ impl Call<'_> {
     pub(crate) fn environment(&self) -> &CastEnvironment {
         &self.environment
     }
+    /// What ends the statement.
+    pub(crate) fn cancel(&self) -> CancelToken {
+        self.cancel.cloned().unwrap_or_default()
+    }
     /// `57014` if the statement is to end.
     pub(crate) fn check_cancelled(&self) -> Result<()> {
         self.cancel.map_or(Ok(()), CancelToken::check)

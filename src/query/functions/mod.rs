@@ -9,6 +9,7 @@
 //! INVARIANT 1: an error leaves DataFusion as it entered it ([`to_datafusion`], [`sql_error`]).
 //! INVARIANT 2: no function keeps state between calls, a cache of compiled patterns aside.
 
+mod advisory;
 mod aggregate_input;
 mod aggregates;
 mod array;
@@ -54,8 +55,8 @@ pub use errors::{sql_error, to_datafusion};
 pub(crate) use missing::NoFunction;
 pub(crate) use naming::call_name;
 pub use scope::{
-    BackupInfo, BackupProgress, Hooks, IndexBuildInfo, Scope, SequenceAccess, ServerAccess, SessionInfo, SettingAccess,
-    Upkeep,
+    AdvisoryAccess, AdvisoryLock, BackupInfo, BackupProgress, Hooks, IndexBuildInfo, NotifyAccess, Scope,
+    SequenceAccess, ServerAccess, SessionInfo, SettingAccess, Upkeep,
 };
 pub use series::shifted;
 pub use session::version;
@@ -77,6 +78,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         .into_iter()
         .flatten()
         .cloned()
+        .chain(advisory::functions())
         .chain(json::functions())
         .chain(quantified::functions())
         .chain(system::functions());

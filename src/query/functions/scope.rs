@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,8 +14,10 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
 use crate::catalog::{Catalog, SequenceId};
+use crate::commit::locks::{LockInfo, LockMode, LockTarget};
 use crate::compaction::Compaction;
-use crate::db::settings::Environment;
+use crate::db::settings::{Environment, Settings};
+use crate::query::CancelToken;
 use crate::snapshot::scrub::Pass;
 
 /// The values of sequences, as `nextval` and its like move them.
@@ -37,6 +40,37 @@ pub trait SettingAccess: Send + Sync {
     fn set(&self, name: &str, value: Option<&str>, local: bool) -> Result<String>;
 }
 
+/// A number that a client wants to lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvisoryLock {
+    /// The number, or two.
+    pub target: LockTarget,
+    /// Exclusive or share.
+    pub mode: LockMode,
+    /// Whether it is held until the transaction ends; else, until it is unlocked.
+    pub for_transaction: bool,
+    /// Whether to wait for it.
+    pub waits: bool,
+}
+
+/// The numbers that clients lock.
+pub trait AdvisoryAccess: Send + Sync {
+    /// Locks one; `false` if it cannot be had and is not to be waited for. Blocks its thread.
+    fn lock(&self, wanted: AdvisoryLock, settings: &Settings, cancel: &CancelToken) -> Result<bool>;
+    /// Unlocks one that was locked for the session; whether it was.
+    fn unlock(&self, target: LockTarget, mode: LockMode) -> bool;
+    /// Unlocks all that were locked for the session.
+    fn unlock_all(&self);
+}
+
+/// What is sent to other sessions when the transaction commits.
+pub trait NotifyAccess: Send + Sync {
+    /// Sends a text to those who listen on a channel; `22023` if it is too long.
+    fn notify(&self, channel: &str, payload: &str) -> Result<()>;
+    /// The channels this session listens on.
+    fn channels(&self) -> Vec<String>;
+}
+
 /// What objects take on disk, and what the server is doing.
 pub trait ServerAccess: Send + Sync {
     /// Bytes a table or an index takes, its indexes not counted in; `None` if there is no such relation.
@@ -49,6 +83,10 @@ pub trait ServerAccess: Send + Sync {
     fn start_time_us(&self) -> i64;
     /// Every session.
     fn sessions(&self) -> Vec<SessionInfo>;
+    /// Every lock that is held or waited for.
+    fn locks(&self) -> Vec<LockInfo>;
+    /// The sessions that a session waits for.
+    fn blocking(&self, session: i32) -> Vec<i32>;
     /// Every index being built.
     fn index_builds(&self) -> Vec<IndexBuildInfo>;
     /// Every backup being taken.
@@ -89,10 +127,10 @@ pub struct SessionInfo {
     pub user: String,
     /// What the client calls itself.
     pub application: String,
-    /// The address of the client.
-    pub client: Option<String>,
+    /// The address and port of the client; none if it is on the machine's own socket, or in the process.
+    pub client: Option<(IpAddr, u16)>,
     /// `active`, `idle`, `idle in transaction`, `idle in transaction (aborted)`.
-    pub state: String,
+    pub state: &'static str,
     /// The newest statement.
     pub query: String,
     /// When it began.
@@ -101,6 +139,8 @@ pub struct SessionInfo {
     pub transaction_started_us: Option<i64>,
     /// When the statement began.
     pub statement_started_us: Option<i64>,
+    /// When the state changed.
+    pub changed_us: i64,
 }
 
 /// An index being built, as `pg_stat_progress_create_index` shows it.
@@ -159,6 +199,10 @@ pub struct Hooks {
     pub sequences: Option<Arc<dyn SequenceAccess>>,
     /// Settings.
     pub settings: Option<Arc<dyn SettingAccess>>,
+    /// Advisory locks.
+    pub advisory: Option<Arc<dyn AdvisoryAccess>>,
+    /// Notifications.
+    pub notify: Option<Arc<dyn NotifyAccess>>,
     /// Sizes and activity.
     pub server: Option<Arc<dyn ServerAccess>>,
 }

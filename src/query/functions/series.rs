@@ -120,6 +120,7 @@ pub(super) fn functions() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
             Ok(call.table(vec![("word", text), ("catcode", text), ("catdesc", text)], Vec::new()))
         }),
         ("_pg_expandarray", expand_array),
+        ("pg_listening_channels", listening_channels),
         ("aclexplode", |call| {
             let oid = TypeWithModifier::plain(ScalarType::Oid);
             let columns = vec![
@@ -370,6 +371,16 @@ fn options_to_table(call: &Call<'_>) -> Result<Table> {
         _ => Vec::new(),
     };
     Ok(call.table(vec![("option_name", text), ("option_value", text)], rows))
+}
+
+/// The channels there are when the rows are asked for, not when the statement was planned.
+fn listening_channels(call: &Call<'_>) -> Result<Table> {
+    let notify = call.scope.and_then(|scope| scope.hooks.notify.clone());
+    let rows: Rows = Arc::new(move || {
+        let channels = notify.as_ref().map(|notify| notify.channels()).unwrap_or_default();
+        Box::new(channels.into_iter().map(|channel| Ok(vec![Datum::Text(channel)])))
+    });
+    Ok(Table { columns: vec![(call.name, TypeWithModifier::plain(ScalarType::Text))], rows })
 }
 
 impl TableFunctionImpl for TableFunction {

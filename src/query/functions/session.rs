@@ -1,5 +1,6 @@
 //! Functions about the session, its settings, its clock and its sequences.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -204,6 +205,28 @@ fn sleep(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     })
 }
 
+fn notify(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let Some(notify) = &call.scope()?.hooks.notify else {
+        return Err(SqlError::new(SqlState::FeatureNotSupported, "pg_notify cannot be used in this statement"));
+    };
+    // NULL is an empty text to it, as to PostgreSQL.
+    notify.notify(string(args, 0), string(args, 1)).map(|()| text(""))
+}
+
+fn blocking(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let Datum::Int4(session) = args[0] else { return Ok(Datum::Null) };
+    let sessions = call.scope()?.hooks.server.as_ref().map(|server| server.blocking(session)).unwrap_or_default();
+    Ok(super::array::array_of(ScalarType::Int4, sessions.into_iter().map(Datum::Int4).collect()))
+}
+
+/// The address or the port of this session's client.
+fn client(call: &Call<'_>, shown: fn((IpAddr, u16)) -> Datum) -> Result<Datum> {
+    let scope = call.scope()?;
+    let sessions = scope.hooks.server.as_ref().map(|server| server.sessions()).unwrap_or_default();
+    let own = sessions.into_iter().find(|session| session.session == scope.environment.session);
+    Ok(own.and_then(|session| session.client).map_or(Datum::Null, shown))
+}
+
 fn void(_: &Call<'_>, _: &[Datum]) -> Result<Datum> {
     Ok(text(""))
 }
@@ -287,10 +310,11 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("pg_jit_available", &[], TO_BOOL, |_, _| Ok(Datum::Bool(false))).stable(),
     function("inet_server_addr", &[], TO_TEXT, |_, _| Ok(Datum::Null)).stable(),
     function("inet_server_port", &[], TO_INT4, |_, _| Ok(Datum::Null)).stable(),
-    function("inet_client_addr", &[], TO_TEXT, |_, _| Ok(Datum::Null)).stable(),
-    function("inet_client_port", &[], TO_INT4, |_, _| Ok(Datum::Null)).stable(),
-    function("pg_blocking_pids", &[INT4], TO_INT4_ARRAY, |_, _| {
-        Ok(super::array::array_of(ScalarType::Int4, Vec::new()))
-    })
-    .volatile(),
+    function("inet_client_addr", &[], TO_TEXT, |call, _| client(call, |(address, _)| text(address.to_string())))
+        .stable(),
+    function("inet_client_port", &[], TO_INT4, |call, _| client(call, |(_, port)| Datum::Int4(i32::from(port))))
+        .stable(),
+    function("pg_blocking_pids", &[INT4], TO_INT4_ARRAY, blocking).volatile(),
+    function("pg_notify", &[TEXT, TEXT], TO_VOID, notify).null_allowed().volatile(),
+    function("pg_notification_queue_usage", &[], TO_FLOAT8, |_, _| Ok(Datum::Float8(0.0))).volatile(),
 ];

@@ -317,7 +317,7 @@ fn the_session_is_known_to_its_functions() {
 #[test]
 fn sequences_and_settings_reach_the_session() {
     let session = Arc::new(Session::default());
-    let hooks = Hooks { sequences: Some(session.clone()), settings: Some(session.clone()), server: None };
+    let hooks = Hooks { sequences: Some(session.clone()), settings: Some(session.clone()), ..Hooks::default() };
     let context = context(catalog(), hooks);
     let from = "FROM (VALUES (1), (2), (3)) AS t(a)";
     let rows = query(&context, &format!("SELECT nextval('t_id_seq') {from}")).unwrap();

@@ -260,17 +260,21 @@ impl HotInsert {
     }
 }
 
-/// The row with a key, locked and as it is now; `None` if there is none.
+/// The row with a key, locked and as it is now; `None` if there is none, or another one by now than at first.
 async fn locked(
     table: &Arc<Table>,
     key: &Key,
     running: &Running<'_>,
     tx: &mut Transaction,
 ) -> Result<Option<(RowId, ScannedRow)>> {
+    let mut first = None;
     loop {
         running.cancel.check()?;
         let reader = tx.reader();
         let Some(id) = key.find(table, &reader, running.params)? else { return Ok(None) };
+        if *first.get_or_insert(id) != id {
+            return Ok(None);
+        }
         let Some(row) = reader.row(table, id)? else { return Ok(None) };
         drop(reader);
         match tx.lock_rows(table, &[(id, row.version)]).await? {

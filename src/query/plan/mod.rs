@@ -29,7 +29,7 @@ use lodedb_sql::parse::{ParsedStatement, Places};
 use lodedb_sql::statement::{CopyRelation, Statement};
 use lodedb_sql::{PgType, SqlError, SqlState};
 
-use crate::catalog::{Catalog, Index, Table};
+use crate::catalog::{Catalog, Index, Table, TableId};
 use crate::commit::Reader;
 use crate::db::outcome::Field;
 use crate::db::settings::Environment;
@@ -60,11 +60,19 @@ pub(crate) enum Body {
     Insert(Box<dml::InsertPlan>),
     Update(Box<dml::UpdatePlan>),
     Delete(Box<dml::DeletePlan>),
+    /// A query that locks rows.
+    Lock(Box<dml::LockPlan>),
     /// Every run takes the hot road.
     Hot(HotPlan),
 }
 
 impl Planned {
+    /// The tables whose rows it looks at; not the one that plain rows go into.
+    pub(crate) fn tables_read(&self) -> impl Iterator<Item = TableId> {
+        let tables = if let Body::Hot(HotPlan::Insert(_)) = self.body { &[] } else { self.tables.as_slice() };
+        tables.iter().map(|(table, _)| table.id)
+    }
+
     /// Whether the tables it was planned for are as they were.
     pub(crate) fn is_current(&self, reader: &Reader) -> bool {
         let catalog = reader.catalog();
@@ -237,6 +245,7 @@ fn plan_statement(planner: &Planner, statement: &Statement, may_be_hot: bool) ->
             CopyRelation::Table { .. } => Err(SqlError::internal("COPY of a table was to be planned")),
         },
         Statement::CreateTableAs(create) => plan_query(planner, &create.query),
+        Statement::Declare(declare) => plan_query(planner, &declare.query),
         Statement::Insert(insert) => {
             let (plan, fields) = dml::insert::plan(planner, insert)?;
             Ok(planner.finish(fields, Body::Insert(Box::new(plan))))
@@ -256,8 +265,10 @@ fn plan_statement(planner: &Planner, statement: &Statement, may_be_hot: bool) ->
 fn plan_query(planner: &Planner, query: &ast::Query) -> Result<Planned> {
     let mut query = query.clone();
     let locks = lodedb_sql::rewrite::take_row_locks(&mut query);
-    if !locks.is_empty() {
-        return Err(SqlError::unsupported("SELECT .. FOR UPDATE or SHARE"));
+    if !locks.is_empty()
+        && let Some((plan, fields)) = dml::lock::plan(planner, query.clone(), &locks)?
+    {
+        return Ok(planner.finish(Some(fields), Body::Lock(Box::new(plan))));
     }
     planner.preparation().query(&mut query)?;
     let plan = planner.settle(|planner| planner.query(&query))?;

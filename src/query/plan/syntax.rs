@@ -239,6 +239,10 @@ impl VisitorMut for Preparation<'_> {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        // DataFusion would pass over it.
+        if let Some(lock) = query.locks.first() {
+            return ControlFlow::Break(SqlError::unsupported(format!("{lock} within a statement")));
+        }
         let Some(with) = &query.with else { return ControlFlow::Continue(()) };
         // A query of WITH is planned wherever it is named, and each may name the one before it twice.
         let mut sizes: HashMap<String, usize> = HashMap::new();

@@ -1,10 +1,11 @@
-//! What the server is doing: sessions and indexes being built.
+//! What the server is doing: sessions, locks, indexes being built.
 
 use lodedb_sql::Datum;
 use lodedb_sql::error::Result;
 
 use super::OWNER;
 use super::cluster::DATABASE_OID;
+use crate::commit::locks::LockTarget;
 use crate::query::functions::Scope;
 use crate::query::pg_catalog::table::{Rows, text};
 
@@ -23,14 +24,51 @@ pub(super) fn sessions(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("usesysid", Datum::Oid(OWNER)),
             ("usename", text(session.user)),
             ("application_name", text(session.application)),
-            ("client_addr", session.client.map_or(Datum::Null, Datum::Text)),
+            ("client_addr", session.client.map_or(Datum::Null, |(address, _)| text(address.to_string()))),
+            ("client_port", session.client.map_or(Datum::Null, |(_, port)| Datum::Int4(i32::from(port)))),
             ("backend_start", Datum::Timestamptz(session.started_us)),
             ("xact_start", moment(session.transaction_started_us)),
             ("query_start", moment(session.statement_started_us)),
-            ("state_change", moment(session.statement_started_us)),
+            ("state_change", Datum::Timestamptz(session.changed_us)),
             ("state", text(session.state)),
             ("query", text(session.query)),
             ("backend_type", text("client backend")),
+        ])?;
+    }
+    Ok(())
+}
+
+/// `pg_locks`: tables and advisory locks; rows and keys only where somebody waits for them, since there may be millions.
+pub(super) fn locks(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for lock in server.locks() {
+        let number = |class: u32, object: u32, sub: i16| (Datum::Oid(class), Datum::Oid(object), Datum::Int2(sub));
+        let (kind, relation, (class, object, sub)) = match lock.target {
+            LockTarget::Table(table) => ("relation", Datum::Oid(table), (Datum::Null, Datum::Null, Datum::Null)),
+            LockTarget::Row(table, _) if !lock.granted => {
+                ("tuple", Datum::Oid(table), (Datum::Null, Datum::Null, Datum::Null))
+            }
+            LockTarget::Key(index, _) if !lock.granted => {
+                ("object", Datum::Null, (Datum::Null, Datum::Oid(index), Datum::Null))
+            }
+            LockTarget::Row(..) | LockTarget::Key(..) => continue,
+            LockTarget::Advisory(key) => ("advisory", Datum::Null, number((key >> 32) as u32, key as u32, 1)),
+            LockTarget::AdvisoryPair(first, second) => {
+                ("advisory", Datum::Null, number(first as u32, second as u32, 2))
+            }
+        };
+        rows.push([
+            ("locktype", text(kind)),
+            ("database", Datum::Oid(DATABASE_OID)),
+            ("relation", relation),
+            ("classid", class),
+            ("objid", object),
+            ("objsubid", sub),
+            ("virtualtransaction", text(lock.tx.to_string())),
+            ("pid", Datum::Int4(lock.process)),
+            ("mode", text(lock.mode.to_string())),
+            ("granted", Datum::Bool(lock.granted)),
+            ("fastpath", Datum::Bool(false)),
         ])?;
     }
     Ok(())

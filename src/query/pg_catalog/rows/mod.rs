@@ -61,6 +61,7 @@ pub(super) fn fill(scope: &Scope, relation: &Relation, rows: &mut Rows) -> Resul
         "pg_stat_user_indexes" | "pg_stat_all_indexes" => views::index_statistics(scope, rows),
         "pg_statio_user_tables" | "pg_statio_all_tables" => views::table_statistics(scope, rows),
         "pg_stat_activity" => activity::sessions(scope, rows),
+        "pg_locks" => activity::locks(scope, rows),
         "pg_stat_progress_create_index" => activity::index_builds(scope, rows),
         "pg_stat_progress_basebackup" => activity::backups_under_way(scope, rows),
         "pg_stat_progress_vacuum" => activity::merges(scope, rows),
