@@ -1,3 +1,5 @@
+//! The rules on a made-up clock of commits: which of the transactions that meet may commit.
+
 use super::*;
 
 /// Transactions on a made-up clock of commits.
