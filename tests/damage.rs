@@ -8,6 +8,10 @@
 //! case alone.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
+// In this program because it mostly waits, while what is here keeps a processor busy.
+#[path = "damage/disk_full.rs"]
+mod disk_full;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::AssertUnwindSafe;

@@ -223,7 +223,7 @@ async fn a_full_disk_loses_nothing() {
 fn in_own_mount() {
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
-        "mount -t tmpfs -o size={DISK_MIB}m none '{0}' && {MOUNTED}='{0}' exec \"$0\" --exact a_full_disk_loses_nothing --nocapture",
+        "mount -t tmpfs -o size={DISK_MIB}m none '{0}' && {MOUNTED}='{0}' exec \"$0\" --exact disk_full::a_full_disk_loses_nothing --nocapture",
         dir.path().display()
     );
     let me = std::env::current_exe().unwrap();
