@@ -2,6 +2,7 @@
 //!
 //! One process, one directory, one log. [`Db::open`] is the way in, for programs and for the server alike.
 
+pub mod auth;
 mod bounded;
 pub mod catalog;
 pub mod commit;
@@ -18,7 +19,7 @@ pub mod snapshot;
 pub mod store;
 
 pub use datafusion::arrow;
-pub use db::{Db, FromSql, Options, Row, Rows, Session, SessionOptions, Table, ToSql, runtime};
+pub use db::{Authority, Db, FromSql, Options, Row, Rows, Session, SessionOptions, Table, ToSql, runtime};
 pub use lodedb_sql::vector::Metric;
 pub use lodedb_sql::{SqlError, SqlState};
 

@@ -5,6 +5,8 @@ mod harness;
 
 #[path = "wire/advisory.rs"]
 mod advisory;
+#[path = "wire/auth.rs"]
+mod auth;
 #[path = "wire/concurrency.rs"]
 mod concurrency;
 #[path = "wire/copy.rs"]
@@ -27,16 +29,22 @@ mod load;
 mod locking;
 #[path = "wire/notify.rs"]
 mod notify;
+#[path = "wire/privileges.rs"]
+mod privileges;
 #[path = "wire/programs.rs"]
 mod programs;
 #[path = "wire/protocol.rs"]
 mod protocol;
+#[path = "wire/roles.rs"]
+mod roles;
 #[path = "wire/search.rs"]
 mod search;
 #[path = "wire/sessions.rs"]
 mod sessions;
 #[path = "wire/side.rs"]
 mod side;
+#[path = "wire/tls.rs"]
+mod tls;
 #[path = "wire/transactions.rs"]
 mod transactions;
 #[path = "wire/types.rs"]

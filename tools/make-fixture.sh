@@ -32,8 +32,10 @@ run "CREATE TABLE items (id int PRIMARY KEY, note text, price numeric(10, 2), ta
     "DELETE FROM items WHERE id % 7 = 0" "VACUUM FULL items" \
     "UPDATE items SET note = 'other' WHERE id % 50 = 0" \
     "BACKUP TO '$work/data/backups'" \
+    "CREATE ROLE keeper LOGIN PASSWORD 'kept'" "GRANT SELECT ON items TO keeper" \
     "INSERT INTO items $rows(6001, 6100) AS s(i)" CHECKPOINT \
     "DELETE FROM items WHERE id = 5" \
+    "CREATE ROLE later" "GRANT keeper TO later" \
     "INSERT INTO items $rows(6101, 6130) AS s(i)" \
     "UPDATE plain SET body = 'short' WHERE id = 3"
 {

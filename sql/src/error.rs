@@ -17,6 +17,10 @@ macro_rules! states {
 states! {
     SuccessfulCompletion = "00000",
     Warning = "01000",
+    PrivilegeNotRevoked = "01006",
+    PrivilegeNotGranted = "01007",
+    InvalidGrantor = "0L000",
+    InvalidGrantOperation = "0LP01",
     ProtocolViolation = "08P01",
     FeatureNotSupported = "0A000",
     CardinalityViolation = "21000",
@@ -52,9 +56,11 @@ states! {
     InFailedSqlTransaction = "25P02",
     IdleInTransactionSessionTimeout = "25P03",
     InvalidSqlStatementName = "26000",
+    InvalidAuthorizationSpecification = "28000",
     InvalidPassword = "28P01",
     DependentObjectsStillExist = "2BP01",
     GeneratedAlways = "428C9",
+    ReservedName = "42939",
     InvalidTransactionTermination = "2D000",
     InvalidCursorName = "34000",
     InvalidSavepointSpecification = "3B001",
@@ -164,6 +170,11 @@ impl SqlError {
     /// Adds the DETAIL line.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
+        self
+    }
+    /// Takes the DETAIL line away: it tells more than whoever asks may know.
+    pub fn without_detail(mut self) -> Self {
+        self.0.detail = None;
         self
     }
     /// Adds the HINT line.

@@ -1,4 +1,4 @@
-//! What exists: tables, columns, indexes and sequences.
+//! What exists: tables, columns, indexes, sequences and roles, and who may do what ([`rights`]).
 //!
 //! A [`Catalog`] is an immutable value; a [`Change`] makes the next one. It is part of every
 //! [`ReadView`](crate::commit::ReadView), so a statement sees one catalog from its start to its end. Changes
@@ -7,6 +7,8 @@
 //!
 //! INVARIANT 1: object ids come from one counter and are never used again.
 //! INVARIANT 2: every index and owned sequence names a table that exists.
+
+pub mod rights;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use lodedb_sql::{SqlError, SqlState, TypeWithModifier};
 use serde::{Deserialize, Serialize};
 
 use crate::segment::{IndexSpec, VectorColumn};
+use rights::{Access, DATABASE, DefaultAccess, PUBLIC_SCHEMA, Rights, Role, RoleId};
 
 /// The OID of a table.
 pub type TableId = u32;
@@ -162,6 +165,14 @@ pub enum Change {
     PutSequence(Sequence),
     /// Drops a sequence.
     DropSequence(SequenceId),
+    /// Creates or replaces a role.
+    PutRole(Role),
+    /// Drops a role.
+    DropRole(RoleId),
+    /// Sets whose an object is, and the grants on it.
+    PutAccess(Access),
+    /// Sets or takes away default privileges.
+    PutDefault(DefaultAccess),
 }
 
 /// All that exists, at one moment.
@@ -173,6 +184,26 @@ pub struct Catalog {
     indexes: BTreeMap<IndexId, Arc<Index>>,
     sequences: BTreeMap<SequenceId, Arc<Sequence>>,
     names: BTreeMap<String, u32>,
+    rights: Rights,
+}
+
+/// A catalog as it was before there were roles: what manifests of format 2 hold.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub(crate) struct CatalogWithoutRights {
+    version: u64,
+    next_oid: u32,
+    tables: BTreeMap<TableId, Arc<Table>>,
+    indexes: BTreeMap<IndexId, Arc<Index>>,
+    sequences: BTreeMap<SequenceId, Arc<Sequence>>,
+    names: BTreeMap<String, u32>,
+}
+
+impl From<CatalogWithoutRights> for Catalog {
+    fn from(older: CatalogWithoutRights) -> Self {
+        let CatalogWithoutRights { version, next_oid, tables, indexes, sequences, names } = older;
+        Self { version, next_oid, tables, indexes, sequences, names, rights: Rights::default() }
+    }
 }
 
 impl Table {
@@ -263,6 +294,10 @@ impl Catalog {
     pub fn has_relation(&self, name: &str) -> bool {
         self.names.contains_key(name)
     }
+    /// Who there is, and who may do what.
+    pub fn rights(&self) -> &Rights {
+        &self.rights
+    }
     /// Every table, by id.
     pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.tables.values()
@@ -329,9 +364,23 @@ impl Catalog {
                 for sequence in owned {
                     self.drop_sequence(sequence);
                 }
+                self.rights.drop_object(*id);
             }
             Change::DropIndex(id) => self.drop_index(*id),
             Change::DropSequence(id) => self.drop_sequence(*id),
+            Change::PutRole(role) => {
+                self.next_oid = self.next_oid().max(role.id + 1);
+                self.rights.put_role(role);
+            }
+            Change::DropRole(id) => self.rights.drop_role(*id),
+            Change::PutAccess(access) => {
+                // What it is about may be gone since the change was made.
+                let exists = self.tables.contains_key(&access.object) || self.sequences.contains_key(&access.object);
+                if exists || matches!(access.object, PUBLIC_SCHEMA | DATABASE) {
+                    self.rights.put_access(access);
+                }
+            }
+            Change::PutDefault(default) => self.rights.put_default(default),
         }
     }
 
@@ -343,6 +392,7 @@ impl Catalog {
     fn drop_sequence(&mut self, id: SequenceId) {
         self.release(self.sequences.get(&id).map(|sequence| sequence.name.clone()));
         self.sequences.remove(&id);
+        self.rights.drop_object(id);
     }
 
     fn claim(&mut self, name: &str, id: u32) {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use lodedb::db::admission::Load;
 use lodedb::db::options::Keep;
-use lodedb::server::ServerOptions;
 use lodedb::server::side::SideOptions;
+use lodedb::server::{ServerOptions, TlsFiles};
 use lodedb::snapshot::backup::archive::Until;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
@@ -30,12 +30,14 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 enum Command {
     /// Serve a database to psql and every Postgres driver.
     ///
     /// The directory is made if it is not there. SIGTERM or Ctrl-C stops cleanly: statements finish, a checkpoint is
     /// taken, and the next start replays nothing. After a crash the log brings back every commit that was
-    /// acknowledged. Clients on this machine are trusted; there are no passwords yet, so other addresses are refused.
+    /// acknowledged. Clients on this machine are trusted; those on others need --tls-cert, --tls-key and a role with a password
+    /// (CREATE ROLE ann LOGIN PASSWORD '...').
     ///
     /// Example: lodedb serve --data ./data, then: psql -h 127.0.0.1 -p 5433
     Serve {
@@ -45,6 +47,22 @@ enum Command {
         /// The address to listen on; may be given more than once. Port 0 takes a free one.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5433")]
         listen: Vec<SocketAddr>,
+        /// The certificate that connections are encrypted with, and those that lead up from it (PEM). Read again when it changes.
+        #[arg(long, value_name = "FILE", requires = "tls_key")]
+        tls_cert: Option<PathBuf>,
+        /// Its private key (PEM); its mode must be 0600, or 0640 if it is root's.
+        #[arg(long, value_name = "FILE", requires = "tls_cert")]
+        tls_key: Option<PathBuf>,
+        /// Rules in the form of pg_hba.conf that say who may come from where, and whether by a password. Read again when they change
+        /// [default: this machine's clients are trusted, others show a password over TLS]
+        #[arg(long, value_name = "FILE")]
+        hba: Option<PathBuf>,
+        /// Let clients of other machines in without TLS, and without a password where a rule says so.
+        #[arg(long)]
+        insecure: bool,
+        /// The folder below which roles with pg_write_server_files may write files (BACKUP TO); superusers may anywhere [default: nowhere]
+        #[arg(long, value_name = "FOLDER")]
+        file_dir: Option<PathBuf>,
         /// The most sessions at once.
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_connections: usize,
@@ -239,6 +257,11 @@ pub(crate) fn run() -> ExitCode {
             Command::Serve {
                 data,
                 listen,
+                tls_cert,
+                tls_key,
+                hba,
+                insecure,
+                file_dir,
                 max_connections,
                 max_running,
                 max_queue,
@@ -271,9 +294,11 @@ pub(crate) fn run() -> ExitCode {
                     backup_interval: (!backup_interval.is_zero()).then_some(backup_interval),
                     backup_dir,
                     backup_keep,
+                    file_dir,
                     ..lodedb::Options::default()
                 };
-                let server = ServerOptions { listen, max_connections, ..ServerOptions::default() };
+                let tls = tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
+                let server = ServerOptions { listen, max_connections, tls, hba, insecure, ..ServerOptions::default() };
                 let side = http.map(|address| SideOptions { address, any_address: http_any_address });
                 serve::serve(&runtime, &data, options, server, side, log_format)
             }

@@ -43,6 +43,7 @@ pub(super) fn serve(
         // ORDER: before it is announced, so that whoever is told finds it ready, and may end it.
         let stop = |kind| signal(kind).map_err(|error| error.to_string());
         let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
+        let mut hangup = stop(SignalKind::hangup())?;
         if let Some(side) = &side {
             side.opened(&db, &server);
         }
@@ -59,10 +60,17 @@ pub(super) fn serve(
                 }
             }
         };
+        let told_to_reload = async {
+            while hangup.recv().await.is_some() {
+                server.reload();
+            }
+            std::future::pending::<()>().await
+        };
         let outcome = tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
             reason = failed => Err(reason),
+            () = told_to_reload => Ok(()),
         };
         tell_systemd(NotifyState::Stopping);
         if let Some(side) = &side {

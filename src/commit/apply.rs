@@ -360,7 +360,11 @@ impl State {
             Change::PutTable(table) => {
                 self.table_mut(table.id);
             }
-            Change::PutSequence(_) => {}
+            Change::PutSequence(_)
+            | Change::PutRole(_)
+            | Change::DropRole(_)
+            | Change::PutAccess(_)
+            | Change::PutDefault(_) => {}
         }
         Arc::make_mut(&mut self.catalog).apply(change);
         Ok(())

@@ -8,6 +8,7 @@ use lodedb_sql::rewrite::rename_column;
 use lodedb_sql::statement::{AlterTable, ColumnDefinition, ConstraintKind, TableAction};
 use lodedb_sql::{Datum, SqlError, SqlState};
 
+use super::authorize::Need;
 use super::ddl::relation_name;
 use super::session::Session;
 use crate::catalog::{Change, Column, ColumnId, Index, IndexKind, KeyConstraint, Table};
@@ -19,7 +20,7 @@ impl Session {
     pub(super) async fn alter_table(&mut self, alter: &AlterTable) -> Result<()> {
         self.transaction()?.start_statement();
         let name = relation_name(&alter.name)?.to_owned();
-        let Some(table) = self.locked_table(&name, LockMode::AccessExclusive).await? else {
+        let Some(table) = self.locked_table(&name, LockMode::AccessExclusive, Need::Owner).await? else {
             let message = format!("relation \"{name}\" does not exist");
             if alter.if_exists {
                 self.notice("NOTICE", SqlError::new(SqlState::SuccessfulCompletion, format!("{message}, skipping")));
@@ -87,6 +88,7 @@ impl Session {
                 self.transaction()?.change_catalog(Change::PutTable(next.clone()));
             }
             TableAction::RenameTo { name } => {
+                self.check_create()?;
                 let tx = self.transaction()?;
                 tx.lock_name(name).await?;
                 if tx.reader().catalog().has_relation(name) {
@@ -191,7 +193,13 @@ impl Session {
             TableAction::SetStorage { column, .. } => {
                 self.column_of(&next, column)?;
             }
-            TableAction::SetOptions(_) | TableAction::OwnerTo { .. } => {}
+            TableAction::SetOptions(_) => {}
+            TableAction::OwnerTo { role } => {
+                let catalog = self.catalog();
+                let sequences = catalog.sequences().filter(|one| one.owner.is_some_and(|(of, _)| of == next.id));
+                let all: Vec<u32> = std::iter::once(next.id).chain(sequences.map(|sequence| sequence.id)).collect();
+                self.give_away(&all, role).await?;
+            }
             TableAction::SetType { .. } => return Err(SqlError::unsupported("ALTER COLUMN ... TYPE")),
             TableAction::RenameConstraint { .. } => return Err(SqlError::unsupported("RENAME CONSTRAINT")),
         }

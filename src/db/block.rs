@@ -8,6 +8,7 @@ use lodedb_sql::statement::{IsolationLevel, Statement, TransactionModes};
 use lodedb_sql::{SqlError, SqlState};
 
 use super::clock::now_us;
+use super::identity::is_of_identity;
 use super::outcome::{Outcome, Prepared, TransactionStatus};
 use super::session::Session;
 use super::settings::{ISOLATION, READ_ONLY, Settings};
@@ -354,10 +355,37 @@ impl Session {
         self.local_settings.clear();
         self.read_only = false;
         self.transaction_time_us = 0;
+        if self.settings.identity() != (None, None) {
+            self.show_superuser();
+        }
     }
 
     /// Changes a setting, for the session or for the transaction.
     pub(super) fn change_setting(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<()> {
+        if is_of_identity(name) {
+            return self.change_identity(&name.to_ascii_lowercase(), value, local);
+        }
+        self.check_setting(name)?;
+        self.change_plain_setting(name, value, local)
+    }
+
+    /// Changes whom the session acts for, if it may.
+    fn change_identity(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<()> {
+        let mut wanted = Settings::clone(&self.settings);
+        wanted.set(name, value.or_else(|| self.defaults.chosen(name)))?;
+        if name == "session_authorization" {
+            wanted.set("role", None)?;
+        }
+        self.identity_in(&self.catalog(), &wanted)?;
+        self.change_plain_setting(name, value, local)?;
+        if name == "session_authorization" {
+            self.change_plain_setting("role", Some("none"), local)?;
+        }
+        self.show_superuser();
+        Ok(())
+    }
+
+    fn change_plain_setting(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<()> {
         if let ISOLATION | READ_ONLY = name {
             return self.change_transaction(name, value);
         }
@@ -423,5 +451,6 @@ impl Session {
             let _ = settings.set(of_transaction, self.settings.chosen(of_transaction));
         }
         self.settings = Arc::new(settings);
+        self.show_superuser();
     }
 }

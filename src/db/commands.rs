@@ -12,6 +12,7 @@ use lodedb_sql::statement::{
 };
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
+use super::authorize::Need;
 use super::ddl::relation_name;
 use super::notify::{self, Intention};
 use super::outcome::{Field, Outcome, Prepared, RowsTag, text_field};
@@ -255,8 +256,8 @@ impl Session {
                 for name in names {
                     let name = relation_name(name)?;
                     let table = match no_wait {
-                        true => self.locked_table_now(name, lock_mode(*mode))?,
-                        false => self.locked_table(name, lock_mode(*mode)).await?,
+                        true => self.locked_table_now(name, lock_mode(*mode), Need::of_lock(*mode))?,
+                        false => self.locked_table(name, lock_mode(*mode), Need::of_lock(*mode)).await?,
                     };
                     if table.is_none() {
                         return Err(SqlError::new(
@@ -271,8 +272,40 @@ impl Session {
                 self.vacuum(tables, *full, *verbose).await?;
                 tag()
             }
-            Statement::Analyze { .. } => {
-                self.settle().await?;
+            Statement::Analyze { tables, .. } => {
+                self.analyze(tables).await?;
+                tag()
+            }
+            Statement::CreateRole { name, options } => {
+                self.create_role(name, options).await?;
+                tag()
+            }
+            Statement::AlterRole { role, options } => {
+                self.alter_role(role, options).await?;
+                tag()
+            }
+            Statement::RenameRole { role, to } => {
+                self.rename_role(role, to).await?;
+                tag()
+            }
+            Statement::DropRole { names, if_exists } => {
+                self.drop_roles(names, *if_exists).await?;
+                tag()
+            }
+            Statement::GrantRole(grant) => {
+                self.grant_roles(grant).await?;
+                tag()
+            }
+            Statement::Grant(grant) => {
+                self.grant(grant).await?;
+                tag()
+            }
+            Statement::DefaultPrivileges(defaults) => {
+                self.default_privileges(defaults).await?;
+                tag()
+            }
+            Statement::SequenceOwner { name, if_exists, role } => {
+                self.sequence_owner(name, *if_exists, role).await?;
                 tag()
             }
             Statement::Reindex { target, .. } => {

@@ -10,13 +10,15 @@ use lodedb_sql::copy::{
 };
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::{ParsedStatement, Places};
-use lodedb_sql::statement::{Copy, CopyClause, CopyDirection as Direction, CopyRelation, Statement};
+use lodedb_sql::statement::{Copy, CopyClause, CopyDirection as Direction, CopyRelation, Privilege, Statement};
 use lodedb_sql::{Datum, SqlError, SqlState};
 
+use super::authorize::Need;
 use super::ddl::relation_name;
 use super::outcome::{BatchStream, Outcome};
 use super::session::{Session, or_cancelled};
 use crate::catalog::Table;
+use crate::catalog::rights::Privileges;
 use crate::commit::Refused;
 use crate::commit::locks::LockMode;
 use crate::query::RowInserter;
@@ -279,8 +281,9 @@ impl Session {
     /// Starts a statement that puts rows into a table.
     pub(super) async fn start_writing(&mut self, name: &str, columns: &[String]) -> Result<Writing> {
         self.transaction()?.start_statement();
+        let need = Need::All(Privileges::of(&[Privilege::Insert]));
         let table = self
-            .locked_table(name, LockMode::RowExclusive)
+            .locked_table(name, LockMode::RowExclusive, need)
             .await?
             .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))?;
         let positions = positions(&table, columns)?;

@@ -9,12 +9,14 @@ use lodedb_sql::resolve::opclass_metric;
 use lodedb_sql::rewrite::columns_named;
 use lodedb_sql::statement::{
     ColumnDefinition, ConstraintKind, CreateIndex, CreateTable, Generated, IndexKey as KeyClause, ObjectName,
-    SequenceOptions, TableConstraint,
+    Privilege, SequenceOptions, TableConstraint,
 };
 use lodedb_sql::{PgType, ScalarType, SqlError, SqlState};
 
+use super::authorize::Need;
 use super::engine::Engine;
 use super::session::Session;
+use crate::catalog::rights::{ObjectKind, Privileges};
 use crate::catalog::{
     Catalog, Change, Check, Column, ColumnId, Identity, Index, IndexKind, KeyConstraint, Sequence, Table,
 };
@@ -260,13 +262,17 @@ impl Session {
         self.notice("NOTICE", SqlError::new(state, message));
     }
 
-    /// The table a statement changes, locked.
-    pub(super) async fn locked_table(&mut self, name: &str, mode: LockMode) -> Result<Option<Arc<Table>>> {
+    /// The table a statement changes, locked, if the session may do that to it.
+    pub(super) async fn locked_table(&mut self, name: &str, mode: LockMode, need: Need) -> Result<Option<Arc<Table>>> {
+        let Some(found) = self.transaction_for(mode)?.reader().catalog().table(name).cloned() else { return Ok(None) };
+        // ORDER: before the lock, so that who may not do it keeps nobody waiting.
+        self.check_table(&found, need)?;
         let tx = self.transaction_for(mode)?;
-        let Some(found) = tx.reader().catalog().table(name).cloned() else { return Ok(None) };
         tx.lock_table(found.id, mode).await?;
-        // It may be gone, or another one, if the lock was waited for.
-        Ok(tx.reader().catalog().table(name).cloned())
+        // It may be gone, or another one, or not the session's any more, if the lock was waited for.
+        let now = tx.reader().catalog().table(name).cloned();
+        now.iter().try_for_each(|now| self.check_table(now, need))?;
+        Ok(now)
     }
 
     /// The transaction to lock a table in: one that only reads may do it for reading.
@@ -275,16 +281,19 @@ impl Session {
     }
 
     /// The same, if the lock can be had at once; `55P03` if not.
-    pub(super) fn locked_table_now(&mut self, name: &str, mode: LockMode) -> Result<Option<Arc<Table>>> {
+    pub(super) fn locked_table_now(&mut self, name: &str, mode: LockMode, need: Need) -> Result<Option<Arc<Table>>> {
+        let Some(found) = self.transaction_for(mode)?.reader().catalog().table(name).cloned() else { return Ok(None) };
+        self.check_table(&found, need)?;
         let tx = self.transaction_for(mode)?;
-        let Some(found) = tx.reader().catalog().table(name).cloned() else { return Ok(None) };
         tx.lock_table_now(&found, mode)?;
-        Ok(tx.reader().catalog().table(name).cloned())
+        let now = tx.reader().catalog().table(name).cloned();
+        now.iter().try_for_each(|now| self.check_table(now, need))?;
+        Ok(now)
     }
 
-    async fn required_table(&mut self, name: &ObjectName, mode: LockMode) -> Result<Arc<Table>> {
+    async fn required_table(&mut self, name: &ObjectName, mode: LockMode, need: Need) -> Result<Arc<Table>> {
         let name = relation_name(name)?;
-        self.locked_table(name, mode)
+        self.locked_table(name, mode, need)
             .await?
             .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))
     }
@@ -320,6 +329,9 @@ impl Session {
             builder.add_constraint(constraint)?;
         }
         let TableBuilder { table, indexes, sequences, .. } = builder;
+        let made: Vec<(u32, ObjectKind)> = std::iter::once((table.id, ObjectKind::Table))
+            .chain(sequences.iter().map(|sequence| (sequence.id, ObjectKind::Sequence)))
+            .collect();
         for sequence in sequences {
             engine.add_sequence(sequence.clone(), None);
             tx.change_catalog(Change::PutSequence(sequence));
@@ -331,6 +343,7 @@ impl Session {
         let table = Arc::new(table);
         let reader = tx.reader();
         engine.query.check_expressions(&reader, &self.environment(), &table).await?;
+        self.own(&made)?;
         Ok(Some(table))
     }
 
@@ -339,7 +352,7 @@ impl Session {
         self.transaction()?.start_statement();
         for name in names {
             let name = relation_name(name)?;
-            match self.locked_table(name, LockMode::AccessExclusive).await? {
+            match self.locked_table(name, LockMode::AccessExclusive, Need::Owner).await? {
                 Some(table) => self.transaction()?.change_catalog(Change::DropTable(table.id)),
                 None if self.transaction()?.reader().catalog().has_relation(name) => {
                     return Err(SqlError::new(SqlState::WrongObjectType, format!("\"{name}\" is not a table")));
@@ -359,7 +372,16 @@ impl Session {
     pub(super) async fn truncate(&mut self, names: &[ObjectName], restart_identity: bool) -> Result<()> {
         self.transaction()?.start_statement();
         for name in names {
-            let table = self.required_table(name, LockMode::AccessExclusive).await?;
+            let need = Need::All(Privileges::of(&[Privilege::Truncate]));
+            let table = self.required_table(name, LockMode::AccessExclusive, need).await?;
+            if restart_identity {
+                let catalog = self.catalog();
+                for sequence in
+                    catalog.sequences().filter(|sequence| sequence.owner.is_some_and(|(of, _)| of == table.id))
+                {
+                    self.check_owner("sequence", sequence.id, &sequence.name)?;
+                }
+            }
             let engine = self.engine().clone();
             let tx = self.transaction()?;
             tx.truncate(table.id);
@@ -379,7 +401,8 @@ impl Session {
     /// CREATE INDEX.
     pub(super) async fn create_index(&mut self, create: &CreateIndex) -> Result<()> {
         self.transaction()?.start_statement();
-        let table = self.required_table(&create.table, LockMode::Share).await?;
+        let table = self.required_table(&create.table, LockMode::Share, Need::Owner).await?;
+        self.check_create()?;
         if create.predicate.is_some() {
             return Err(SqlError::unsupported("a partial index (WHERE)"));
         }
@@ -544,6 +567,7 @@ impl Session {
                 }
                 return Err(SqlError::new(SqlState::UndefinedObject, format!("index \"{name}\" does not exist")));
             };
+            self.check_owner("index", index.table, &index.name)?;
             if let IndexKind::Btree { constraint: Some(_), .. } = index.kind {
                 let catalog = self.transaction()?.reader().catalog();
                 let table = catalog.table_by_id(index.table).map_or("", |table| &table.name);
@@ -588,10 +612,18 @@ impl Session {
                 SqlError::new(SqlState::UndefinedColumn, format!("column \"{column}\" does not exist"))
             })?;
             sequence.owner = Some((table.id, table.columns[position].id));
+            let (table, id) = (table.clone(), table.id);
+            self.check_table(&table, Need::Owner)?;
+            let own = self.identity().role;
+            if catalog.rights().owner(id) != own {
+                let message = "sequence must have same owner as table it is linked to";
+                return Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, message));
+            }
         }
         engine.add_sequence(sequence.clone(), None);
-        tx.change_catalog(Change::PutSequence(sequence));
-        Ok(())
+        let made = [(sequence.id, ObjectKind::Sequence)];
+        self.transaction()?.change_catalog(Change::PutSequence(sequence));
+        self.own(&made)
     }
 
     /// DROP SEQUENCE.
@@ -610,6 +642,7 @@ impl Session {
                 }
                 return Err(SqlError::new(SqlState::UndefinedTable, format!("sequence \"{name}\" does not exist")));
             };
+            self.check_owner("sequence", sequence.id, &sequence.name)?;
             if let Some(table) = sequence.owner.and_then(|(table, _)| catalog.table_by_id(table)) {
                 return Err(SqlError::new(
                     SqlState::DependentObjectsStillExist,

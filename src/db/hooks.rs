@@ -202,6 +202,8 @@ impl ServerAccess for SessionHooks {
             SessionInfo {
                 session: presence.number,
                 user: presence.user.clone(),
+                role: presence.role,
+                encryption: presence.encryption.clone(),
                 application: doing.settings.get("application_name").unwrap_or_default(),
                 client: presence.client,
                 state: doing.state(),

@@ -58,6 +58,8 @@ pub struct Options {
     pub backup_dir: Option<PathBuf>,
     /// Which of them are kept.
     pub backup_keep: Keep,
+    /// The folder below which roles with `pg_write_server_files` may have files written; `None` is nowhere. Superusers may anywhere.
+    pub file_dir: Option<PathBuf>,
     /// How often all files are read, to find rot; `None` is never.
     pub scrub_interval: Option<Duration>,
     /// What that may read a second, in bytes; 0 is as much as it can.
@@ -99,6 +101,7 @@ impl Default for Options {
             backup_interval: Some(Duration::from_secs(3600)),
             backup_dir: None,
             backup_keep: Keep { newest: 24, days: 7 },
+            file_dir: None,
             scrub_interval: Some(Duration::from_secs(24 * 3600)),
             scrub_bytes_per_second: 32 << 20,
             archive_interval: Duration::from_secs(60),

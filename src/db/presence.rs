@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 
 use super::clock::now_us;
 use super::outcome::TransactionStatus;
+use super::session::SessionOptions;
 use super::settings::Settings;
+use crate::catalog::rights::RoleId;
 use crate::query::CancelToken;
 
 /// The sessions of a database, by number.
@@ -26,8 +28,12 @@ pub struct Sessions(Mutex<BTreeMap<i32, Arc<Presence>>>);
 pub struct Presence {
     /// Its number.
     pub number: i32,
-    /// Its role.
+    /// Who it began as.
     pub user: String,
+    /// The role it began as.
+    pub role: RoleId,
+    /// What its connection is encrypted with, if it is: version, cipher and bits.
+    pub encryption: Option<(String, String, i32)>,
     /// Where its client is; none if it is in the same process or on the same machine's socket.
     pub client: Option<(IpAddr, u16)>,
     /// When it began: microseconds since 1970 UTC.
@@ -104,8 +110,8 @@ impl Sessions {
 impl Presence {
     pub(super) fn new(
         number: i32,
-        user: String,
-        client: Option<(IpAddr, u16)>,
+        role: RoleId,
+        options: &SessionOptions,
         cancel: CancelToken,
         settings: Arc<Settings>,
     ) -> Self {
@@ -121,8 +127,10 @@ impl Presence {
         };
         Self {
             number,
-            user,
-            client,
+            user: options.user.clone(),
+            role,
+            encryption: options.encryption.clone(),
+            client: options.client,
             started_us,
             cancel,
             is_ended: AtomicBool::new(false),

@@ -18,11 +18,14 @@ use super::counters::StatementKind;
 use super::cursors::Cursor;
 use super::engine::{Db, Engine};
 use super::hooks::{Effects, SessionHooks};
+pub use super::identity::Authority;
+use super::identity::{is_of_identity, login_role};
 use super::notify::Intention;
 use super::outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};
 use super::presence::Presence;
 use super::settings::{Environment, SLOW, Settings, parse_duration_ms};
 use super::slow::{Slow, Subject};
+use crate::catalog::rights::RoleId;
 use crate::commit::locks::LockMode;
 use crate::commit::overlay::Overlay;
 use crate::commit::{Isolation, Reader};
@@ -39,11 +42,22 @@ pub struct SessionOptions {
     pub parameters: Vec<(String, String)>,
     /// The address and port of the client, if it came over a network.
     pub client: Option<(IpAddr, u16)>,
+    /// What it may do.
+    pub authority: Authority,
+    /// What the client's connection is encrypted with, if it is: version, cipher and bits.
+    pub encryption: Option<(String, String, i32)>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { user: "lodedb".into(), database: "lodedb".into(), parameters: Vec::new(), client: None }
+        Self {
+            user: "lodedb".into(),
+            database: "lodedb".into(),
+            parameters: Vec::new(),
+            client: None,
+            authority: Authority::Superuser,
+            encryption: None,
+        }
     }
 }
 
@@ -72,8 +86,10 @@ struct Measured {
 pub struct Session {
     pub(super) db: Db,
     pub(super) number: i32,
-    user: String,
-    database: String,
+    /// Who it began as.
+    pub(super) user: String,
+    pub(super) login_role: RoleId,
+    pub(super) database: String,
     pub(super) state: State,
     pub(super) settings: Arc<Settings>,
     pub(super) defaults: Arc<Settings>,
@@ -109,19 +125,21 @@ impl Session {
         if let Some(limit) = db.engine().options.log_min_duration {
             settings.set(SLOW, Some(&limit.as_millis().to_string()))?;
         }
-        for (name, value) in &options.parameters {
+        for (name, value) in options.parameters.iter().filter(|(name, _)| !is_of_identity(name)) {
             settings.set(name, Some(value))?;
         }
+        let login_role = login_role(&db.engine().view().catalog, &options.user, options.authority)?;
         let settings = Arc::new(settings);
         let hooks = SessionHooks::new(db.engine().clone(), number);
         let cancel = CancelToken::new();
-        let presence = Presence::new(number, options.user.clone(), options.client, cancel.clone(), settings.clone());
+        let presence = Presence::new(number, login_role, &options, cancel.clone(), settings.clone());
         let presence = Arc::new(presence);
         db.engine().sessions.enter(presence.clone());
         let mut session = Self {
             db,
             number,
             user: options.user,
+            login_role,
             database: options.database,
             state: State::Idle,
             defaults: settings.clone(),
@@ -144,6 +162,14 @@ impl Session {
             slow: Vec::new(),
             in_call: false,
         };
+        session.show_superuser();
+        for (name, value) in &options.parameters {
+            session.check_setting(name)?;
+            if is_of_identity(name) {
+                session.change_setting(name, Some(value), false)?;
+            }
+        }
+        session.defaults = session.settings.clone();
         session.reported = session.parameter_status();
         Ok(session)
     }
@@ -202,11 +228,7 @@ impl Session {
     /// A result with the names of objects (`regclass` and its kin) in the columns that are read as text; without it
     /// they come as numbers.
     pub fn name_objects(&self, batches: BatchStream, fields: &[Field], is_text: impl Fn(usize) -> bool) -> BatchStream {
-        let catalog = match &self.state {
-            State::Implicit(tx) | State::Block(tx) => tx.reader().catalog(),
-            State::Idle | State::Failed(_) => self.db.engine().view().catalog.clone(),
-        };
-        crate::query::name_objects(batches, fields, catalog, is_text)
+        crate::query::name_objects(batches, fields, self.catalog(), is_text)
     }
 
     /// How long the client may send nothing now, and the error if it does.
@@ -235,9 +257,13 @@ impl Session {
     }
 
     pub(super) fn environment(&self) -> Arc<Environment> {
-        let now = now_us();
+        let (now, identity) = (now_us(), self.identity());
         Arc::new(Environment {
-            user: self.user.clone(),
+            user: identity.user,
+            session_user: identity.session_user,
+            role: identity.role,
+            login: (self.login_role, self.user.clone()),
+            catalog: self.catalog(),
             database: self.database.clone(),
             session: self.number,
             zone: self.settings.zone(),
@@ -410,6 +436,10 @@ impl Session {
         let statement = prepared.statement.clone();
         if !ends_transaction(&statement.statement) {
             self.check_not_failed()?;
+        }
+        if let Err(error) = self.authorize(&statement.statement) {
+            self.statement_failed();
+            return Err(error);
         }
         if self.read_only && !statement.statement.is_read_only() {
             self.statement_failed();

@@ -8,13 +8,23 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
 use super::options::Options;
+use crate::catalog::Catalog;
+use crate::catalog::rights::RoleId;
 use crate::commit::transaction::LockTimeouts;
 
 /// What a statement may know of its session and its moment.
 #[derive(Clone)]
 pub struct Environment {
-    /// The role the session acts as.
+    /// The name of the role the session acts as (`current_user`).
     pub user: String,
+    /// The name of the role it acts as without SET ROLE (`session_user`).
+    pub session_user: String,
+    /// The role it acts as.
+    pub role: RoleId,
+    /// The role it began as, and the name that goes by: of a session that is called otherwise than its role, its own.
+    pub login: (RoleId, String),
+    /// What exists, as the session sees it.
+    pub catalog: Arc<Catalog>,
     /// The name of the database.
     pub database: String,
     /// The number of the session (`pg_backend_pid`).
@@ -83,6 +93,9 @@ pub(super) const READ_ONLY: &str = "transaction_read_only";
 /// The setting for [`Settings::slow_after`].
 pub(super) const SLOW: &str = "log_min_duration_statement";
 
+/// Whether the session acts for a superuser: shown, never set.
+const IS_SUPERUSER: &str = "is_superuser";
+
 /// Every setting there is. Settings that steer PostgreSQL's planner are accepted and have no effect here.
 const DEFINITIONS: &[Definition] = &[
     setting("application_name", "", Kind::Text),
@@ -115,7 +128,7 @@ const DEFINITIONS: &[Definition] = &[
     setting("ivfflat.iterative_scan", "off", Kind::OneOf(&["off", "relaxed_order"])),
     setting("ivfflat.max_probes", "32768", Kind::Integer { min: 1, max: 32768 }),
     setting("ivfflat.probes", "1", Kind::Integer { min: 1, max: 32768 }),
-    setting("is_superuser", "on", Kind::Fixed),
+    setting(IS_SUPERUSER, "on", Kind::Fixed),
     setting("jit", "off", Kind::Bool),
     setting("lc_collate", "C", Kind::Fixed),
     setting("lc_ctype", "C.UTF-8", Kind::Fixed),
@@ -395,6 +408,25 @@ impl Settings {
     pub fn slow_after(&self) -> Option<Duration> {
         // Asked for each statement, so no default is looked up: it is never.
         parse_duration_ms(self.values.get(SLOW)?).map(Duration::from_millis)
+    }
+
+    /// SESSION AUTHORIZATION and ROLE, where they were set.
+    pub(super) fn identity(&self) -> (Option<&str>, Option<&str>) {
+        let chosen = |name| self.values.get(name).map(String::as_str);
+        (chosen("session_authorization"), chosen("role"))
+    }
+
+    /// Whether `is_superuser` is shown.
+    pub(super) fn shows_superuser(&self) -> bool {
+        !self.values.contains_key(IS_SUPERUSER)
+    }
+
+    /// What `is_superuser` shows from now on.
+    pub(super) fn show_superuser(&mut self, on: bool) {
+        match on {
+            true => self.values.remove(IS_SUPERUSER),
+            false => self.values.insert(IS_SUPERUSER, "off".to_owned()),
+        };
     }
 
     /// What a setting was set to, where it was.

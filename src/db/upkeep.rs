@@ -2,7 +2,6 @@
 //!
 //! Each works for long on a thread for blocking work, and stops when its statement does.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,11 +9,13 @@ use lodedb_sql::error::Result;
 use lodedb_sql::statement::{LockMode, ObjectName, ReindexTarget};
 use lodedb_sql::{SqlError, SqlState};
 
+use super::authorize::Need;
 use super::commands::nullable_rows;
 use super::ddl::{StopOnDrop, relation_name};
 use super::engine::Engine;
 use super::outcome::{Field, Outcome, text_field};
 use super::session::{Session, lock_mode};
+use crate::catalog::rights::DATABASE;
 use crate::catalog::{Change, Index, IndexKind, Table};
 use crate::compaction::vacuum::{extent, rebuild, vacuum};
 
@@ -28,7 +29,8 @@ impl Session {
     pub(super) async fn vacuum(&mut self, names: &[ObjectName], full: bool, verbose: bool) -> Result<()> {
         self.refuse_block("VACUUM")?;
         let session = self.number();
-        for table in self.named_tables(names)? {
+        let named = self.named_tables(names)?;
+        for table in self.owned_tables(named, "vacuum") {
             let before = extent(&self.engine().view(), table.id);
             let id = table.id;
             self.work(move |engine, stop| vacuum(engine, id, full, session, stop)).await?;
@@ -47,14 +49,22 @@ impl Session {
                 self.notice("INFO", SqlError::new(SqlState::SuccessfulCompletion, told));
             }
         }
-        if names.is_empty() {
+        if names.is_empty() && self.is_superuser() {
             self.settle().await?;
         }
         Ok(())
     }
 
-    /// ANALYZE: what keeps itself up to date is brought up to date now.
-    pub(super) async fn settle(&mut self) -> Result<()> {
+    /// ANALYZE of some tables, or of all: of whoever owns one.
+    pub(super) async fn analyze(&mut self, names: &[ObjectName]) -> Result<()> {
+        let named = self.named_tables(names)?;
+        let nothing_named = named.is_empty();
+        let owned = self.owned_tables(named, "analyze");
+        if !owned.is_empty() || (nothing_named && self.is_superuser()) { self.settle().await } else { Ok(()) }
+    }
+
+    /// What keeps itself up to date is brought up to date now.
+    async fn settle(&mut self) -> Result<()> {
         let db = self.db.clone();
         tokio::task::spawn_blocking(move || db.settle()).await.map_err(SqlError::internal)
     }
@@ -76,10 +86,17 @@ impl Session {
             }
             ReindexTarget::Table(name) => {
                 let tables = self.named_tables(std::slice::from_ref(name))?;
+                tables.iter().try_for_each(|table| self.check_table(table, Need::Owner))?;
                 tables.iter().flat_map(|table| catalog.indexes_of(table.id).cloned()).collect()
             }
-            ReindexTarget::All => catalog.tables().flat_map(|table| catalog.indexes_of(table.id).cloned()).collect(),
+            ReindexTarget::All => {
+                self.check_owner("database", DATABASE, &self.database)?;
+                catalog.tables().flat_map(|table| catalog.indexes_of(table.id).cloned()).collect()
+            }
         };
+        if let (ReindexTarget::Index(_), Some(index)) = (target, indexes.first()) {
+            self.check_owner("index", index.table, &index.name)?;
+        }
         let session = self.number();
         for index in indexes {
             match index.kind {
@@ -88,8 +105,8 @@ impl Session {
                 }
                 IndexKind::Btree { .. } => {
                     let Some(table) = catalog.table_by_id(index.table) else { continue };
-                    let Some(table) = self.locked_table(&table.name, lock_mode(LockMode::AccessExclusive)).await?
-                    else {
+                    let mode = lock_mode(LockMode::AccessExclusive);
+                    let Some(table) = self.locked_table(&table.name, mode, Need::Owner).await? else {
                         continue;
                     };
                     // Applying the two empties the index and fills it from the rows.
@@ -113,6 +130,7 @@ impl Session {
     /// CHECK of some tables, or of the database.
     pub(super) async fn check(&mut self, tables: Option<&[ObjectName]>) -> Result<Outcome> {
         let tables = tables.map(|names| self.named_tables(names)).transpose()?;
+        tables.iter().flatten().try_for_each(|table| self.check_table(table, Need::Owner))?;
         let (engine, cancel) = (self.engine().clone(), self.cancel.clone());
         let work = move || crate::snapshot::check::check(&engine, tables.as_deref(), &|| cancel.check());
         let faults = tokio::task::spawn_blocking(work).await.map_err(SqlError::internal)??;
@@ -127,7 +145,7 @@ impl Session {
     /// BACKUP TO.
     pub(super) async fn backup(&mut self, to: &str) -> Result<()> {
         self.refuse_block("BACKUP")?;
-        let (db, to, session, cancel) = (self.db.clone(), PathBuf::from(to), self.number, self.cancel.clone());
+        let (db, to, session, cancel) = (self.db.clone(), self.file_to_write(to)?, self.number, self.cancel.clone());
         let stop = move || cancel.check().is_err();
         let backup = tokio::task::spawn_blocking(move || db.backup(&to, session, &stop))
             .await

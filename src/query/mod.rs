@@ -12,6 +12,7 @@
 //!
 //! INVARIANT 1: only this folder names DataFusion beyond its Arrow types.
 //! INVARIANT 2: a plan finds what it reads in the [`Reader`] of the run, never in itself.
+//! INVARIANT 3: whoever runs a plan is asked each time whether it may, before anything is read.
 
 pub mod apply;
 pub mod arrow;
@@ -172,6 +173,7 @@ impl QueryEngine {
         params: &[Datum],
         cancel: CancelToken,
     ) -> Result<Running> {
+        plan.0.check_allowed(&reader.catalog(), &environment)?;
         let query = match &plan.0.body {
             Body::Query(query) => query,
             Body::Hot(hot) => {
@@ -194,10 +196,12 @@ impl QueryEngine {
         params: &[Datum],
         cancel: CancelToken,
     ) -> Result<WriteOutcome> {
-        if let Body::Hot(hot) = &plan.0.body {
-            return hot.write(&plan.0.parameters, tx, &environment, params, &cancel).await;
-        }
-        dml::write(&self.registry, &plan.0, tx, environment, params, cancel).await
+        plan.0.check_allowed(&tx.reader().catalog(), &environment)?;
+        let written = match &plan.0.body {
+            Body::Hot(hot) => hot.write(&plan.0.parameters, tx, &environment, params, &cancel).await,
+            _ => dml::write(&self.registry, &plan.0, tx, environment.clone(), params, cancel).await,
+        };
+        written.map_err(|error| plan.0.shown(error, &tx.reader().catalog(), &environment))
     }
 
     /// What completes and checks rows that COPY brings; `positions` are the places of the columns it gives.
@@ -233,6 +237,7 @@ impl QueryEngine {
         params: &[Datum],
         cancel: CancelToken,
     ) -> Result<Vec<String>> {
+        plan.0.check_allowed(&reader.catalog(), &environment)?;
         explain::explain(&self.registry, &plan.0, options, reader, tx, environment, params, cancel).await
     }
 

@@ -35,6 +35,31 @@ pub(super) fn authentication_ok(out: &mut Vec<u8>) {
     encode(out, &Authentication::Ok);
 }
 
+/// The ways to show who one is.
+pub(super) fn authentication_sasl(out: &mut Vec<u8>, mechanisms: &[&str]) {
+    message(out, b'R', |out| {
+        out.extend_from_slice(&10u32.to_be_bytes());
+        mechanisms.iter().for_each(|mechanism| put_text(out, mechanism));
+        out.push(0);
+    });
+}
+
+/// What the server answers to one who does.
+pub(super) fn authentication_sasl_continue(out: &mut Vec<u8>, data: &str) {
+    message(out, b'R', |out| {
+        out.extend_from_slice(&11u32.to_be_bytes());
+        out.extend_from_slice(data.as_bytes());
+    });
+}
+
+/// What it answers at last.
+pub(super) fn authentication_sasl_final(out: &mut Vec<u8>, data: &str) {
+    message(out, b'R', |out| {
+        out.extend_from_slice(&12u32.to_be_bytes());
+        out.extend_from_slice(data.as_bytes());
+    });
+}
+
 pub(super) fn negotiate_protocol_version(out: &mut Vec<u8>, newest: u32, unsupported: Vec<String>) {
     encode(out, &NegotiateProtocolVersion::new(newest as i32, unsupported));
 }

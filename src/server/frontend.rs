@@ -148,6 +148,15 @@ pub(super) fn decode_startup(body: &[u8]) -> Result<Vec<(String, String)>> {
     Ok(parameters)
 }
 
+/// The first message of a client that shows who it is: the mechanism, and what it says.
+pub(super) fn decode_sasl(body: &[u8]) -> Result<(&str, &[u8])> {
+    let mut reader = Reader(body);
+    let mechanism = reader.text()?;
+    let said = reader.value()?.ok_or_else(|| violation("the first message of the client is missing"))?;
+    reader.end()?;
+    Ok((mechanism, said))
+}
+
 /// The process number and the key of a CancelRequest.
 pub(super) fn decode_cancel(body: Bytes) -> Result<(i32, Bytes)> {
     if !(8..=260).contains(&body.len()) {

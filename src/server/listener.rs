@@ -16,7 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::ServerOptions;
 use super::connection;
 use super::registry::{Phase, Registry};
+use super::tls::{self, Tls};
+use super::watched::Watched;
 use super::wire::Socket;
+use crate::auth::delay::Failures;
+use crate::auth::rules::Rules;
 use crate::db::Db;
 
 /// The longest path a Unix socket may have on Linux, its closing zero aside.
@@ -29,14 +33,40 @@ pub(super) struct Shared {
     pub(super) db: Db,
     pub(super) options: ServerOptions,
     pub(super) registry: Arc<Registry>,
+    /// What connections are encrypted with, if they may be.
+    pub(super) tls: Option<Watched<Tls>>,
+    /// Who may come from where.
+    pub(super) rules: Watched<Rules>,
+    /// Who failed to show who they are.
+    pub(super) failures: Failures,
     starting: Arc<Semaphore>,
 }
 
 impl Shared {
-    pub(super) fn new(db: Db, options: ServerOptions) -> Self {
-        let registry = Arc::new(Registry::new(options.max_connections));
-        let starting = Arc::new(Semaphore::new(options.max_starting));
-        Self { db, options, registry, starting }
+    pub(super) fn new(db: Db, options: ServerOptions) -> Result<Self> {
+        let unusable = |error: String| SqlError::new(SqlState::InvalidParameterValue, error);
+        let tls = options.tls.clone().map(|files| {
+            let paths = vec![files.certificate.clone(), files.key.clone()];
+            Watched::open(paths, move || tls::load(&files.certificate, &files.key)).map_err(unusable)
+        });
+        let insecure = options.insecure;
+        let rules = match options.hba.clone() {
+            None => Watched::open(Vec::new(), move || Ok(Rules::built_in(insecure))),
+            Some(path) => Watched::open(vec![path.clone()], move || {
+                let at = |error: String| format!("{}: {error}", path.display());
+                let text = std::fs::read_to_string(&path).map_err(|error| at(error.to_string()))?;
+                Rules::parse(&text, insecure).map_err(at)
+            }),
+        };
+        Ok(Self {
+            registry: Arc::new(Registry::new(options.max_connections)),
+            tls: tls.transpose()?,
+            rules: rules.map_err(unusable)?,
+            failures: Failures::default(),
+            starting: Arc::new(Semaphore::new(options.max_starting)),
+            db,
+            options,
+        })
     }
 }
 

@@ -6,7 +6,8 @@
 //! - [`options`]: what can be set. [`listener`]: sockets, and how many connections there may be.
 //! - [`registry`]: the living sessions, their cancel keys, and how they are told to end.
 //! - [`wire`]: bytes to frames and back, bounded. [`frontend`]: frames to messages; [`backend`]: messages to bytes.
-//! - [`startup`]: from the first byte to a session. [`connection`]: the loop of a session; [`simple`], [`extended`]
+//! - [`startup`]: from the first byte to a session; in it [`login`], where a client shows who it is, and [`tls`], by which its
+//!   connection is encrypted. [`watched`]: files that are read again when they change. [`connection`]: the loop of a session; [`simple`], [`extended`]
 //!   and [`copy`]: its three protocols. [`rows`]: a result on its way out; [`encode`]: Arrow columns to PostgreSQL's forms.
 //! - [`side`]: another port, which tells over HTTP how the server is.
 //!
@@ -28,12 +29,15 @@ mod encode;
 mod extended;
 mod frontend;
 mod listener;
+mod login;
 mod options;
 mod registry;
 mod rows;
 pub mod side;
 mod simple;
 mod startup;
+mod tls;
+mod watched;
 mod wire;
 
 use std::net::SocketAddr;
@@ -43,7 +47,7 @@ use std::time::Duration;
 
 use lodedb_sql::error::Result;
 
-pub use options::ServerOptions;
+pub use options::{ServerOptions, TlsFiles};
 
 use crate::db::Db;
 use listener::Shared;
@@ -64,7 +68,7 @@ impl Server {
         options.validate()?;
         let listen = options.listen.clone();
         let socket = options.socket.clone();
-        let shared = Arc::new(Shared::new(db, options));
+        let shared = Arc::new(Shared::new(db, options)?);
         let mut addresses = Vec::with_capacity(listen.len());
         let mut listeners = Vec::with_capacity(listen.len());
         for address in listen {
@@ -92,6 +96,14 @@ impl Server {
     /// The addresses listened on, with the ports the system chose for port 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Looks at the files of certificates and rules now, and reads again those that have changed; each new connection does.
+    pub fn reload(&self) {
+        self.shared.rules.current();
+        if let Some(tls) = &self.shared.tls {
+            tls.current();
+        }
     }
 
     /// Stops accepting, ends idle sessions with `57P01`, and lets running statements finish until `deadline` has

@@ -24,8 +24,22 @@ pub struct ServerOptions {
     pub startup_ms_max: u64,
     /// How long a client may take no byte of what it asked for; 0 for ever.
     pub write_stall_ms_max: u64,
-    /// Listen on addresses other machines can reach, although every client is trusted.
-    pub trust_any_address: bool,
+    /// The certificate and the key that connections are encrypted with, if they are.
+    pub tls: Option<TlsFiles>,
+    /// The file of rules that say who may come from where; those of [`Rules::built_in`](crate::auth::rules::Rules::built_in)
+    /// without one.
+    pub hba: Option<PathBuf>,
+    /// Let other machines' clients in without encryption, and without passwords where a rule says so.
+    pub insecure: bool,
+}
+
+/// Where a certificate and its key are; they are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, followed by those that lead up to one that clients know: PEM.
+    pub certificate: PathBuf,
+    /// Its private key, which only its owner may read: PEM.
+    pub key: PathBuf,
 }
 
 impl Default for ServerOptions {
@@ -39,7 +53,9 @@ impl Default for ServerOptions {
             max_message_bytes: 64 << 20,
             startup_ms_max: 10_000,
             write_stall_ms_max: 300_000,
-            trust_any_address: false,
+            tls: None,
+            hba: None,
+            insecure: false,
         }
     }
 }
@@ -67,11 +83,11 @@ impl ServerOptions {
         if self.startup_ms_max == 0 {
             wrong.push("startup_ms_max must be at least 1".to_owned());
         }
-        if !self.trust_any_address {
-            for address in self.listen.iter().filter(|address| !address.ip().is_loopback()) {
+        if self.tls.is_none() && !self.insecure {
+            for address in self.listen.iter().filter(|address| !address.ip().to_canonical().is_loopback()) {
                 wrong.push(format!(
-                    "listen address {address} can be reached by other machines and every client is trusted; \
-                     set trust_any_address to allow it"
+                    "listen address {address} can be reached by other machines, and connections are not encrypted; \
+                     give --tls-cert and --tls-key, or --insecure to allow it"
                 ));
             }
         }

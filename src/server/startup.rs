@@ -6,8 +6,9 @@ use std::sync::Arc;
 use lodedb_sql::error::{SqlError, SqlState};
 
 use super::listener::Shared;
+use super::login::{Arrival, login};
 use super::registry::Seat;
-use super::wire::{Stop, Wire, violation};
+use super::wire::{Encryption, Stop, Wire, violation};
 use super::{backend, frontend};
 use crate::db::Session;
 use crate::db::session::SessionOptions;
@@ -48,6 +49,8 @@ pub(super) async fn start(
     client: Option<SocketAddr>,
 ) -> Result<Option<Started>, Stop> {
     let (mut asked_ssl, mut asked_gss) = (false, false);
+    let mut encryption: Option<Encryption> = None;
+    let mut binding: Option<Vec<u8>> = None;
     let (version, body) = loop {
         let (code, body) = wire.next_startup().await?;
         let asked = match code {
@@ -60,11 +63,23 @@ pub(super) async fn start(
             }
             version => break (version, body),
         };
-        if std::mem::replace(asked, true) || !body.is_empty() {
+        if std::mem::replace(asked, true) || !body.is_empty() || encryption.is_some() {
             return Err(violation("unexpected request for encryption").into());
         }
-        wire.out.push(b'N');
-        wire.flush().await?;
+        // The Unix socket leaves this machine nowhere.
+        match shared.tls.as_ref().filter(|_| code == SSL_REQUEST && client.is_some()) {
+            Some(tls) => {
+                let tls = tls.current();
+                wire.out.push(b'S');
+                wire.flush().await?;
+                encryption = Some(wire.encrypt(tls.config.clone()).await?);
+                binding.clone_from(&tls.binding);
+            }
+            None => {
+                wire.out.push(b'N');
+                wire.flush().await?;
+            }
+        }
     };
     if version >> 16 != VERSION >> 16 {
         let (major, minor) = (version >> 16, version & 0xffff);
@@ -74,14 +89,18 @@ pub(super) async fn start(
     let request = read_request(frontend::decode_startup(&body)?)?;
     let database = choose_database(&request, &shared.options.database)?;
     if version > VERSION || !request.unsupported.is_empty() {
-        backend::negotiate_protocol_version(&mut wire.out, VERSION, request.unsupported);
+        backend::negotiate_protocol_version(&mut wire.out, VERSION, request.unsupported.clone());
     }
+    let arrival = Arrival { client, is_encrypted: encryption.is_some(), binding: binding.as_deref() };
+    let authority = login(wire, shared, &request, &database, arrival).await?;
     let mut seat = shared.registry.admit()?;
     let options = SessionOptions {
         user: request.user,
         database,
         parameters: request.settings,
         client: client.map(|client| (client.ip(), client.port())),
+        authority,
+        encryption: encryption.map(|encryption| (encryption.version, encryption.cipher, encryption.bits)),
     };
     let mut session = shared.db.session(options)?;
     let cancel = session.cancel_token();

@@ -1,12 +1,15 @@
 //! A socket, the bytes that came over it and the bytes to go: frames in, buffers out, both bounded.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use lodedb_sql::error::{SqlError, SqlState};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use super::registry::Phase;
 use crate::query::CancelToken;
@@ -15,6 +18,8 @@ use crate::query::CancelToken;
 pub(super) const MESSAGE_BYTES_MAX: usize = 0x3fff_ffff;
 /// The longest packet before there is a session.
 pub(super) const STARTUP_BYTES_MAX: usize = 10_000;
+/// The longest message of a client that shows who it is, as in PostgreSQL.
+pub(super) const PROOF_BYTES_MAX: usize = 1024;
 /// Output is written to the socket when it has grown to this.
 pub(super) const FLUSH_BYTES: usize = 64 << 10;
 /// What is reserved for a read while no long message is on its way, and while one is.
@@ -79,6 +84,14 @@ pub(super) struct Wire {
 /// `08P01`: the client broke the protocol.
 pub(super) fn violation(message: impl Into<String>) -> SqlError {
     SqlError::new(SqlState::ProtocolViolation, message)
+}
+
+/// What a session's connection is encrypted with, for those who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Encryption {
+    pub(super) version: String,
+    pub(super) cipher: String,
+    pub(super) bits: i32,
 }
 
 /// `57P01`: the server ends.
@@ -174,6 +187,64 @@ impl Wire {
         Ok((body.get_u32(), body))
     }
 
+    /// The next message of a client that shows who it is: its body. Any other message ends the connection.
+    pub(super) async fn next_proof(&mut self) -> Result<Bytes, Stop> {
+        while self.input.len() < 5 {
+            if let Some(&tag) = self.input.first()
+                && tag != b'p'
+            {
+                let message = format!("expected SASL response, got message type {tag}");
+                return Err(Stop::Fatal(violation(message)));
+            }
+            self.fill(READ_BYTES).await?;
+        }
+        if self.input[0] != b'p' {
+            let message = format!("expected SASL response, got message type {}", self.input[0]);
+            return Err(Stop::Fatal(violation(message)));
+        }
+        self.input.advance(1);
+        let length = self.input.get_u32() as usize;
+        if !(4..=PROOF_BYTES_MAX + 4).contains(&length) {
+            return Err(Stop::Fatal(violation("invalid message length")));
+        }
+        while self.input.len() < length - 4 {
+            self.fill(READ_BYTES).await?;
+        }
+        Ok(self.input.split_to(length - 4).freeze())
+    }
+
+    /// Encrypts the connection from here on. Nothing may have come before that: it could be anybody's, and would be taken for
+    /// the client's.
+    pub(super) async fn encrypt(&mut self, config: Arc<ServerConfig>) -> Result<Encryption, Stop> {
+        if self.has_input() {
+            return Err(Stop::Fatal(violation("received unencrypted data after SSL request").with_detail(
+                "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.",
+            )));
+        }
+        let socket = std::mem::replace(&mut self.socket, Box::new(tokio::io::empty()));
+        let shaking = TlsAcceptor::from(config).accept(socket);
+        let stream = tokio::select! {
+            biased;
+            stream = shaking => stream.map_err(|error| {
+                tracing::debug!(%error, "no encryption came about");
+                Stop::Gone
+            })?,
+            _ = self.phase.wait_for(|&phase| phase > Phase::Serving) => return Err(Stop::Gone),
+        };
+        let (_, session) = stream.get_ref();
+        let suite = session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
+        let encryption = Encryption {
+            version: session
+                .protocol_version()
+                .map(|version| format!("{version:?}").replace('_', "."))
+                .unwrap_or_default(),
+            bits: if suite.contains("AES_128") { 128 } else { 256 },
+            cipher: suite,
+        };
+        self.socket = Box::new(stream);
+        Ok(encryption)
+    }
+
     /// Whether the next message is here already, whole.
     pub(super) fn has_next(&self) -> bool {
         matches!(decode_header(&self.input), Ok(Some((_, length))) if self.input.len() >= length + 5)
@@ -226,6 +297,11 @@ impl Wire {
                 return Err(Stop::Gone);
             }
             written += count;
+        }
+        // What is encrypted may not have left yet.
+        match self.write_stall_max {
+            Some(stall) => tokio::time::timeout(stall, self.socket.flush()).await.map_err(|_| Stop::Gone)??,
+            None => self.socket.flush().await?,
         }
         self.out.clear();
         if self.out.capacity() > KEPT_BYTES {

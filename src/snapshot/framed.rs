@@ -40,6 +40,11 @@ impl Form {
         bytes
     }
 
+    /// Whether these bytes begin as such a file does: of this kind, and of this format.
+    pub(super) fn begins(&self, bytes: &[u8]) -> bool {
+        bytes.starts_with(self.magic) && bytes.get(8..12) == Some(&self.format.to_le_bytes()[..])
+    }
+
     /// The number and the value in what [`Self::encode`] wrote. Nothing is parsed before its checksum holds.
     pub(super) fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<(u64, T), String> {
         let (header, payload) = bytes.split_at_checked(HEADER_BYTES).ok_or("it is shorter than its header")?;

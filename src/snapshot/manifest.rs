@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use lodedb_wal::fs::{self, FileSystem};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, IndexId, SequenceId, TableId};
+use crate::catalog::{Catalog, CatalogWithoutRights, IndexId, SequenceId, TableId};
 use crate::commit::RowId;
 use crate::fault::{Fault, planted};
 use crate::segment::{FileEntry, SegmentFiles, SegmentId};
 
 use super::framed::Form;
 
-const FORM: Form = Form { magic: b"LODEMANI", format: 2, name: "manifest" };
+const FORM: Form = Form { magic: b"LODEMANI", format: 3, name: "manifest" };
+/// The format before, which is read still: its catalog knows no roles.
+const FORM_2: Form = Form { magic: b"LODEMANI", format: 2, name: "manifest" };
 /// How many generations are kept.
 pub const RETAINED: usize = 2;
 
@@ -36,6 +38,28 @@ pub struct Manifest {
     pub unsettled_from: SegmentId,
     /// The tables.
     pub tables: Vec<TableManifest>,
+}
+
+/// The payload of a manifest of format 2.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+struct Manifest2 {
+    generation: u64,
+    lsn: u64,
+    time_us: i64,
+    catalog: CatalogWithoutRights,
+    sequences: Vec<(SequenceId, i64)>,
+    next_segment: SegmentId,
+    unsettled_from: SegmentId,
+    tables: Vec<TableManifest>,
+}
+
+impl From<Manifest2> for Manifest {
+    fn from(older: Manifest2) -> Self {
+        let Manifest2 { generation, lsn, time_us, catalog, sequences, next_segment, unsettled_from, tables } = older;
+        let catalog = catalog.into();
+        Self { generation, lsn, time_us, catalog, sequences, next_segment, unsettled_from, tables }
+    }
 }
 
 /// What a manifest says of a table.
@@ -124,9 +148,14 @@ impl Manifest {
         FORM.encode(self.generation, self)
     }
 
-    /// Reads what [`Self::encode`] wrote.
+    /// Reads what [`Self::encode`] wrote, here or in the version that wrote format 2.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let (generation, manifest): (u64, Self) = FORM.decode(bytes)?;
+        let (generation, manifest): (u64, Self) = if FORM_2.begins(bytes) {
+            let (generation, older): (u64, Manifest2) = FORM_2.decode(bytes)?;
+            (generation, older.into())
+        } else {
+            FORM.decode(bytes)?
+        };
         if manifest.generation != generation {
             return Err("its payload is not what its header says".into());
         }

@@ -89,8 +89,13 @@ impl RawClient {
 
     /// A session.
     pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::connect_as(address, "lodedb")
+    }
+
+    /// A session of another role.
+    pub(crate) fn connect_as(address: SocketAddr, user: &str) -> Self {
         let mut client = Self::bare(address);
-        let answers = client.ask(&startup(&[("user", "lodedb"), ("database", "lodedb")]));
+        let answers = client.ask(&startup(&[("user", user), ("database", "lodedb")]));
         assert_eq!(answers.last().map(|(tag, _)| *tag), Some('Z'), "no session: {}", shown(&answers));
         client
     }

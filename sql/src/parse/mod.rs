@@ -30,7 +30,7 @@ pub(crate) use source::{Source, location_in};
 /// A statement, and the piece of the message it was read from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParsedStatement {
-    /// Its own text, without the semicolon.
+    /// Its own text, without the semicolon; it ends at a password that is in it.
     pub text: String,
     /// What it says.
     pub statement: Statement,
@@ -71,14 +71,29 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
         let whole = statements.is_empty() && rest.peek().is_none();
         let text =
             if whole { sql.trim().trim_end_matches(';').trim_end() } else { sql.get(range.clone()).unwrap_or(sql) };
-        let (text, places) = (text.to_owned(), Places::new(message.clone(), range));
+        let (mut text, places) = (text.to_owned(), Places::new(message.clone(), range.clone()));
         limits::check_depth(source, &piece)?;
         let parameter_count = parameter_count(source, &piece)?;
         let dialect = BoundedDialect::new(piece.len());
+        let password = password_at(source, &piece);
         let statement = reader::read_statement(source, &dialect, piece, end)?;
+        if statement.holds_password() {
+            let before = password.and_then(|at| sql.get(range.start..at)).unwrap_or_default();
+            text = format!("{before}PASSWORD '********'");
+        }
         statements.push(ParsedStatement { text, statement, parameter_count, places });
     }
     Ok(statements)
+}
+
+/// Where the first word PASSWORD is that has a literal behind it: the text from there on is shown to nobody.
+fn password_at(source: Source<'_>, tokens: &[TokenWithSpan]) -> Option<usize> {
+    let pair = tokens.windows(2).find(|pair| {
+        let is_word = matches!(&pair[0].token,
+            Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("password"));
+        is_word && !matches!(pair[1].token, Token::Word(_))
+    })?;
+    Some(source.offsets(pair[0].span.start).0)
 }
 
 fn parameter_count(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<u16> {

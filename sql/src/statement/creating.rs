@@ -59,10 +59,20 @@ impl Reader<'_> {
             let options = self.sequence_options()?;
             return Ok(Statement::CreateSequence { name, if_not_exists, options });
         }
+        if !self.peek_words("create user mapping")
+            && let Some(words) = self.take_one_of(&["create role", "create user", "create group"])
+        {
+            return self.create_role(words == "create user");
+        }
         self.refuse()
     }
 
     pub(super) fn drop(&mut self) -> Result<Statement> {
+        if !self.peek_words("drop user mapping")
+            && self.take_one_of(&["drop role", "drop user", "drop group"]).is_some()
+        {
+            return self.drop_role();
+        }
         let Some(words) =
             self.take_one_of(&["drop table", "drop index", "drop sequence", "drop schema", "drop extension"])
         else {
@@ -101,11 +111,22 @@ impl Reader<'_> {
         if self.take_words("alter sequence") {
             let if_exists = self.take_words("if exists");
             let name = self.object_name()?;
+            if self.take_words("owner to") {
+                return Ok(Statement::SequenceOwner { name, if_exists, role: self.role_name()? });
+            }
             let options = self.sequence_options()?;
             if !self.at_end() {
                 return self.unsupported("this form of ALTER SEQUENCE");
             }
             return Ok(Statement::AlterSequence { name, if_exists, options });
+        }
+        if self.take_words("alter default privileges") {
+            return self.default_privileges();
+        }
+        if !self.peek_words("alter user mapping")
+            && let Some(words) = self.take_one_of(&["alter role", "alter user", "alter group"])
+        {
+            return self.alter_role(words == "alter group");
         }
         self.refuse()
     }

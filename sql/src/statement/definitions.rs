@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{Expr, Query};
 
-use super::ObjectName;
+use super::{ObjectName, RoleName};
 use crate::types::TypeWithModifier;
 
 /// CREATE TABLE.
@@ -159,7 +159,7 @@ pub enum TableAction {
     /// SET or RESET (name = value, ..): nothing to do.
     SetOptions(Vec<(String, String)>),
     /// OWNER TO.
-    OwnerTo { role: String },
+    OwnerTo { role: RoleName },
 }
 
 /// One change of ALTER INDEX.

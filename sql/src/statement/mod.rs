@@ -9,6 +9,7 @@ mod cursors;
 mod definitions;
 mod indexes;
 pub(crate) mod reader;
+mod roles;
 mod session;
 mod tables;
 mod utility;
@@ -31,6 +32,9 @@ pub use changes::{
 pub use definitions::{
     AlterTable, ColumnDefinition, ConstraintKind, CreateIndex, CreateTable, CreateTableAs, Generated, IndexAction,
     IndexColumn, IndexKey, ReindexTarget, SequenceOptions, TableAction, TableConstraint,
+};
+pub use roles::{
+    DefaultObjects, DefaultPrivileges, Grant, GrantObjects, GrantRole, Password, Privilege, RoleName, RoleOptions,
 };
 
 /// The name of a table, an index or a sequence.
@@ -164,6 +168,22 @@ pub enum Statement {
     Check { tables: Option<Vec<ObjectName>> },
     /// BACKUP TO a folder.
     Backup { to: String },
+    /// CREATE ROLE, USER or GROUP.
+    CreateRole { name: String, options: RoleOptions },
+    /// ALTER ROLE or USER.
+    AlterRole { role: RoleName, options: RoleOptions },
+    /// ALTER ROLE .. RENAME TO.
+    RenameRole { role: RoleName, to: String },
+    /// DROP ROLE, USER or GROUP.
+    DropRole { names: Vec<RoleName>, if_exists: bool },
+    /// GRANT or REVOKE of membership.
+    GrantRole(Box<GrantRole>),
+    /// GRANT or REVOKE of privileges.
+    Grant(Box<Grant>),
+    /// ALTER DEFAULT PRIVILEGES.
+    DefaultPrivileges(Box<DefaultPrivileges>),
+    /// ALTER SEQUENCE .. OWNER TO.
+    SequenceOwner { name: ObjectName, if_exists: bool, role: RoleName },
 }
 
 /// A name, or all there are.
@@ -405,6 +425,25 @@ impl Statement {
             Self::Checkpoint => "CHECKPOINT",
             Self::Backup { .. } => "BACKUP",
             Self::Check { .. } => "CHECK",
+            Self::CreateRole { .. } => "CREATE ROLE",
+            Self::AlterRole { .. } | Self::RenameRole { .. } => "ALTER ROLE",
+            Self::DropRole { .. } => "DROP ROLE",
+            Self::GrantRole(grant) => {
+                if grant.revoke {
+                    "REVOKE ROLE"
+                } else {
+                    "GRANT ROLE"
+                }
+            }
+            Self::Grant(grant) => {
+                if grant.revoke {
+                    "REVOKE"
+                } else {
+                    "GRANT"
+                }
+            }
+            Self::DefaultPrivileges(_) => "ALTER DEFAULT PRIVILEGES",
+            Self::SequenceOwner { .. } => "ALTER SEQUENCE",
         }
     }
 
@@ -433,6 +472,14 @@ impl Statement {
             | Self::Comment { .. }
             | Self::Vacuum { .. }
             | Self::Analyze { .. }
+            | Self::CreateRole { .. }
+            | Self::AlterRole { .. }
+            | Self::RenameRole { .. }
+            | Self::DropRole { .. }
+            | Self::GrantRole(_)
+            | Self::Grant(_)
+            | Self::DefaultPrivileges(_)
+            | Self::SequenceOwner { .. }
             | Self::Notify { .. } => false,
             Self::Copy(copy) => copy.direction == CopyDirection::ToStdout,
             Self::Explain { options, statement } => !options.analyze || statement.is_read_only(),
@@ -451,6 +498,7 @@ impl Statement {
             | Self::DropSequence { .. }
             | Self::DropSchema { .. }
             | Self::DropExtension { .. }
+            | Self::DropRole { .. }
             | Self::Vacuum { .. }
             | Self::Analyze { .. }
             | Self::LockTable { .. }

@@ -69,6 +69,9 @@ impl Reader<'_> {
         if self.peek_words("role") && !matches!(self.parser.peek_nth_token_ref(1).token, Token::Eq) {
             self.next();
             let _ = self.take_words("to");
+            if self.take_words("default") {
+                return Ok(("role".into(), SetValue::Default));
+            }
             return Ok(("role".into(), SetValue::Values(vec![self.name_or_string()?])));
         }
         let name = self.setting_name()?;

@@ -381,7 +381,12 @@ impl Reader<'_> {
             return Ok(TableAction::SetOptions(self.options()?));
         }
         if self.take_words("owner to") {
-            return Ok(TableAction::OwnerTo { role: self.label()? });
+            return Ok(TableAction::OwnerTo { role: self.role_name()? });
+        }
+        for words in ["enable", "disable", "force", "no force"] {
+            if self.peek_words(&format!("{words} row level security")) {
+                return self.unsupported("ROW LEVEL SECURITY");
+            }
         }
         let known = [
             "set",

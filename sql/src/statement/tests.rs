@@ -54,7 +54,9 @@ fn tables_that_are_refused() {
         ("CREATE TABLE t (a vector(0))", "22023"),
         ("CREATE VIEW v AS SELECT 1", "0A000"),
         ("CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "0A000"),
-        ("GRANT SELECT ON t TO u", "0A000"),
+        ("GRANT EXECUTE ON FUNCTION f TO u", "0A000"),
+        ("CREATE POLICY p ON t", "0A000"),
+        ("CREATE USER MAPPING FOR u SERVER s", "0A000"),
         ("CREATE NONSENSE x", "42601"),
     ] {
         assert_eq!(refused(sql), state, "{sql}");
@@ -277,4 +279,74 @@ fn the_rest_parses() {
     }
     assert!(one("SELECT 1").is_read_only() && !one("DELETE FROM t").is_read_only());
     assert!(!one("EXPLAIN ANALYZE DELETE FROM t").is_read_only() && one("EXPLAIN DELETE FROM t").is_read_only());
+}
+
+#[test]
+fn roles_and_what_they_are_granted() {
+    let Statement::CreateRole { name, options } = one(
+        "CREATE USER ann WITH NOSUPERUSER CREATEDB ENCRYPTED PASSWORD 'p' CONNECTION LIMIT 3 VALID UNTIL 'infinity' IN ROLE a, b ADMIN c NOBYPASSRLS",
+    ) else {
+        panic!("not a role");
+    };
+    assert_eq!((name.as_str(), options.login, options.superuser), ("ann", Some(true), Some(false)));
+    assert_eq!((options.create_db, options.create_role, options.connection_limit), (Some(true), None, Some(3)));
+    assert_eq!((options.in_roles.len(), options.admins.len()), (2, 1));
+    let Some(Some(password)) = &options.password else { panic!("no password") };
+    assert_eq!((password.reveal(), format!("{password:?}").as_str()), ("p", "********"));
+    assert_eq!(one("ALTER ROLE CURRENT_USER PASSWORD NULL").command_tag(), "ALTER ROLE");
+    let Statement::Grant(grant) = one("GRANT SELECT, INSERT ON TABLE a, public.b TO x, PUBLIC WITH GRANT OPTION")
+    else {
+        panic!("not a grant");
+    };
+    assert_eq!(grant.privileges, Some(vec![Privilege::Select, Privilege::Insert]));
+    assert_eq!(grant.roles, [RoleName::Name("x".into()), RoleName::Public]);
+    assert!(matches!(&grant.objects, GrantObjects::Tables(names) if names.len() == 2) && grant.grant_option);
+    let Statement::Grant(revoke) =
+        one("REVOKE GRANT OPTION FOR ALL PRIVILEGES ON ALL TABLES IN SCHEMA public FROM x CASCADE")
+    else {
+        panic!("not a revoke");
+    };
+    assert!(revoke.revoke && revoke.grant_option && revoke.cascade && revoke.privileges.is_none());
+    let Statement::GrantRole(grant) = one("GRANT a, \"select\" TO GROUP b, SESSION_USER WITH ADMIN OPTION") else {
+        panic!("not a membership");
+    };
+    assert_eq!((grant.roles.len(), grant.members.len(), grant.admin_option), (2, 2, true));
+    for (sql, state) in [
+        ("GRANT SELECT ON t", "42601"),
+        ("GRANT TO x", "42601"),
+        ("GRANT SELECT TO", "42601"),
+        ("GRANT SELECT ON t FROM x", "42601"),
+        ("GRANT ALL (a) ON t TO x", "0A000"),
+        ("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO x", "0A000"),
+        ("REVOKE a FROM b CASCADE", "0A000"),
+        ("CREATE ROLE a SYSID 3", "0A000"),
+        ("CREATE ROLE a PASSWORD x", "42601"),
+        ("CREATE ROLE a UNENCRYPTED PASSWORD 'x'", "0A000"),
+        ("ALTER ROLE a IN ROLE b", "42601"),
+        ("ALTER ROLE ALL SET work_mem = 1", "0A000"),
+        ("ALTER TABLE t FORCE ROW LEVEL SECURITY", "0A000"),
+    ] {
+        assert_eq!(refused(sql), state, "{sql}");
+    }
+}
+
+#[test]
+fn a_text_ends_at_its_password() {
+    for (sql, shown) in [
+        ("CREATE ROLE ann PASSWORD 'secret' LOGIN;", "CREATE ROLE ann PASSWORD '********'"),
+        (
+            "SELECT 1; ALTER USER \"password\" WITH password E'secret'",
+            "ALTER USER \"password\" WITH PASSWORD '********'",
+        ),
+        ("CREATE ROLE password PASSWORD $$secret$$ ADMIN x", "CREATE ROLE password PASSWORD '********'"),
+        ("ALTER ROLE ann PASSWORD 'se'\n'cret'", "ALTER ROLE ann PASSWORD '********'"),
+    ] {
+        let parsed = crate::parse(sql).unwrap();
+        assert_eq!(parsed.last().unwrap().text, shown, "{sql}");
+        assert!(!format!("{:?}", parsed.last().unwrap().statement).contains("secret"), "{sql}");
+    }
+    let kept = "ALTER ROLE ann PASSWORD NULL VALID UNTIL 'infinity'";
+    assert_eq!(crate::parse(kept).unwrap()[0].text, kept);
+    let kept = "SELECT password, 'x' FROM t";
+    assert_eq!(crate::parse(kept).unwrap()[0].text, kept);
 }

@@ -14,13 +14,11 @@ const UNSUPPORTED: &[&str] = &[
     "create",
     "do",
     "drop",
-    "grant",
     "import foreign schema",
     "load",
     "merge",
     "reassign",
     "refresh materialized view",
-    "revoke",
     "security label",
 ];
 
@@ -82,6 +80,8 @@ impl Reader<'_> {
                 Ok(Statement::Notify { channel, payload })
             }
             "discard" => self.discard(),
+            "grant" => self.grant(),
+            "revoke" => self.revoke(),
             "checkpoint" => {
                 self.next();
                 Ok(Statement::Checkpoint)

@@ -245,3 +245,34 @@ async fn a_call_that_is_dropped_leaves_nothing_behind() {
         assert_eq!(rows.first().unwrap().get::<i64>(0).unwrap(), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_may_everything_unless_it_is_told_to_be_a_role() {
+    use crate::Authority;
+    let mut opened = items().await;
+    fill(&mut opened.session).await;
+    let role = |user: &str| {
+        let options = SessionOptions { user: user.into(), authority: Authority::Role, ..SessionOptions::default() };
+        opened.db.session(options)
+    };
+    assert_eq!(role("ann").unwrap_err().state(), SqlState::InvalidAuthorizationSpecification);
+    opened.session.execute_sql("CREATE ROLE ann; GRANT SELECT ON items TO ann").await.unwrap();
+    let mut ann = role("ann").unwrap();
+    let found = ann.table("items").search("embedding", &[1.0, 0.0, 0.0], 2).run().await.unwrap();
+    assert_eq!(found.len(), 2);
+    let inserted = ann.table("items").insert().column("title", &["x"]).run().await;
+    assert_eq!(state(inserted), SqlState::InsufficientPrivilege);
+    opened.session.execute_sql("REVOKE SELECT ON items FROM ann; GRANT INSERT ON items TO ann").await.unwrap();
+    let searched = ann.table("items").search("embedding", &[1.0, 0.0, 0.0], 2).run().await;
+    assert_eq!(state(searched), SqlState::InsufficientPrivilege);
+    assert_eq!(
+        state(ann.table("items").insert().column("title", &["x"]).run().await),
+        SqlState::InsufficientPrivilege,
+        "the key comes from a sequence"
+    );
+    assert_eq!(ann.table("items").insert().column("id", &[77_i64]).column("title", &["x"]).run().await.unwrap(), 1);
+    // Whatever it is called, a session that is told nothing is the first superuser.
+    let options = SessionOptions { user: "ann".into(), ..SessionOptions::default() };
+    let mut named = opened.db.session(options).unwrap();
+    assert_eq!(named.query("SELECT title FROM items", &[]).await.unwrap().len(), 5);
+}

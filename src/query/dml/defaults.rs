@@ -7,18 +7,23 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{Expr, FunctionArguments, SelectItem, SetExpr};
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::parse;
-use lodedb_sql::statement::Statement;
+use lodedb_sql::statement::{Privilege, Statement};
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState};
 
 use super::evaluate::{column_in_default, one_row, value_of};
 use super::insert::{Cell, plain_value};
 use super::inserter::is_immutable;
+use crate::auth::privilege::Actor;
+use crate::catalog::rights::Privileges;
 use crate::catalog::{Column, SequenceId, Table};
 use crate::db::settings::Environment;
 use crate::query::arrow::pg_type;
 use crate::query::plan::Planner;
 use crate::query::plan::operators::{assign_datum, operand_type};
 use crate::query::statement_state::{cast_environment, sql};
+
+/// What `nextval` needs one of.
+const NEXT: Privileges = Privileges::of(&[Privilege::Usage, Privilege::Update]);
 
 /// Where the value of a column comes from that a statement leaves out.
 #[derive(Clone, Debug)]
@@ -146,6 +151,12 @@ impl DefaultValue {
                 let Some(sequences) = &environment.hooks.sequences else {
                     return Err(SqlError::internal("no sequences are at hand"));
                 };
+                // The table's owner may have left the sequence to somebody else.
+                let catalog = &environment.catalog;
+                let Some(definition) = catalog.sequence_by_id(*sequence) else {
+                    return Err(SqlError::new(SqlState::UndefinedTable, "the sequence does not exist"));
+                };
+                Actor::new(catalog, environment.role).check_sequence(definition, NEXT)?;
                 let next = Datum::Int8(sequences.next(*sequence)?);
                 let from = PgType::Scalar(ScalarType::Int8);
                 assign_datum(next, from, table.columns[*column].ty, &cast_environment(environment))

@@ -54,6 +54,13 @@ struct ToLock {
     column: usize,
 }
 
+impl LockPlan {
+    /// The tables whose rows it locks.
+    pub(crate) fn locked_tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.iter().map(|to_lock| &to_lock.table)
+    }
+}
+
 /// A table in FROM, by the name it has there.
 struct InFrom<'a> {
     name: String,

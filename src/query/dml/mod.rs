@@ -166,6 +166,7 @@ pub(crate) async fn evaluate(
         let expr = planner.expr(&ast, &none).map_err(|error| planner.placed(error))?;
         let from = sql(operand_type(&expr, &none))?.map(|ty| ty.ty);
         let expr = planner.typing().assign(expr, from, "parameter", ty)?;
+        planner.check_reads()?;
         let (datum, from) = evaluate::constant(&run, expr).await?;
         values.push(assign_datum(datum, from.ty, TypeWithModifier::plain(ty), &cast_environment(environment))?);
     }

@@ -25,6 +25,7 @@ mod json_text;
 mod missing;
 mod naming;
 mod numbers;
+mod privileges;
 mod quantified;
 mod quotient;
 pub mod scope;

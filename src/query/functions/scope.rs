@@ -13,6 +13,8 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, Ex
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
+use crate::auth::privilege::Actor;
+use crate::catalog::rights::RoleId;
 use crate::catalog::{Catalog, SequenceId};
 use crate::commit::locks::{LockInfo, LockMode, LockTarget};
 use crate::compaction::Compaction;
@@ -123,8 +125,12 @@ pub enum Upkeep {
 pub struct SessionInfo {
     /// Its number.
     pub session: i32,
-    /// Its role.
+    /// Who it began as.
     pub user: String,
+    /// The role it began as.
+    pub role: RoleId,
+    /// What its connection is encrypted with, if it is: version, cipher and bits.
+    pub encryption: Option<(String, String, i32)>,
     /// What the client calls itself.
     pub application: String,
     /// The address and port of the client; none if it is on the machine's own socket, or in the process.
@@ -233,6 +239,20 @@ impl Scope {
     /// The scope of the statement a function runs in.
     pub fn of(options: &ConfigOptions) -> Result<&Self> {
         options.extensions.get::<Self>().ok_or_else(|| SqlError::internal("a statement runs without its scope"))
+    }
+
+    /// The role the statement runs as, before what exists.
+    pub(crate) fn actor(&self) -> Actor<'_> {
+        Actor::new(&self.catalog, self.environment.role)
+    }
+
+    /// The name of a role; of the one the session began as, the name that goes by there.
+    pub(crate) fn role_name(&self, role: RoleId) -> Option<String> {
+        let (login, user) = &self.environment.login;
+        match role == *login {
+            true => Some(user.clone()),
+            false => self.catalog.rights().role(role).map(|role| role.name.clone()),
+        }
     }
 
     /// The sequences, or an error where there are none to change.

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lodedb_sql::error::Result;
+use lodedb_sql::statement::Privilege;
 use lodedb_sql::{Datum, ScalarType, SqlError, SqlState};
 
 use super::definition::{Call, Definition, function};
 use super::scope::{Scope, Upkeep};
 use super::system::object_named;
 use super::types::*;
+use crate::auth::privilege::denied;
+use crate::catalog::rights::Privileges;
 use crate::query::interrupt::giving_way;
 
 fn text(value: impl Into<String>) -> Datum {
@@ -38,6 +41,17 @@ pub fn version() -> String {
 
 fn user(call: &Call<'_>, _: &[Datum]) -> Result<Datum> {
     Ok(text(call.scope()?.environment.user.clone()))
+}
+
+fn session_user(call: &Call<'_>, _: &[Datum]) -> Result<Datum> {
+    Ok(text(call.scope()?.environment.session_user.clone()))
+}
+
+fn reload(call: &Call<'_>, _: &[Datum]) -> Result<Datum> {
+    match call.scope()?.actor().is_superuser() {
+        true => Ok(Datum::Bool(true)),
+        false => Err(denied("function", "pg_reload_conf")),
+    }
 }
 
 fn database(call: &Call<'_>, _: &[Datum]) -> Result<Datum> {
@@ -119,14 +133,16 @@ fn local_us(call: &Call<'_>) -> Result<i64> {
     Ok(super::datetime::local_of(environment.transaction_time_us, environment.zone))
 }
 
-fn sequence_id(call: &Call<'_>, args: &[Datum]) -> Result<u32> {
+/// The sequence that is meant, if the role may do one of these to it.
+fn sequence_id(call: &Call<'_>, args: &[Datum], needed: &[Privilege]) -> Result<u32> {
     let scope = call.scope()?;
     let oid = match &args[0] {
         Datum::Oid(oid) => *oid,
         Datum::Text(name) => object_named(Some(&scope.catalog), name, ScalarType::Regclass)?,
         _ => 0,
     };
-    if scope.catalog.sequence_by_id(oid).is_some() {
+    if let Some(sequence) = scope.catalog.sequence_by_id(oid) {
+        scope.actor().check_sequence(sequence, Privileges::of(needed))?;
         return Ok(oid);
     }
     let name = crate::query::pg_catalog::names::relation_name(Some(&scope.catalog), oid);
@@ -137,7 +153,7 @@ fn sequence_id(call: &Call<'_>, args: &[Datum]) -> Result<u32> {
 }
 
 fn setval(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
-    let sequence = sequence_id(call, args)?;
+    let sequence = sequence_id(call, args, &[Privilege::Update])?;
     let Datum::Int8(value) = args[1] else { return Ok(Datum::Null) };
     let called = args.get(2) != Some(&Datum::Bool(false));
     call.scope()?.sequences()?.set(sequence, value, called).map(Datum::Int8)
@@ -145,8 +161,12 @@ fn setval(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
 
 fn signal(call: &Call<'_>, args: &[Datum], terminate: bool) -> Result<Datum> {
     let Datum::Int4(session) = args[0] else { return Ok(Datum::Null) };
-    let server = call.scope()?.hooks.server.clone();
-    Ok(Datum::Bool(server.is_some_and(|server| server.signal(session, terminate))))
+    let scope = call.scope()?;
+    let Some(server) = &scope.hooks.server else { return Ok(Datum::Bool(false)) };
+    if let Some(other) = server.sessions().into_iter().find(|other| other.session == session) {
+        scope.actor().check_signal(other.role, terminate)?;
+    }
+    Ok(Datum::Bool(server.signal(session, terminate)))
 }
 
 /// Looks after a table. It works on a thread of its own, so that a cancelled statement can tell it to stop.
@@ -154,9 +174,10 @@ fn upkeep(call: &Call<'_>, args: &[Datum], work: Upkeep) -> Result<Datum> {
     let Datum::Oid(table) = args[0] else { return Ok(Datum::Null) };
     let scope = call.scope()?;
     let Some(server) = scope.hooks.server.clone() else { return Ok(Datum::Null) };
-    if scope.catalog.table_by_id(table).is_none() {
+    let Some(definition) = scope.catalog.table_by_id(table) else {
         return Err(SqlError::new(SqlState::UndefinedTable, format!("relation with OID {table} is not a table")));
-    }
+    };
+    scope.actor().check_table_owner(definition)?;
     let (session, stop) = (scope.environment.session, AtomicBool::new(false));
     giving_way(|| {
         std::thread::scope(|threads| {
@@ -235,7 +256,7 @@ fn void(_: &Call<'_>, _: &[Datum]) -> Result<Datum> {
 pub(super) const FUNCTIONS: &[Definition] = &[
     function("version", &[], TO_TEXT, |_, _| Ok(Datum::Text(version()))).stable(),
     function("current_user", &[], TO_NAME, user).stable(),
-    function("session_user", &[], TO_NAME, user).stable(),
+    function("session_user", &[], TO_NAME, session_user).stable(),
     function("user", &[], TO_NAME, user).stable(),
     function("current_role", &[], TO_NAME, user).stable(),
     function("system_user", &[], TO_TEXT, |_, _| Ok(Datum::Null)).stable(),
@@ -273,11 +294,13 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     .optional(1)
     .stable(),
     function("nextval", &[REGCLASS], TO_INT8, |call, args| {
-        call.scope()?.sequences()?.next(sequence_id(call, args)?).map(Datum::Int8)
+        let sequence = sequence_id(call, args, &[Privilege::Usage, Privilege::Update])?;
+        call.scope()?.sequences()?.next(sequence).map(Datum::Int8)
     })
     .volatile(),
     function("currval", &[REGCLASS], TO_INT8, |call, args| {
-        call.scope()?.sequences()?.current(sequence_id(call, args)?).map(Datum::Int8)
+        let sequence = sequence_id(call, args, &[Privilege::Usage, Privilege::Select])?;
+        call.scope()?.sequences()?.current(sequence).map(Datum::Int8)
     })
     .volatile(),
     function("lastval", &[], TO_INT8, |call, _| call.scope()?.sequences()?.last().map(Datum::Int8)).volatile(),
@@ -305,7 +328,8 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("lodedb_status", &[REGCLASS], TO_JSONB, table_status).volatile(),
     function("pg_sleep", &[FLOAT8], TO_VOID, sleep).volatile(),
     function("pg_stat_clear_snapshot", &[], TO_VOID, void).volatile(),
-    function("pg_reload_conf", &[], TO_BOOL, |_, _| Ok(Datum::Bool(true))).volatile(),
+    // What there is to read again is looked at with each connection.
+    function("pg_reload_conf", &[], TO_BOOL, reload).volatile(),
     function("pg_my_temp_schema", &[], TO_OID, |_, _| Ok(Datum::Oid(0))).stable(),
     function("pg_jit_available", &[], TO_BOOL, |_, _| Ok(Datum::Bool(false))).stable(),
     function("inet_server_addr", &[], TO_TEXT, |_, _| Ok(Datum::Null)).stable(),

@@ -14,9 +14,6 @@ use crate::query::pg_catalog::procedures;
 
 pub(crate) use crate::query::pg_catalog::names::object_named;
 
-/// The role that owns everything.
-pub(crate) const OWNER_OID: u32 = 10;
-
 /// The text form of a value; an object of the catalog by its name.
 pub(crate) fn text_of(catalog: Option<&Catalog>, datum: &Datum, ty: PgType, zone: Tz) -> String {
     if let (Datum::Oid(oid), PgType::Scalar(scalar)) = (datum, ty) {
@@ -94,11 +91,8 @@ fn format_type(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
 }
 
 fn userbyid(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
-    let environment = &call.scope()?.environment;
-    Ok(text(match oid(args, 0) {
-        OWNER_OID => environment.user.clone(),
-        other => format!("unknown (OID={other})"),
-    }))
+    let role = oid(args, 0);
+    Ok(text(call.scope()?.role_name(role).unwrap_or_else(|| format!("unknown (OID={role})"))))
 }
 
 fn to_registered(call: &Call<'_>, args: &[Datum], kind: ScalarType) -> Result<Datum> {
@@ -222,22 +216,6 @@ const VISIBILITY: &[Definition] = visible! {
     "pg_ts_dict_is_visible" "pg_ts_parser_is_visible" "pg_ts_template_is_visible" "pg_statistics_obj_is_visible"
 };
 
-macro_rules! privileges {
-    ($($name:literal)*) => { &[$(
-        function($name, &[ANY, ANY], TO_BOOL, yes).stable(),
-        function($name, &[ANY, ANY, ANY], TO_BOOL, yes).stable(),
-        function($name, &[ANY, ANY, ANY, ANY], TO_BOOL, yes).stable(),
-    )*] };
-}
-
-/// Every role may do everything.
-const PRIVILEGES: &[Definition] = privileges! {
-    "has_table_privilege" "has_schema_privilege" "has_database_privilege" "has_column_privilege"
-    "has_any_column_privilege" "has_function_privilege" "has_sequence_privilege" "has_type_privilege"
-    "has_tablespace_privilege" "has_language_privilege" "has_foreign_data_wrapper_privilege" "has_server_privilege"
-    "pg_has_role" "has_parameter_privilege"
-};
-
 const OBJECTS: &[Definition] = &[
     function("pg_get_indexdef", &[OID], TO_TEXT, indexdef).stable(),
     function("pg_get_indexdef", &[OID, INT4, BOOL], TO_TEXT, indexdef).stable(),
@@ -338,5 +316,5 @@ const OBJECTS: &[Definition] = &[
 
 /// The functions of this file.
 pub(super) fn functions() -> impl Iterator<Item = Definition> {
-    VISIBILITY.iter().chain(PRIVILEGES).chain(OBJECTS).cloned()
+    VISIBILITY.iter().chain(super::privileges::FUNCTIONS).chain(OBJECTS).cloned()
 }

@@ -93,6 +93,10 @@ fn catalog() -> Catalog {
 pub(crate) fn context(catalog: Catalog, hooks: Hooks) -> SessionContext {
     let environment = Arc::new(Environment {
         user: "lodedb".to_owned(),
+        session_user: "lodedb".to_owned(),
+        role: crate::catalog::rights::BOOTSTRAP,
+        login: (crate::catalog::rights::BOOTSTRAP, "lodedb".to_owned()),
+        catalog: Arc::new(catalog.clone()),
         database: "postgres".to_owned(),
         session: 42,
         zone: chrono_tz::UTC,

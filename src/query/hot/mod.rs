@@ -49,6 +49,11 @@ impl HotPlan {
         }
     }
 
+    /// Whether it only reads.
+    pub(crate) fn is_query(&self) -> bool {
+        matches!(self, Self::Lookup(_) | Self::Nearest(_))
+    }
+
     /// Whether it searches for neighbours.
     pub(crate) fn is_search(&self) -> bool {
         matches!(self, Self::Nearest(_))

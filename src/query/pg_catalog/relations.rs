@@ -64,6 +64,11 @@ fn parse_column(text: &'static str) -> Option<RelationColumn> {
     Some(RelationColumn { name, ty: TypeWithModifier::plain(ty), not_null })
 }
 
+/// Whether only superusers read a relation: what passwords are verified by, and who may come from where.
+pub(crate) fn is_secret(relation: &Relation) -> bool {
+    relation.schema == "pg_catalog" && matches!(relation.name, "pg_authid" | "pg_shadow" | "pg_hba_file_rules")
+}
+
 /// The relation of this name in a system schema.
 pub(crate) fn by_name(schema: &str, name: &str) -> Option<&'static Relation> {
     BY_NAME.get(&(schema, name)).map(|&place| &RELATIONS[place])

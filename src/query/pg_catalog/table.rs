@@ -62,6 +62,11 @@ pub(crate) fn int2_array(values: impl IntoIterator<Item = i16>) -> Datum {
     list(ScalarType::Int2, 1, values.into_iter().map(Datum::Int2).collect())
 }
 
+/// An `oid[]`.
+pub(crate) fn oid_array(values: impl IntoIterator<Item = u32>) -> Datum {
+    list(ScalarType::Oid, 1, values.into_iter().map(Datum::Oid).collect())
+}
+
 /// A `text[]`.
 pub(crate) fn text_array(values: impl IntoIterator<Item = String>) -> Datum {
     list(ScalarType::Text, 1, values.into_iter().map(Datum::Text).collect())

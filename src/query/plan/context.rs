@@ -41,7 +41,15 @@ pub(crate) struct Names {
     /// Tables that exist for this statement alone.
     pub(crate) local: HashMap<String, Arc<dyn TableSource>>,
     /// The tables found, for the plan to remember.
-    found: Mutex<Vec<Arc<Table>>>,
+    found: Mutex<Vec<Found>>,
+}
+
+/// A table that a statement names.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) table: Arc<Table>,
+    /// Whether it was named as what is read, and not only as the target of a change.
+    pub(crate) is_read: bool,
 }
 
 impl Names {
@@ -72,15 +80,16 @@ impl Names {
     }
 
     /// The tables that were found so far.
-    pub(crate) fn found(&self) -> Vec<Arc<Table>> {
+    pub(crate) fn found(&self) -> Vec<Found> {
         std::mem::take(&mut *self.found.lock())
     }
 
     fn user_table(&self, name: &str, hidden: bool) -> Option<Arc<dyn TableSource>> {
         let table = self.catalog.table(name)?;
         let mut found = self.found.lock();
-        if !found.iter().any(|known| known.id == table.id) {
-            found.push(table.clone());
+        match found.iter_mut().find(|known| known.table.id == table.id) {
+            Some(known) => known.is_read |= !hidden,
+            None => found.push(Found { table: table.clone(), is_read: !hidden }),
         }
         let reader = TableReader::new(table.clone(), &self.catalog, hidden);
         Some(provider_as_source(Arc::new(reader)))

@@ -9,6 +9,7 @@ mod forms;
 pub(crate) mod operators;
 pub(crate) mod parameters;
 pub(crate) mod position;
+pub(crate) mod privileges;
 pub(crate) mod query;
 pub(crate) mod relations;
 pub(crate) mod result;
@@ -26,9 +27,11 @@ use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::{ParsedStatement, Places};
-use lodedb_sql::statement::{CopyRelation, Statement};
+use lodedb_sql::statement::{CopyRelation, Privilege, Statement};
 use lodedb_sql::{PgType, SqlError, SqlState};
 
+use crate::auth::privilege::Actor;
+use crate::catalog::rights::Privileges;
 use crate::catalog::{Catalog, Index, Table, TableId};
 use crate::commit::Reader;
 use crate::db::outcome::Field;
@@ -38,7 +41,7 @@ use crate::query::interrupt::giving_way;
 use crate::query::statement_state::{Registry, carry, cast_environment};
 use crate::query::{dml, hot, planned_statement};
 
-use context::Names;
+use context::{Found, Names};
 use operators::Typing;
 use parameters::Parameters;
 use syntax::Preparation;
@@ -51,6 +54,8 @@ pub(crate) struct Planned {
     pub(crate) body: Body,
     version: u64,
     tables: Vec<(Arc<Table>, Vec<Arc<Index>>)>,
+    /// What whoever runs it must be allowed to do to which table.
+    needs: Vec<(Arc<Table>, Privileges)>,
 }
 
 /// What a statement does.
@@ -71,6 +76,28 @@ impl Planned {
     pub(crate) fn tables_read(&self) -> impl Iterator<Item = TableId> {
         let tables = if let Body::Hot(HotPlan::Insert(_)) = self.body { &[] } else { self.tables.as_slice() };
         tables.iter().map(|(table, _)| table.id)
+    }
+
+    /// `42501` unless whoever runs it may do what it does.
+    pub(crate) fn check_allowed(&self, catalog: &Catalog, environment: &Environment) -> Result<()> {
+        let actor = Actor::new(catalog, environment.role);
+        if actor.is_superuser() {
+            return Ok(());
+        }
+        self.needs.iter().try_for_each(|(table, privileges)| actor.check_table(table, *privileges))
+    }
+
+    /// An error as whoever runs it may see it: a row that fails a check is shown to those who may read its table.
+    pub(crate) fn shown(&self, error: SqlError, catalog: &Catalog, environment: &Environment) -> SqlError {
+        let shows_row = matches!(error.state(), SqlState::CheckViolation | SqlState::NotNullViolation);
+        let table = error.table().filter(|_| shows_row).and_then(|name| catalog.table(name));
+        let select = Privileges::of(&[Privilege::Select]);
+        match table {
+            Some(table) if Actor::new(catalog, environment.role).check_table(table, select).is_err() => {
+                error.without_detail()
+            }
+            _ => error,
+        }
     }
 
     /// Whether the tables it was planned for are as they were.
@@ -162,6 +189,13 @@ impl Planner {
         }
     }
 
+    /// `42501` unless the tables that were named so far may be read: for what runs without a plan of its own.
+    pub(crate) fn check_reads(&self) -> Result<()> {
+        let actor = Actor::new(&self.catalog, self.environment.role);
+        let select = Privileges::of(&[Privilege::Select]);
+        self.names.found().iter().try_for_each(|found| actor.check_table(&found.table, select))
+    }
+
     fn planner_context(&self) -> PlannerContext {
         PlannerContext::new().with_prepare_param_data_types(self.parameters.fields())
     }
@@ -188,18 +222,21 @@ impl Planner {
         typing::type_tree(expr, schema, &self.typing())
     }
 
-    fn finish(&self, fields: Option<Arc<[Field]>>, body: Body) -> Planned {
-        let mut tables = self.names.found();
+    fn finish(&self, statement: &Statement, fields: Option<Arc<[Field]>>, body: Body) -> Planned {
+        let mut found = self.names.found();
         if let Body::Hot(hot) = &body {
-            tables.push(hot.table().clone());
+            found.push(Found { table: hot.table().clone(), is_read: hot.is_query() });
         }
+        let needs = privileges::needed(&found, &body, statement);
+        let tables = found.into_iter().map(|found| found.table);
         let indexes = |table: &Arc<Table>| self.catalog.indexes_of(table.id).cloned().collect();
         Planned {
             parameters: self.parameters.types(),
             fields,
             body,
             version: self.catalog.version(),
-            tables: tables.into_iter().map(|table| (table.clone(), indexes(&table))).collect(),
+            tables: tables.map(|table| (table.clone(), indexes(&table))).collect(),
+            needs,
         }
     }
 }
@@ -236,42 +273,42 @@ pub(crate) async fn prepare(
 
 fn plan_statement(planner: &Planner, statement: &Statement, may_be_hot: bool) -> Result<Planned> {
     if may_be_hot && let Some((hot, fields)) = hot::recognise(planner, statement)? {
-        return Ok(planner.finish(fields, Body::Hot(hot)));
+        return Ok(planner.finish(statement, fields, Body::Hot(hot)));
     }
     match statement {
-        Statement::Query(query) => plan_query(planner, query),
+        Statement::Query(query) => plan_query(planner, statement, query),
         Statement::Copy(copy) => match &copy.relation {
-            CopyRelation::Query(query) => plan_query(planner, query),
+            CopyRelation::Query(query) => plan_query(planner, statement, query),
             CopyRelation::Table { .. } => Err(SqlError::internal("COPY of a table was to be planned")),
         },
-        Statement::CreateTableAs(create) => plan_query(planner, &create.query),
-        Statement::Declare(declare) => plan_query(planner, &declare.query),
+        Statement::CreateTableAs(create) => plan_query(planner, statement, &create.query),
+        Statement::Declare(declare) => plan_query(planner, statement, &declare.query),
         Statement::Insert(insert) => {
             let (plan, fields) = dml::insert::plan(planner, insert)?;
-            Ok(planner.finish(fields, Body::Insert(Box::new(plan))))
+            Ok(planner.finish(statement, fields, Body::Insert(Box::new(plan))))
         }
         Statement::Update(update) => {
             let (plan, fields) = dml::update::plan(planner, update)?;
-            Ok(planner.finish(fields, Body::Update(Box::new(plan))))
+            Ok(planner.finish(statement, fields, Body::Update(Box::new(plan))))
         }
         Statement::Delete(delete) => {
             let (plan, fields) = dml::delete::plan(planner, delete)?;
-            Ok(planner.finish(fields, Body::Delete(Box::new(plan))))
+            Ok(planner.finish(statement, fields, Body::Delete(Box::new(plan))))
         }
         other => Err(SqlError::internal(format!("{} was to be planned", other.command_tag()))),
     }
 }
 
-fn plan_query(planner: &Planner, query: &ast::Query) -> Result<Planned> {
+fn plan_query(planner: &Planner, statement: &Statement, query: &ast::Query) -> Result<Planned> {
     let mut query = query.clone();
     let locks = lodedb_sql::rewrite::take_row_locks(&mut query);
     if !locks.is_empty()
         && let Some((plan, fields)) = dml::lock::plan(planner, query.clone(), &locks)?
     {
-        return Ok(planner.finish(Some(fields), Body::Lock(Box::new(plan))));
+        return Ok(planner.finish(statement, Some(fields), Body::Lock(Box::new(plan))));
     }
     planner.preparation().query(&mut query)?;
     let plan = planner.settle(|planner| planner.query(&query))?;
     let fields = result::fields(&plan);
-    Ok(planner.finish(Some(fields), Body::Query(plan)))
+    Ok(planner.finish(statement, Some(fields), Body::Query(plan)))
 }

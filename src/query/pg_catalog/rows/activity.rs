@@ -3,8 +3,8 @@
 use lodedb_sql::Datum;
 use lodedb_sql::error::Result;
 
-use super::OWNER;
 use super::cluster::DATABASE_OID;
+use crate::catalog::rights::predefined;
 use crate::commit::locks::LockTarget;
 use crate::query::functions::Scope;
 use crate::query::pg_catalog::table::{Rows, text};
@@ -16,12 +16,27 @@ fn moment(us: Option<i64>) -> Datum {
 /// `pg_stat_activity`.
 pub(super) fn sessions(scope: &Scope, rows: &mut Rows) -> Result<()> {
     let Some(server) = &scope.hooks.server else { return Ok(()) };
+    let actor = scope.actor();
+    let sees_all = actor.has_privileges_of(predefined::READ_ALL_STATS);
     for session in server.sessions() {
+        if !sees_all && !actor.has_privileges_of(session.role) {
+            // Who is there is everybody's to see; what they do is theirs.
+            rows.push([
+                ("datid", Datum::Oid(DATABASE_OID)),
+                ("datname", text(&scope.environment.database)),
+                ("pid", Datum::Int4(session.session)),
+                ("usesysid", Datum::Oid(session.role)),
+                ("usename", text(session.user)),
+                ("application_name", text(session.application)),
+                ("query", text("<insufficient privilege>")),
+            ])?;
+            continue;
+        }
         rows.push([
             ("datid", Datum::Oid(DATABASE_OID)),
             ("datname", text(&scope.environment.database)),
             ("pid", Datum::Int4(session.session)),
-            ("usesysid", Datum::Oid(OWNER)),
+            ("usesysid", Datum::Oid(session.role)),
             ("usename", text(session.user)),
             ("application_name", text(session.application)),
             ("client_addr", session.client.map_or(Datum::Null, |(address, _)| text(address.to_string()))),

@@ -4,6 +4,7 @@ use lodedb_sql::Datum;
 use lodedb_sql::error::Result;
 
 use super::OWNER;
+use super::roles::grants;
 use crate::query::functions::Scope;
 use crate::query::pg_catalog::names::{PUBLIC_OID, SCHEMAS};
 use crate::query::pg_catalog::table::{Rows, letter, text, text_array};
@@ -18,9 +19,14 @@ const EXTENSION_COMMENT: &str = "vector data type and ivfpq, ivfflat, hnsw and f
 pub(super) const DATABASE_OID: u32 = 5;
 
 /// `pg_namespace`.
-pub(super) fn namespaces(rows: &mut Rows) -> Result<()> {
+pub(super) fn namespaces(scope: &Scope, rows: &mut Rows) -> Result<()> {
     for (name, oid) in SCHEMAS {
-        rows.push([("oid", Datum::Oid(*oid)), ("nspname", text(*name)), ("nspowner", Datum::Oid(OWNER))])?;
+        rows.push([
+            ("oid", Datum::Oid(*oid)),
+            ("nspname", text(*name)),
+            ("nspowner", Datum::Oid(scope.catalog.rights().owner(*oid))),
+            ("nspacl", grants(scope, *oid)),
+        ])?;
     }
     Ok(())
 }
@@ -38,64 +44,7 @@ pub(super) fn databases(scope: &Scope, rows: &mut Rows) -> Result<()> {
         ("dattablespace", Datum::Oid(1663)),
         ("datcollate", text("C.UTF-8")),
         ("datctype", text("C.UTF-8")),
-    ])
-}
-
-/// `pg_authid`.
-pub(super) fn authids(scope: &Scope, rows: &mut Rows) -> Result<()> {
-    rows.push([
-        ("oid", Datum::Oid(OWNER)),
-        ("rolname", text(&scope.environment.user)),
-        ("rolsuper", Datum::Bool(true)),
-        ("rolinherit", Datum::Bool(true)),
-        ("rolcreaterole", Datum::Bool(true)),
-        ("rolcreatedb", Datum::Bool(true)),
-        ("rolcanlogin", Datum::Bool(true)),
-        ("rolreplication", Datum::Bool(true)),
-        ("rolbypassrls", Datum::Bool(true)),
-        ("rolconnlimit", Datum::Int4(-1)),
-    ])
-}
-
-/// `pg_roles`.
-pub(super) fn roles(scope: &Scope, rows: &mut Rows) -> Result<()> {
-    rows.push([
-        ("rolname", text(&scope.environment.user)),
-        ("rolsuper", Datum::Bool(true)),
-        ("rolinherit", Datum::Bool(true)),
-        ("rolcreaterole", Datum::Bool(true)),
-        ("rolcreatedb", Datum::Bool(true)),
-        ("rolcanlogin", Datum::Bool(true)),
-        ("rolreplication", Datum::Bool(true)),
-        ("rolconnlimit", Datum::Int4(-1)),
-        ("rolpassword", text("********")),
-        ("rolbypassrls", Datum::Bool(true)),
-        ("oid", Datum::Oid(OWNER)),
-    ])
-}
-
-/// `pg_user`.
-pub(super) fn users(scope: &Scope, rows: &mut Rows) -> Result<()> {
-    rows.push([
-        ("usename", text(&scope.environment.user)),
-        ("usesysid", Datum::Oid(OWNER)),
-        ("usecreatedb", Datum::Bool(true)),
-        ("usesuper", Datum::Bool(true)),
-        ("userepl", Datum::Bool(true)),
-        ("usebypassrls", Datum::Bool(true)),
-        ("passwd", text("********")),
-    ])
-}
-
-/// `pg_shadow`.
-pub(super) fn shadows(scope: &Scope, rows: &mut Rows) -> Result<()> {
-    rows.push([
-        ("usename", text(&scope.environment.user)),
-        ("usesysid", Datum::Oid(OWNER)),
-        ("usecreatedb", Datum::Bool(true)),
-        ("usesuper", Datum::Bool(true)),
-        ("userepl", Datum::Bool(true)),
-        ("usebypassrls", Datum::Bool(true)),
+        ("datacl", grants(scope, DATABASE_OID)),
     ])
 }
 

@@ -4,21 +4,26 @@ mod access;
 mod activity;
 mod cluster;
 mod objects;
+mod roles;
 mod standard;
 mod types;
 mod views;
 
 use lodedb_sql::error::Result;
 
-use super::relations::Relation;
+use super::relations::{Relation, is_secret};
 use super::table::Rows;
+use crate::auth::privilege::denied;
 use crate::query::functions::Scope;
 
 /// The OID of the role that owns everything.
 const OWNER: u32 = 10;
 
-/// Puts the rows of a relation into `rows`.
+/// Puts the rows of a relation into `rows`, if the role may see them.
 pub(super) fn fill(scope: &Scope, relation: &Relation, rows: &mut Rows) -> Result<()> {
+    if is_secret(relation) && !scope.actor().is_superuser() {
+        return Err(denied(if relation.is_view { "view" } else { "table" }, relation.name));
+    }
     if relation.schema == super::INFORMATION_SCHEMA {
         return standard::fill(scope, relation.name, rows);
     }
@@ -30,12 +35,16 @@ pub(super) fn fill(scope: &Scope, relation: &Relation, rows: &mut Rows) -> Resul
         "pg_constraint" => objects::constraints(scope, rows),
         "pg_sequence" => objects::sequences(scope, rows),
         "pg_depend" => objects::dependencies(scope, rows),
-        "pg_namespace" => cluster::namespaces(rows),
+        "pg_namespace" => cluster::namespaces(scope, rows),
         "pg_database" => cluster::databases(scope, rows),
-        "pg_authid" => cluster::authids(scope, rows),
-        "pg_roles" => cluster::roles(scope, rows),
-        "pg_user" => cluster::users(scope, rows),
-        "pg_shadow" => cluster::shadows(scope, rows),
+        "pg_authid" => roles::authids(scope, rows),
+        "pg_roles" => roles::roles(scope, rows),
+        "pg_user" => roles::users(scope, rows),
+        "pg_shadow" => roles::shadows(scope, rows),
+        "pg_group" => roles::groups(scope, rows),
+        "pg_auth_members" => roles::members(scope, rows),
+        "pg_default_acl" => roles::defaults(scope, rows),
+        "pg_stat_ssl" => roles::encryption(scope, rows),
         "pg_tablespace" => cluster::tablespaces(rows),
         "pg_settings" => cluster::settings(scope, rows),
         "pg_extension" => cluster::extensions(rows),

@@ -4,6 +4,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, TypeWithModifier};
 
 use super::OWNER;
+use super::roles::grants;
 use crate::catalog::{Identity, IndexKind, KeyConstraint, Table};
 use crate::query::functions::Scope;
 use crate::query::pg_catalog::describe;
@@ -58,7 +59,8 @@ pub(super) fn classes(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("oid", Datum::Oid(table.id)),
             ("relname", text(&table.name)),
             ("relnamespace", Datum::Oid(PUBLIC_OID)),
-            ("relowner", Datum::Oid(OWNER)),
+            ("relowner", Datum::Oid(catalog.rights().owner(table.id))),
+            ("relacl", grants(scope, table.id)),
             ("relam", Datum::Oid(2)),
             ("relfilenode", Datum::Oid(table.id)),
             ("relpages", Datum::Int4(pages(scope, table.id))),
@@ -79,7 +81,7 @@ pub(super) fn classes(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("oid", Datum::Oid(index.id)),
             ("relname", text(&index.name)),
             ("relnamespace", Datum::Oid(PUBLIC_OID)),
-            ("relowner", Datum::Oid(OWNER)),
+            ("relowner", Datum::Oid(catalog.rights().owner(index.table))),
             ("relam", Datum::Oid(method_oid(describe::index_method(index)))),
             ("relfilenode", Datum::Oid(index.id)),
             ("relpages", Datum::Int4(pages(scope, index.id))),
@@ -97,7 +99,8 @@ pub(super) fn classes(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("oid", Datum::Oid(sequence.id)),
             ("relname", text(&sequence.name)),
             ("relnamespace", Datum::Oid(PUBLIC_OID)),
-            ("relowner", Datum::Oid(OWNER)),
+            ("relowner", Datum::Oid(catalog.rights().owner(sequence.id))),
+            ("relacl", grants(scope, sequence.id)),
             ("relfilenode", Datum::Oid(sequence.id)),
             ("relpages", Datum::Int4(1)),
             ("reltuples", Datum::Float4(1.0)),

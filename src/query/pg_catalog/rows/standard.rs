@@ -25,7 +25,9 @@ pub(super) fn fill(scope: &Scope, name: &str, rows: &mut Rows) -> Result<()> {
         "check_constraints" => check_constraints(scope, rows),
         "sequences" => sequences(scope, rows),
         "information_schema_catalog_name" => rows.push([("catalog_name", database(scope))]),
-        "enabled_roles" | "applicable_roles" => Ok(()),
+        "enabled_roles" => super::roles::enabled(scope, rows),
+        "applicable_roles" => super::roles::applicable(scope, rows),
+        "table_privileges" | "role_table_grants" => super::roles::table_privileges(scope, rows),
         "character_sets" => rows.push([
             ("character_set_name", text("UTF8")),
             ("character_repertoire", text("UCS")),

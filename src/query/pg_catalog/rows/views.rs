@@ -2,8 +2,11 @@
 
 use lodedb_sql::Datum;
 use lodedb_sql::error::Result;
+use lodedb_sql::statement::Privilege;
 
+use super::OWNER;
 use super::objects::sequence_type;
+use crate::catalog::rights::{ObjectKind, Privileges, RoleId};
 use crate::query::functions::Scope;
 use crate::query::pg_catalog::describe;
 use crate::query::pg_catalog::relations::RELATIONS;
@@ -11,11 +14,11 @@ use crate::query::pg_catalog::table::{Rows, text};
 
 /// `pg_tables`.
 pub(super) fn tables(scope: &Scope, rows: &mut Rows) -> Result<()> {
-    let mut push = |schema: &str, name: &str, has_indexes: bool| {
+    let mut push = |schema: &str, name: &str, owner: RoleId, has_indexes: bool| {
         rows.push([
             ("schemaname", text(schema)),
             ("tablename", text(name)),
-            ("tableowner", text(&scope.environment.user)),
+            ("tableowner", text(scope.role_name(owner).unwrap_or_default())),
             ("hasindexes", Datum::Bool(has_indexes)),
             ("hasrules", Datum::Bool(false)),
             ("hastriggers", Datum::Bool(false)),
@@ -23,10 +26,11 @@ pub(super) fn tables(scope: &Scope, rows: &mut Rows) -> Result<()> {
         ])
     };
     for table in scope.catalog.tables() {
-        push("public", &table.name, scope.catalog.indexes_of(table.id).next().is_some())?;
+        let owner = scope.catalog.rights().owner(table.id);
+        push("public", &table.name, owner, scope.catalog.indexes_of(table.id).next().is_some())?;
     }
     for relation in RELATIONS.iter().filter(|relation| !relation.is_view) {
-        push(relation.schema, relation.name, false)?;
+        push(relation.schema, relation.name, OWNER, false)?;
     }
     Ok(())
 }
@@ -48,11 +52,14 @@ pub(super) fn indexes(scope: &Scope, rows: &mut Rows) -> Result<()> {
 /// `pg_sequences`.
 pub(super) fn sequences(scope: &Scope, rows: &mut Rows) -> Result<()> {
     for sequence in scope.catalog.sequences() {
-        let last = scope.hooks.sequences.as_ref().and_then(|access| access.peek(sequence.id));
+        let held = scope.actor().held(ObjectKind::Sequence, sequence.id);
+        let readable = Privileges::of(&[Privilege::Select, Privilege::Usage]);
+        let access = scope.hooks.sequences.as_ref().filter(|_| !held.and(readable).is_empty());
+        let last = access.and_then(|access| access.peek(sequence.id));
         rows.push([
             ("schemaname", text("public")),
             ("sequencename", text(&sequence.name)),
-            ("sequenceowner", text(&scope.environment.user)),
+            ("sequenceowner", text(scope.role_name(scope.catalog.rights().owner(sequence.id)).unwrap_or_default())),
             ("data_type", Datum::Oid(sequence_type(sequence.max).oid())),
             ("start_value", Datum::Int8(sequence.start)),
             ("min_value", Datum::Int8(sequence.min)),
