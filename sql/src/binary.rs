@@ -6,14 +6,16 @@ use bigdecimal::BigDecimal;
 use num_bigint::{BigInt, Sign};
 use num_traits::{ToPrimitive, Zero};
 
+use crate::bits::{Bits, MAX_LENGTH};
 use crate::cast::{self, array_element};
 use crate::datum::{ArrayDatum, Datum, Interval};
 use crate::error::{Result, SqlError, SqlState};
+use crate::sparsevec::SparseVector;
 use crate::text::array::{MAX_ARRAY_DIMENSIONS, plain_vector, too_many_dimensions};
 use crate::text::datetime::{self, DAY, PG_EPOCH};
-use crate::text::{json, number, string};
+use crate::text::{self, json, number, string};
 use crate::types::{PgType, ScalarType, TypeWithModifier};
-use crate::vector;
+use crate::{halfvec, sparsevec, vector};
 
 #[cfg(test)]
 mod tests;
@@ -152,6 +154,17 @@ fn parse_scalar(reader: &mut Reader<'_>, ty: ScalarType, modifier: i32) -> Resul
             let expected = TypeWithModifier { ty: ty.into(), modifier }.vector_dims();
             Datum::Vector(parse_vector(reader, expected)?)
         }
+        ScalarType::Halfvec => {
+            let expected = TypeWithModifier { ty: ty.into(), modifier }.dimensions();
+            Datum::Halfvec(parse_halfvec(reader, expected)?)
+        }
+        ScalarType::Sparsevec => {
+            let expected = TypeWithModifier { ty: ty.into(), modifier }.dimensions();
+            Datum::Sparsevec(parse_sparsevec(reader, expected)?.into())
+        }
+        ScalarType::Bit | ScalarType::Varbit => {
+            Datum::Bits(text::bits::check_length(parse_bits(reader)?, ty, modifier)?.into())
+        }
         ScalarType::Void => {
             reader.rest();
             Datum::Text(String::new())
@@ -184,14 +197,59 @@ fn parse_vector(reader: &mut Reader<'_>, expected: Option<usize>) -> Result<Arc<
     let dimensions = usize::try_from(dimensions).unwrap_or(0);
     vector::check_dimensions(dimensions)?;
     vector::check_expected_dimensions(expected, dimensions)?;
-    if unused != 0 {
-        return Err(SqlError::new(SqlState::DataException, format!("expected unused to be 0, not {unused}")));
-    }
+    check_unused(i32::from(unused))?;
     let (components, _) = reader.bytes(4 * dimensions)?.as_chunks::<4>();
     // Exactly as many as promised, so the one allocation is of the right size.
     let vector: Arc<[f32]> = components.iter().map(|bytes| f32::from_be_bytes(*bytes)).collect();
     vector::check_components(&vector)?;
     Ok(vector)
+}
+
+fn check_unused(unused: i32) -> Result<()> {
+    if unused == 0 {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::DataException, format!("expected unused to be 0, not {unused}")))
+}
+
+fn parse_halfvec(reader: &mut Reader<'_>, expected: Option<usize>) -> Result<Arc<[u16]>> {
+    let dimensions = reader.i16()?;
+    let unused = reader.i16()?;
+    let dimensions = usize::try_from(dimensions).unwrap_or(0);
+    halfvec::check_dimensions(dimensions)?;
+    vector::check_expected_dimensions(expected, dimensions)?;
+    check_unused(i32::from(unused))?;
+    let (components, _) = reader.bytes(2 * dimensions)?.as_chunks::<2>();
+    let vector: Arc<[u16]> = components.iter().map(|bytes| u16::from_be_bytes(*bytes)).collect();
+    halfvec::check_components(&vector)?;
+    Ok(vector)
+}
+
+fn parse_sparsevec(reader: &mut Reader<'_>, expected: Option<usize>) -> Result<SparseVector> {
+    let (dimensions, elements, unused) = (reader.i32()?, reader.i32()?, reader.i32()?);
+    let dimensions = sparsevec::check_dimensions(i64::from(dimensions))?;
+    let Ok(elements) = usize::try_from(elements) else {
+        let message = "sparsevec cannot have negative number of elements";
+        return Err(SqlError::new(SqlState::DataException, message));
+    };
+    sparsevec::check_elements(elements)?;
+    if elements > dimensions as usize {
+        let message = "sparsevec cannot have more elements than dimensions";
+        return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
+    }
+    vector::check_expected_dimensions(expected, dimensions as usize)?;
+    check_unused(unused)?;
+    let (indices, _) = reader.bytes(4 * elements)?.as_chunks::<4>();
+    let (values, _) = reader.bytes(4 * elements)?.as_chunks::<4>();
+    let indices = indices.iter().map(|bytes| i64::from(i32::from_be_bytes(*bytes)));
+    SparseVector::from_elements(dimensions, indices.zip(values.iter().map(|bytes| f32::from_be_bytes(*bytes))))
+}
+
+fn parse_bits(reader: &mut Reader<'_>) -> Result<Bits> {
+    let length = usize::try_from(reader.i32()?).ok().filter(|&length| length <= MAX_LENGTH);
+    let length = length.ok_or_else(|| invalid("invalid length in external bit string"))?;
+    let bytes = reader.bytes(length.div_ceil(8))?;
+    Bits::from_bytes(length, bytes).ok_or_else(|| invalid("invalid length in external bit string"))
 }
 
 const NUMERIC_NEGATIVE: u16 = 0x4000;
@@ -346,6 +404,16 @@ pub fn write_binary(datum: &Datum, ty: PgType, out: &mut Vec<u8>) {
         Datum::Uuid(value) => out.extend_from_slice(value),
         Datum::Oid(value) => out.extend_from_slice(&value.to_be_bytes()),
         Datum::Vector(value) => write_vector(value, out),
+        Datum::Halfvec(value) => {
+            out.extend_from_slice(&(value.len() as i16).to_be_bytes());
+            out.extend_from_slice(&[0, 0]);
+            value.iter().for_each(|component| out.extend_from_slice(&component.to_be_bytes()));
+        }
+        Datum::Sparsevec(value) => write_sparsevec(value, out),
+        Datum::Bits(value) => {
+            out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+            out.extend_from_slice(value.bytes());
+        }
         // These two have their one dimension even when they are empty.
         Datum::Array(value) if value.elements.is_empty() && !matches!(ty, PgType::Array(_)) => {
             for word in [1, 0, value.element.oid(), 0, 0] {
@@ -366,6 +434,15 @@ fn write_vector(value: &[f32], out: &mut Vec<u8>) {
     for (slot, component) in slots.iter_mut().zip(value) {
         *slot = component.to_be_bytes();
     }
+}
+
+/// Appends the binary form of a sparse vector.
+pub fn write_sparsevec(value: &SparseVector, out: &mut Vec<u8>) {
+    for word in [value.dimensions(), value.len() as u32, 0] {
+        out.extend_from_slice(&word.to_be_bytes());
+    }
+    value.elements().for_each(|(index, _)| out.extend_from_slice(&index.to_be_bytes()));
+    value.elements().for_each(|(_, component)| out.extend_from_slice(&component.to_be_bytes()));
 }
 
 fn write_numeric(value: &BigDecimal, out: &mut Vec<u8>) {

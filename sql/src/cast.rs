@@ -3,17 +3,21 @@
 //! The table is PostgreSQL's `pg_cast` with pgvector's rows, and behind it the casts through the text form: to a
 //! string type in an assignment, from a string type when asked for.
 
+use std::sync::Arc;
+
 use bigdecimal::BigDecimal;
 use chrono_tz::Tz;
 use num_traits::ToPrimitive;
 
+use crate::bits::Bits;
 use crate::datum::{ArrayDatum, Datum};
 use crate::error::{Result, SqlError, SqlState};
+use crate::sparsevec::SparseVector;
 use crate::text::datetime::{self, DAY};
 use crate::text::json::{self, Json};
-use crate::text::{array, interval, number, parse_text_in, string, to_text};
+use crate::text::{array, bits, interval, number, parse_text_in, string, to_text};
 use crate::types::{PgType, ScalarType, TypeWithModifier};
-use crate::vector;
+use crate::{halfvec, vector};
 
 #[cfg(test)]
 mod tests;
@@ -84,6 +88,10 @@ fn listed_context(from: ScalarType, to: ScalarType) -> Option<CastContext> {
         (T::Interval, T::Time) => Assignment,
         (T::Json, T::Jsonb) | (T::Jsonb, T::Json) => Assignment,
         (T::Jsonb, T::Bool | T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric) => Explicit,
+        (T::Vector, T::Halfvec | T::Sparsevec) | (T::Halfvec, T::Sparsevec) => Implicit,
+        (T::Halfvec | T::Sparsevec, T::Vector) | (T::Sparsevec, T::Halfvec) => Assignment,
+        (T::Bit, T::Varbit) | (T::Varbit, T::Bit) => Implicit,
+        (T::Int4 | T::Int8, T::Bit) | (T::Bit, T::Int4 | T::Int8) => Explicit,
         _ => return None,
     })
 }
@@ -101,9 +109,9 @@ enum Road {
     Listed,
     /// Each element by its own cast.
     Elements,
-    /// A numeric array becomes a vector.
+    /// A numeric array becomes a vector of any kind.
     ArrayToVector,
-    /// A vector becomes `real[]`.
+    /// A dense vector becomes `real[]`.
     VectorToArray,
     /// `int2vector` and `oidvector` are arrays.
     PlainVector,
@@ -120,10 +128,11 @@ fn road(from: PgType, to: PgType, context: CastContext) -> Option<Road> {
     let listed = match (from, to) {
         (Scalar(T::Unknown), _) => Some((CastContext::Implicit, Road::Text)),
         (Scalar(from), Scalar(to)) => listed_context(from, to).map(|least| (least, Road::Listed)),
-        (Array(T::Int4 | T::Float4 | T::Float8 | T::Numeric), Scalar(T::Vector)) => {
+        (Array(T::Int4 | T::Float4 | T::Float8 | T::Numeric), Scalar(T::Vector | T::Halfvec | T::Sparsevec)) => {
             Some((CastContext::Assignment, Road::ArrayToVector))
         }
         (Scalar(T::Vector), Array(T::Float4)) => Some((CastContext::Implicit, Road::VectorToArray)),
+        (Scalar(T::Halfvec), Array(T::Float4)) => Some((CastContext::Assignment, Road::VectorToArray)),
         (Scalar(T::Int2vector), Array(T::Int2)) | (Scalar(T::Oidvector), Array(T::Oid)) => {
             Some((CastContext::Implicit, Road::PlainVector))
         }
@@ -174,6 +183,15 @@ pub fn cast(
     match road {
         Road::Same => apply_modifier(datum, to, explicit),
         Road::Listed => match (from, to.ty) {
+            // The modifier says how many bits of the integer are taken; without one it is the last.
+            (PgType::Scalar(ScalarType::Int4 | ScalarType::Int8), PgType::Scalar(ScalarType::Bit)) => {
+                let length = to.modifier.max(1) as usize;
+                match datum {
+                    Datum::Int4(value) => Ok(Datum::Bits(Bits::from_integer(i64::from(value), length).into())),
+                    Datum::Int8(value) => Ok(Datum::Bits(Bits::from_integer(value, length).into())),
+                    _ => Err(wrong_value(from)),
+                }
+            }
             (PgType::Scalar(from), PgType::Scalar(scalar)) => {
                 apply_modifier(convert(datum, from, scalar, environment)?, to, explicit)
             }
@@ -192,20 +210,21 @@ pub fn cast(
             _ => Err(wrong_value(from)),
         },
         Road::ArrayToVector => match datum {
-            Datum::Array(array) => array_to_vector(&array, to.vector_dims()),
+            Datum::Array(array) => array_to_vector(&array, to),
             _ => Err(wrong_value(from)),
         },
-        Road::VectorToArray => match datum {
-            Datum::Vector(vector) => {
-                let elements: Vec<Datum> = vector.iter().map(|&component| Datum::Float4(component)).collect();
-                Ok(Datum::Array(Box::new(ArrayDatum {
-                    element: ScalarType::Float4,
-                    dimensions: vec![(elements.len() as u32, 1)],
-                    elements,
-                })))
-            }
-            _ => Err(wrong_value(from)),
-        },
+        Road::VectorToArray => {
+            let elements: Vec<Datum> = match datum {
+                Datum::Vector(vector) => vector.iter().map(|&component| Datum::Float4(component)).collect(),
+                Datum::Halfvec(vector) => vector.iter().map(|&bits| Datum::Float4(halfvec::widened(bits))).collect(),
+                _ => return Err(wrong_value(from)),
+            };
+            Ok(Datum::Array(Box::new(ArrayDatum {
+                element: ScalarType::Float4,
+                dimensions: vec![(elements.len() as u32, 1)],
+                elements,
+            })))
+        }
         Road::PlainVector => Ok(datum),
         Road::Text => {
             let text = match datum {
@@ -222,7 +241,10 @@ pub fn cast(
                     let plain = TypeWithModifier { ty: to.ty, modifier: -1 };
                     match to.ty {
                         // A modifier of strings cuts when asked for; the input function would refuse.
-                        PgType::Array(ScalarType::Varchar | ScalarType::Bpchar) => {
+                        PgType::Array(
+                            ScalarType::Varchar | ScalarType::Bpchar | ScalarType::Bit | ScalarType::Varbit,
+                        )
+                        | PgType::Scalar(ScalarType::Bit | ScalarType::Varbit) => {
                             apply_modifier(parse_text_in(&text, plain, environment)?, to, explicit)
                         }
                         _ => parse_text_in(&text, to, environment),
@@ -259,8 +281,24 @@ pub fn apply_modifier(datum: Datum, ty: TypeWithModifier, explicit: bool) -> Res
         (Datum::Timestamptz(value), _) => Datum::Timestamptz(datetime::timestamp_with_modifier(value, modifier)?),
         (Datum::Interval(value), _) => Datum::Interval(interval::apply_modifier(value, modifier)),
         (Datum::Vector(value), _) => {
-            vector::check_expected_dimensions(ty.vector_dims(), value.len())?;
+            vector::check_expected_dimensions(ty.dimensions(), value.len())?;
             Datum::Vector(value)
+        }
+        (Datum::Halfvec(value), _) => {
+            vector::check_expected_dimensions(ty.dimensions(), value.len())?;
+            Datum::Halfvec(value)
+        }
+        (Datum::Sparsevec(value), _) => {
+            vector::check_expected_dimensions(ty.dimensions(), value.dimensions() as usize)?;
+            Datum::Sparsevec(value)
+        }
+        (Datum::Bits(value), PgType::Scalar(scalar)) => {
+            let value = Arc::unwrap_or_clone(value);
+            Datum::Bits(if explicit {
+                bits::fitted(value, scalar, modifier).into()
+            } else {
+                bits::check_length(value, scalar, modifier)?.into()
+            })
         }
         (Datum::Array(mut array), PgType::Array(element)) => {
             let target = TypeWithModifier { ty: PgType::Scalar(element), modifier };
@@ -275,15 +313,13 @@ pub fn apply_modifier(datum: Datum, ty: TypeWithModifier, explicit: bool) -> Res
     })
 }
 
-fn array_to_vector(array: &ArrayDatum, expected: Option<usize>) -> Result<Datum> {
+fn array_to_vector(array: &ArrayDatum, to: TypeWithModifier) -> Result<Datum> {
     if array.dimensions.len() > 1 {
         return Err(SqlError::new(SqlState::DataException, "array must be 1-D"));
     }
     if array.elements.iter().any(Datum::is_null) {
         return Err(SqlError::new(SqlState::NullValueNotAllowed, "array must not contain nulls"));
     }
-    vector::check_dimensions(array.elements.len())?;
-    vector::check_expected_dimensions(expected, array.elements.len())?;
     let components = array
         .elements
         .iter()
@@ -295,8 +331,20 @@ fn array_to_vector(array: &ArrayDatum, expected: Option<usize>) -> Result<Datum>
             _ => Err(wrong_value(PgType::Array(array.element))),
         })
         .collect::<Result<Vec<f32>>>()?;
-    vector::check_components(&components)?;
-    Ok(Datum::Vector(components.into()))
+    dense(&components, to)
+}
+
+/// Components as a vector of the type wanted.
+fn dense(components: &[f32], to: TypeWithModifier) -> Result<Datum> {
+    let vector = match to.ty {
+        PgType::Scalar(ScalarType::Halfvec) => Datum::Halfvec(halfvec::narrow(components)?),
+        PgType::Scalar(ScalarType::Sparsevec) => Datum::Sparsevec(SparseVector::from_dense(components)?.into()),
+        _ => {
+            vector::check_components(components)?;
+            Datum::Vector(components.into())
+        }
+    };
+    apply_modifier(vector, to, true)
 }
 
 /// `22003`: the number does not fit the integer type.
@@ -391,6 +439,25 @@ fn convert(datum: Datum, from: ScalarType, to: ScalarType, environment: &CastEnv
             Ok(byte) if byte.is_ascii() => Datum::Text(char::from(byte).to_string()),
             _ => return Err(SqlError::new(SqlState::NumericValueOutOfRange, "\"char\" out of range")),
         },
+        (Datum::Vector(value), T::Halfvec | T::Sparsevec) => dense(&value, TypeWithModifier::plain(to))?,
+        (Datum::Halfvec(value), T::Vector | T::Sparsevec) => {
+            dense(&halfvec::widen(&value), TypeWithModifier::plain(to))?
+        }
+        (Datum::Sparsevec(value), T::Vector | T::Halfvec) => {
+            // Before room is made for them: there may be 1,000,000,000.
+            let dimensions = value.dimensions() as usize;
+            if to == T::Halfvec {
+                halfvec::check_dimensions(dimensions)?
+            } else {
+                vector::check_dimensions(dimensions)?
+            }
+            dense(&value.to_dense(), TypeWithModifier::plain(to))?
+        }
+        (Datum::Bits(value), T::Bit | T::Varbit) => Datum::Bits(value),
+        (Datum::Bits(value), T::Int4 | T::Int8) => {
+            let width = if to == T::Int4 { 32 } else { 64 };
+            integer(value.to_integer(width).ok_or_else(|| out_of_range(to))?, to)?
+        }
         (Datum::Int2(value), to) => from_integer(i64::from(value), from, to)?,
         (Datum::Int4(value), to) => from_integer(i64::from(value), from, to)?,
         (Datum::Int8(value), to) => from_integer(value, from, to)?,

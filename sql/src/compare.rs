@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::datum::{ArrayDatum, Datum, Interval};
 use crate::text::json::{self, Json};
 use crate::text::number;
-use crate::vector;
+use crate::{bits, halfvec, sparsevec, vector};
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +37,9 @@ pub fn compare(a: &Datum, b: &Datum) -> Ordering {
         (Datum::Oid(a), Datum::Oid(b)) => a.cmp(b),
         (Datum::Vector(a), Datum::Vector(b)) => vector::compare(a, b),
         (Datum::Array(a), Datum::Array(b)) => compare_arrays(a, b),
+        (Datum::Halfvec(a), Datum::Halfvec(b)) => halfvec::compare(a, b),
+        (Datum::Sparsevec(a), Datum::Sparsevec(b)) => sparsevec::compare(a, b),
+        (Datum::Bits(a), Datum::Bits(b)) => bits::compare(a, b),
         _ => kind(a).cmp(&kind(b)),
     }
 }
@@ -150,6 +153,9 @@ fn kind(datum: &Datum) -> u8 {
         Datum::Oid(_) => 16,
         Datum::Vector(_) => 17,
         Datum::Array(_) => 18,
-        Datum::Null => 19,
+        Datum::Halfvec(_) => 19,
+        Datum::Sparsevec(_) => 20,
+        Datum::Bits(_) => 21,
+        Datum::Null => 22,
     }
 }

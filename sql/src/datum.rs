@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bigdecimal::BigDecimal;
 use serde::{Deserialize, Serialize};
 
+use crate::bits::Bits;
+use crate::sparsevec::SparseVector;
 use crate::types::ScalarType;
 
 /// One value. Its column or parameter says which of the types that share a form it has (`text`, `varchar`,
@@ -51,6 +53,12 @@ pub enum Datum {
     Vector(Arc<[f32]>),
     /// An array.
     Array(Box<ArrayDatum>),
+    /// `halfvec`: the bits of finite components of half precision, 1 to 16,000 of them.
+    Halfvec(Arc<[u16]>),
+    /// `sparsevec`.
+    Sparsevec(Arc<SparseVector>),
+    /// `bit` and `bit varying`.
+    Bits(Arc<Bits>),
 }
 
 /// `interval`: three parts that do not convert into each other.

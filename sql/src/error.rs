@@ -26,6 +26,7 @@ states! {
     CardinalityViolation = "21000",
     DataException = "22000",
     StringDataRightTruncation = "22001",
+    StringDataLengthMismatch = "22026",
     SequenceLimitExceeded = "2200H",
     NullValueNotAllowed = "22004",
     NumericValueOutOfRange = "22003",

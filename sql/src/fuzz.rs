@@ -47,7 +47,8 @@ fn any_column_type(u: &mut Unstructured<'_>) -> Result<TypeWithModifier> {
             ((precision << 16) | u.int_in_range(0..=precision)?) + 4
         }
         ScalarType::Time | ScalarType::Timestamp | ScalarType::Timestamptz => u.int_in_range(0..=6)?,
-        ScalarType::Vector => u.int_in_range(1..=4)?,
+        ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec => u.int_in_range(1..=4)?,
+        ScalarType::Bit | ScalarType::Varbit => u.int_in_range(1..=12)?,
         _ => -1,
     };
     Ok(TypeWithModifier { ty, modifier })

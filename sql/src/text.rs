@@ -10,9 +10,11 @@ pub use array::MAX_ARRAY_DIMENSIONS;
 use crate::cast::CastEnvironment;
 use crate::datum::Datum;
 use crate::error::{Result, SqlError, SqlState};
+use crate::halfvec;
 use crate::types::{PgType, ScalarType, TypeWithModifier};
 
 pub(crate) mod array;
+pub(crate) mod bits;
 mod bytea;
 pub(crate) mod datetime;
 pub(crate) mod interval;
@@ -83,6 +85,15 @@ fn parse_scalar(text: &str, ty: ScalarType, modifier: i32, environment: &CastEnv
             let expected = TypeWithModifier { ty: PgType::Scalar(ty), modifier }.vector_dims();
             Datum::Vector(vector::parse(text, expected)?)
         }
+        ScalarType::Halfvec => {
+            let expected = TypeWithModifier { ty: PgType::Scalar(ty), modifier }.dimensions();
+            Datum::Halfvec(vector::parse_half(text, expected)?)
+        }
+        ScalarType::Sparsevec => {
+            let expected = TypeWithModifier { ty: PgType::Scalar(ty), modifier }.dimensions();
+            Datum::Sparsevec(vector::parse_sparse(text, expected)?.into())
+        }
+        ScalarType::Bit | ScalarType::Varbit => Datum::Bits(bits::parse(text, ty, modifier)?.into()),
         ScalarType::Void => Datum::Text(String::new()),
         ScalarType::Record => {
             return Err(SqlError::new(
@@ -119,7 +130,10 @@ pub fn write_text(datum: &Datum, ty: PgType, zone: Tz, out: &mut Vec<u8>) {
             }
             _ => number::write_int(i64::from(*value), out),
         },
-        Datum::Vector(value) => vector::write(value, out),
+        Datum::Vector(value) => vector::write(value.iter().copied(), out),
+        Datum::Halfvec(value) => vector::write(value.iter().map(|&component| halfvec::widened(component)), out),
+        Datum::Sparsevec(value) => vector::write_sparse(value, out),
+        Datum::Bits(value) => bits::write(value, out),
         Datum::Array(value) => match ty {
             PgType::Scalar(ScalarType::Int2vector | ScalarType::Oidvector) => array::write_plain_vector(value, out),
             _ => array::write(value, zone, out),
@@ -133,6 +147,11 @@ pub fn to_text(datum: &Datum, ty: PgType, zone: Tz) -> String {
     write_text(datum, ty, zone, &mut out);
     // Every writer above appends UTF-8.
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// A `real` as it is written in a message.
+pub(crate) fn float4_text(value: f32) -> String {
+    to_text(&Datum::Float4(value), PgType::Scalar(ScalarType::Float4), Tz::UTC)
 }
 
 /// `22P02`: the text is no value of the type.

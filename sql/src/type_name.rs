@@ -7,9 +7,8 @@ use sqlparser::tokenizer::{Location, Span};
 
 use crate::error::{Result, SqlError, SqlState};
 use crate::types::{PgType, ScalarType, TypeWithModifier};
+use crate::{bits, sparsevec, vector};
 
-/// The most dimensions of a `vector(n)`.
-const VECTOR_DIMENSIONS_MAX: i64 = 16_000;
 /// The most digits of a `numeric`.
 const NUMERIC_DIGITS_MAX: i64 = 76;
 
@@ -110,6 +109,12 @@ pub(crate) fn resolve_type(ty: &DataType) -> std::result::Result<TypeWithModifie
         DataType::Char(length) | DataType::Character(length) => {
             sized(ScalarType::Bpchar, length_modifier(*length, "char", 5)?)
         }
+        // Without a length, `bit` is one bit.
+        DataType::Bit(length) => sized(ScalarType::Bit, bit_modifier(ScalarType::Bit, length.unwrap_or(1))?),
+        DataType::BitVarying(None) | DataType::VarBit(None) => plain(ScalarType::Varbit),
+        DataType::BitVarying(Some(length)) | DataType::VarBit(Some(length)) => {
+            sized(ScalarType::Varbit, bit_modifier(ScalarType::Varbit, *length)?)
+        }
         DataType::Bytea => plain(ScalarType::Bytea),
         DataType::Uuid => plain(ScalarType::Uuid),
         DataType::JSON => plain(ScalarType::Json),
@@ -177,15 +182,29 @@ fn custom_type(name: &ObjectName, modifiers: &[String]) -> std::result::Result<T
     };
     let Some(ty) = known else { return Err(unknown_type(&written, location)) };
     let numbers: Option<Vec<i64>> = modifiers.iter().map(|text| text.parse().ok()).collect();
+    let located = |error: SqlError| TypeError { error, location };
     let modifier = match (ty, numbers.as_deref()) {
         (_, Some([])) => -1,
-        (PgType::Scalar(ScalarType::Vector), Some([dimensions])) => vector_modifier(*dimensions)?,
+        (PgType::Scalar(vector @ (ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec)), numbers) => {
+            match (numbers, modifiers) {
+                (Some([dimensions]), _) => dimensions_modifier(vector, *dimensions).map_err(located)?,
+                (None, [word]) => {
+                    let word = word.trim_matches('\'');
+                    let message = format!("invalid input syntax for type integer: \"{word}\"");
+                    return Err(located(SqlError::new(SqlState::InvalidTextRepresentation, message)));
+                }
+                _ => return Err(located(invalid("invalid type modifier"))),
+            }
+        }
+        (PgType::Scalar(bits @ (ScalarType::Bit | ScalarType::Varbit)), Some([length])) => {
+            bit_modifier(bits, u64::try_from(*length).unwrap_or(0)).map_err(located)?
+        }
         (PgType::Scalar(ScalarType::Varchar), Some([length])) => length_of(*length, "varchar")?,
         (PgType::Scalar(ScalarType::Bpchar), Some([length])) => length_of(*length, "char")?,
         (PgType::Scalar(ScalarType::Timestamp | ScalarType::Timestamptz | ScalarType::Time), Some([digits])) => {
             fraction_modifier(u64::try_from(*digits).ok())?
         }
-        (PgType::Scalar(ScalarType::Vector | ScalarType::Varchar | ScalarType::Bpchar), _) => {
+        (PgType::Scalar(ScalarType::Varchar | ScalarType::Bpchar | ScalarType::Bit | ScalarType::Varbit), _) => {
             return Err(TypeError { error: invalid("invalid type modifier"), location });
         }
         (ty, _) => {
@@ -196,11 +215,20 @@ fn custom_type(name: &ObjectName, modifiers: &[String]) -> std::result::Result<T
     Ok(TypeWithModifier { ty, modifier })
 }
 
-fn vector_modifier(dimensions: i64) -> Result<i32> {
-    match dimensions {
-        ..1 => Err(invalid("dimensions for type vector must be at least 1")),
-        1..=VECTOR_DIMENSIONS_MAX => Ok(dimensions as i32),
-        _ => Err(invalid(format!("dimensions for type vector cannot exceed {VECTOR_DIMENSIONS_MAX}"))),
+fn dimensions_modifier(ty: ScalarType, dimensions: i64) -> Result<i32> {
+    let most = if ty == ScalarType::Sparsevec { sparsevec::MAX_DIMENSIONS } else { vector::MAX_DIMENSIONS };
+    match usize::try_from(dimensions) {
+        Err(_) | Ok(0) => Err(invalid(format!("dimensions for type {} must be at least 1", ty.sql_name()))),
+        Ok(dimensions) if dimensions <= most => Ok(dimensions as i32),
+        Ok(_) => Err(invalid(format!("dimensions for type {} cannot exceed {most}", ty.sql_name()))),
+    }
+}
+
+fn bit_modifier(ty: ScalarType, length: u64) -> Result<i32> {
+    match length {
+        0 => Err(invalid(format!("length for type {} must be at least 1", ty.typname()))),
+        length if length <= bits::MAX_LENGTH as u64 => Ok(length as i32),
+        _ => Err(invalid(format!("length for type {} cannot exceed {}", ty.typname(), bits::MAX_LENGTH))),
     }
 }
 

@@ -57,6 +57,10 @@ scalars! {
     Void 2278 0 "void" "void",
     Record 2249 2287 "record" "record",
     Vector 16385 16386 "vector" "vector",
+    Halfvec 16387 16388 "halfvec" "halfvec",
+    Sparsevec 16389 16390 "sparsevec" "sparsevec",
+    Bit 1560 1561 "bit" "bit",
+    Varbit 1562 1563 "bit varying" "varbit",
 }
 
 /// The type of a value, modifier aside.
@@ -82,6 +86,11 @@ impl PgType {
                 .then_some(Self::Scalar(scalar))
                 .or((oid != 0 && scalar.array_oid() == oid).then_some(Self::Array(scalar)))
         })
+    }
+    /// Whether this is a vector of any kind, bits among them: what distances are between.
+    pub fn has_distances(self) -> bool {
+        use ScalarType::{Bit, Halfvec, Sparsevec, Varbit, Vector};
+        matches!(self, Self::Scalar(Vector | Halfvec | Sparsevec | Bit | Varbit))
     }
     /// Its OID.
     pub fn oid(self) -> u32 {
@@ -109,7 +118,8 @@ impl PgType {
 /// A type and its modifier, as a column declares it.
 ///
 /// The modifier is PostgreSQL's `atttypmod`: -1 for none; `varchar(n)`/`char(n)`: n + 4; `numeric(p,s)`:
-/// ((p << 16) | (s & 0x7ff)) + 4; `vector(n)`: n; `time`/`timestamp(p)`: p.
+/// ((p << 16) | (s & 0x7ff)) + 4; `vector(n)`, `halfvec(n)`, `sparsevec(n)`, `bit(n)`, `varbit(n)`: n;
+/// `time`/`timestamp(p)`: p.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TypeWithModifier {
     /// The type.
@@ -126,6 +136,12 @@ impl TypeWithModifier {
     /// The dimensions a `vector(n)` column demands.
     pub fn vector_dims(self) -> Option<usize> {
         (self.ty == PgType::Scalar(ScalarType::Vector) && self.modifier > 0).then_some(self.modifier as usize)
+    }
+    /// The dimensions a `vector(n)`, `halfvec(n)` or `sparsevec(n)` column demands.
+    pub fn dimensions(self) -> Option<usize> {
+        let has_dimensions =
+            matches!(self.ty, PgType::Scalar(ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec));
+        (has_dimensions && self.modifier > 0).then_some(self.modifier as usize)
     }
     /// Whether this is `vector` or `vector(n)`.
     pub fn is_vector(self) -> bool {

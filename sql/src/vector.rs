@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bits::Bits;
 use crate::error::{Result, SqlError, SqlState};
 
 #[cfg(test)]
@@ -188,8 +189,13 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 #[inline(always)]
 fn cosine_of(product: f32, a_squared: f32, b_squared: f32) -> f64 {
-    let similarity = f64::from(product) / (f64::from(a_squared) * f64::from(b_squared)).sqrt();
-    1.0 - similarity.clamp(-1.0, 1.0)
+    cosine_distance(f64::from(product) / (f64::from(a_squared) * f64::from(b_squared)).sqrt())
+}
+
+/// The distance of a similarity. What is no number has no sign: one with a sign would be sorted before all numbers.
+#[inline(always)]
+pub(crate) fn cosine_distance(similarity: f64) -> f64 {
+    if similarity.is_nan() { f64::NAN } else { 1.0 - similarity.clamp(-1.0, 1.0) }
 }
 
 /// Refuses two vectors of different length, as every operator of two vectors does.
@@ -197,7 +203,12 @@ pub fn check_same_dimensions(a: &[f32], b: &[f32]) -> Result<()> {
     if a.len() == b.len() {
         return Ok(());
     }
-    Err(SqlError::new(SqlState::DataException, format!("different vector dimensions {} and {}", a.len(), b.len())))
+    Err(different_dimensions("vector", a.len(), b.len()))
+}
+
+/// The error for two vectors of a type that differ in length.
+pub(crate) fn different_dimensions(type_name: &str, a: usize, b: usize) -> SqlError {
+    SqlError::new(SqlState::DataException, format!("different {type_name} dimensions {a} and {b}"))
 }
 
 /// Refuses a vector that a `vector(n)` column or cast does not take.
@@ -212,20 +223,23 @@ pub fn check_expected_dimensions(expected: Option<usize>, actual: usize) -> Resu
 
 /// Refuses a number of dimensions that no vector has.
 pub fn check_dimensions(dimensions: usize) -> Result<()> {
+    check_dimensions_of("vector", dimensions, MAX_DIMENSIONS)
+}
+
+/// Refuses a number of dimensions that no vector of a type has.
+pub(crate) fn check_dimensions_of(type_name: &str, dimensions: usize, most: usize) -> Result<()> {
     if dimensions < 1 {
-        return Err(no_dimensions());
+        return Err(no_dimensions(type_name));
     }
-    if dimensions > MAX_DIMENSIONS {
-        return Err(SqlError::new(
-            SqlState::ProgramLimitExceeded,
-            format!("vector cannot have more than {MAX_DIMENSIONS} dimensions"),
-        ));
+    if dimensions > most {
+        let message = format!("{type_name} cannot have more than {most} dimensions");
+        return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
     }
     Ok(())
 }
 
-fn no_dimensions() -> SqlError {
-    SqlError::new(SqlState::DataException, "vector must have at least 1 dimension")
+fn no_dimensions(type_name: &str) -> SqlError {
+    SqlError::new(SqlState::DataException, format!("{type_name} must have at least 1 dimension"))
 }
 
 /// Refuses components that are not finite, and impossible numbers of them.
@@ -238,22 +252,28 @@ pub fn check_components(components: &[f32]) -> Result<()> {
         return Ok(());
     }
     match components.iter().find(|x| !x.is_finite()) {
-        Some(component) => Err(not_finite(*component)),
+        Some(component) => Err(not_finite("vector", *component)),
         None => Ok(()),
     }
 }
 
 /// The error for a component that is not finite.
-pub(crate) fn not_finite(component: f32) -> SqlError {
+pub(crate) fn not_finite(type_name: &str, component: f32) -> SqlError {
     let what = if component.is_nan() { "NaN" } else { "infinite value" };
-    SqlError::new(SqlState::DataException, format!("{what} not allowed in vector"))
+    SqlError::new(SqlState::DataException, format!("{what} not allowed in {type_name}"))
 }
 
-fn overflow() -> SqlError {
+/// The error for a number that a type has no room for, as it is written.
+pub(crate) fn out_of_range(type_name: &str, number: &str) -> SqlError {
+    let message = format!("\"{}\" is out of range for type {type_name}", crate::text::shortened(number));
+    SqlError::new(SqlState::NumericValueOutOfRange, message)
+}
+
+pub(crate) fn overflow() -> SqlError {
     SqlError::new(SqlState::NumericValueOutOfRange, "value out of range: overflow")
 }
 
-fn underflow() -> SqlError {
+pub(crate) fn underflow() -> SqlError {
     SqlError::new(SqlState::NumericValueOutOfRange, "value out of range: underflow")
 }
 
@@ -291,7 +311,8 @@ pub fn concat(a: &[f32], b: &[f32]) -> Result<Arc<[f32]>> {
 
 /// The Euclidean norm, summed in double precision as pgvector does.
 pub fn norm(a: &[f32]) -> f64 {
-    a.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
+    // From 0: the sum of nothing is -0.
+    a.iter().fold(0.0, |sum, &x| sum + f64::from(x) * f64::from(x)).sqrt()
 }
 
 /// The vector of length 1 in the same direction; a zero vector stays zero.
@@ -306,16 +327,26 @@ pub fn l2_normalize(a: &[f32]) -> Result<Arc<[f32]>> {
 
 /// `count` components from the 1-based `start` on, clipped to the vector as `substring` clips.
 pub fn subvector(a: &[f32], start: i32, count: i32) -> Result<Arc<[f32]>> {
+    Ok(part("vector", a, start, count)?.into())
+}
+
+/// `count` of some components from the 1-based `start` on, at least one of them.
+pub(crate) fn part<'a, T>(type_name: &str, a: &'a [T], start: i32, count: i32) -> Result<&'a [T]> {
     if count < 1 {
-        return Err(no_dimensions());
+        return Err(no_dimensions(type_name));
     }
     let length = a.len() as i64;
     let end = (i64::from(start) + i64::from(count)).min(length + 1);
     let start = i64::from(start).max(1);
     if start > length || end <= start {
-        return Err(no_dimensions());
+        return Err(no_dimensions(type_name));
     }
-    Ok(a[(start - 1) as usize..(end - 1) as usize].into())
+    Ok(&a[(start - 1) as usize..(end - 1) as usize])
+}
+
+/// One bit for each component: whether it is greater than zero.
+pub fn binary_quantize(a: &[f32]) -> Bits {
+    a.iter().map(|&component| component > 0.0).collect()
 }
 
 /// The angle between two vectors of length 1, in units of pi.
@@ -335,7 +366,7 @@ pub fn compare(a: &[f32], b: &[f32]) -> Ordering {
     a.len().cmp(&b.len())
 }
 
-/// The running state of `avg(vector)`.
+/// The running state of `avg` and `sum` of vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VectorAverage {
     count: u64,

@@ -120,6 +120,24 @@ pub enum IndexKind {
         /// The access method as it was declared.
         method: String,
     },
+    /// No codes and no keys: rows are compared one by one. What there are no codes for yet, it still says of a
+    /// column that it is to be searched.
+    Exact {
+        /// The access method as it was declared.
+        method: String,
+        /// The column it is on; none for an expression.
+        column: Option<ColumnId>,
+        /// The expression it is on, as SQL text, where it is on no column.
+        expression: Option<String>,
+        /// The operator class as it was declared; none for a btree.
+        opclass: Option<String>,
+        /// The storage parameters as they were declared.
+        options: Vec<(String, String)>,
+        /// The condition of the rows in it, as SQL text.
+        predicate: Option<String>,
+        /// The columns that all of this names: the index goes with any of them.
+        uses: Vec<ColumnId>,
+    },
 }
 
 /// Which constraint a unique index stands for.
@@ -234,7 +252,7 @@ impl Index {
     pub fn key_positions(&self) -> Option<impl Iterator<Item = usize> + '_> {
         match &self.kind {
             IndexKind::Btree { columns, .. } => Some(columns.iter().map(|&column| column as usize - 1)),
-            IndexKind::Vector { .. } => None,
+            IndexKind::Vector { .. } | IndexKind::Exact { .. } => None,
         }
     }
     /// Whether two rows may not share a key.

@@ -330,6 +330,7 @@ impl State {
                     let view = self.table_mut(index.table);
                     view.indexes.entry(index.id).or_insert_with(|| Arc::new(IndexView::empty(Arc::new(spec.clone()))));
                 }
+                IndexKind::Exact { .. } => {}
                 IndexKind::Btree { .. } => {
                     if let (Some(writer), None) = (writer, self.catalog.index_by_id(index.id))
                         && let Some(table) = self.catalog.table_by_id(index.table)
@@ -346,6 +347,7 @@ impl State {
                             view.indexes.remove(id);
                             view.index_files.remove(id);
                         }
+                        IndexKind::Exact { .. } => {}
                         IndexKind::Btree { .. } => {
                             if let Some(writer) = writer {
                                 writer.drop_index(*id);

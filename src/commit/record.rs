@@ -298,6 +298,9 @@ fn estimated_datum_bytes(datum: &Datum) -> usize {
         Datum::Text(text) | Datum::Jsonb(text) => text.len() + 4,
         Datum::Bytea(bytes) => bytes.len() + 4,
         Datum::Vector(vector) => vector.len() * 4 + 4,
+        Datum::Halfvec(vector) => vector.len() * 2 + 4,
+        Datum::Sparsevec(vector) => vector.len() * 8 + 8,
+        Datum::Bits(bits) => bits.bytes().len() + 8,
         _ => 12,
     }
 }

@@ -110,8 +110,18 @@ impl Session {
                 for check in &mut next.checks {
                     check.condition = rename_column(&check.condition, &next.columns[position].name, to)?;
                 }
-                next.columns[position].name.clone_from(to);
-                self.transaction()?.change_catalog(Change::PutTable(next.clone()));
+                let from = std::mem::replace(&mut next.columns[position].name, to.clone());
+                let tx = self.transaction()?;
+                tx.change_catalog(Change::PutTable(next.clone()));
+                let indexes: Vec<_> = tx.reader().catalog().indexes_of(next.id).cloned().collect();
+                for index in indexes {
+                    let mut index = index.as_ref().clone();
+                    let IndexKind::Exact { expression, predicate, .. } = &mut index.kind else { continue };
+                    for text in [expression, predicate].into_iter().flatten() {
+                        *text = rename_column(text, &from, to)?;
+                    }
+                    tx.change_catalog(Change::PutIndex(index));
+                }
             }
             TableAction::SetNotNull { column, not_null } => {
                 let position = self.column_of(&next, column)?;
@@ -277,5 +287,6 @@ fn uses(index: &Index, column: ColumnId) -> bool {
     match &index.kind {
         IndexKind::Btree { columns, .. } => columns.contains(&column),
         IndexKind::Vector { spec, .. } => spec.column == column,
+        IndexKind::Exact { uses, .. } => uses.contains(&column),
     }
 }

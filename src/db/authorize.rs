@@ -47,7 +47,7 @@ const OF_SUPERUSERS: &[&str] = &[SLOW, "deadlock_timeout"];
 impl Session {
     /// Whether the session acts for a superuser.
     pub(super) fn is_superuser(&self) -> bool {
-        Actor::new(&self.catalog(), self.identity().role).is_superuser()
+        Actor::new(&self.catalog(), self.role()).is_superuser()
     }
 
     /// Refuses a statement that the session may not run.
@@ -65,7 +65,7 @@ impl Session {
             self.check_identity()?;
         }
         let catalog = self.catalog();
-        let actor = Actor::new(&catalog, self.identity().role);
+        let actor = Actor::new(&catalog, self.role());
         if actor.is_superuser() {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl Session {
     /// Refuses a table that the session may not do something to.
     pub(super) fn check_table(&self, table: &Table, need: Need) -> Result<()> {
         let catalog = self.catalog();
-        let actor = Actor::new(&catalog, self.identity().role);
+        let actor = Actor::new(&catalog, self.role());
         match need {
             Need::Owner => actor.check_table_owner(table),
             Need::All(privileges) => actor.check_table(table, privileges),
@@ -156,12 +156,12 @@ impl Session {
 
     /// Refuses something that is not the session's own.
     pub(super) fn check_owner(&self, what: &str, object: u32, name: &str) -> Result<()> {
-        Actor::new(&self.catalog(), self.identity().role).check_owner(what, object, name)
+        Actor::new(&self.catalog(), self.role()).check_owner(what, object, name)
     }
 
     /// Refuses to make something where the session may not.
     pub(super) fn check_create(&self) -> Result<()> {
-        Actor::new(&self.catalog(), self.identity().role).check_create()
+        Actor::new(&self.catalog(), self.role()).check_create()
     }
 
     /// Refuses settings that are not everybody's to change.
@@ -175,7 +175,7 @@ impl Session {
 
     /// Makes what was just created the session's role's own, with the privileges that its default ones give.
     pub(super) fn own(&mut self, objects: &[(u32, ObjectKind)]) -> Result<()> {
-        let owner = self.identity().role;
+        let owner = self.role();
         let tx = self.transaction()?;
         let catalog = tx.reader().catalog();
         for &(object, kind) in objects {
@@ -191,7 +191,7 @@ impl Session {
     /// was given for that, and nobody else.
     pub(super) fn file_to_write(&self, path: &str) -> Result<PathBuf> {
         let catalog = self.catalog();
-        let actor = Actor::new(&catalog, self.identity().role);
+        let actor = Actor::new(&catalog, self.role());
         if actor.is_superuser() {
             return Ok(PathBuf::from(path));
         }
@@ -225,7 +225,7 @@ impl Session {
 
     /// The tables that the session owns among some; the client is warned of the others.
     pub(super) fn owned_tables(&mut self, tables: Vec<Arc<Table>>, verb: &str) -> Vec<Arc<Table>> {
-        let (catalog, role) = (self.catalog(), self.identity().role);
+        let (catalog, role) = (self.catalog(), self.role());
         let (owned, others): (Vec<_>, Vec<_>) =
             tables.into_iter().partition(|table| Actor::new(&catalog, role).owns(table.id));
         for table in others {

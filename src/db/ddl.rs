@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lodedb_sql::error::Result;
-use lodedb_sql::resolve::opclass_metric;
+use lodedb_sql::resolve::{ClassMetric, vector_class};
 use lodedb_sql::rewrite::columns_named;
 use lodedb_sql::statement::{
     ColumnDefinition, ConstraintKind, CreateIndex, CreateTable, Generated, IndexKey as KeyClause, ObjectName,
     Privilege, SequenceOptions, TableConstraint,
 };
-use lodedb_sql::{PgType, ScalarType, SqlError, SqlState};
+use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::authorize::Need;
 use super::engine::Engine;
@@ -63,6 +63,17 @@ fn free_name(catalog: &Catalog, taken: &HashSet<String>, base: &str) -> String {
         })
         .find(|name| !catalog.has_relation(name) && !taken.contains(name))
         .unwrap_or(first)
+}
+
+/// What one key of an index is to be on.
+struct IndexedKey {
+    /// What it adds to the name of an index that is given none.
+    name: String,
+    /// The column, if it is one.
+    column: Option<ColumnId>,
+    ty: TypeWithModifier,
+    /// The columns it names.
+    uses: Vec<ColumnId>,
 }
 
 /// Builds a table's definition with what belongs to it.
@@ -403,24 +414,31 @@ impl Session {
         self.transaction()?.start_statement();
         let table = self.required_table(&create.table, LockMode::Share, Need::Owner).await?;
         self.check_create()?;
-        if create.predicate.is_some() {
-            return Err(SqlError::unsupported("a partial index (WHERE)"));
-        }
         if !create.include.is_empty() {
             return Err(SqlError::unsupported("INCLUDE"));
         }
-        let mut columns = Vec::new();
+        let mut keys = Vec::new();
         for column in &create.columns {
-            let KeyClause::Column(name) = &column.key else {
-                return Err(SqlError::unsupported("an index on an expression"));
+            let (name, column, ty, uses) = match &column.key {
+                KeyClause::Column(name) => {
+                    let position = table.position(name).ok_or_else(|| {
+                        SqlError::new(SqlState::UndefinedColumn, format!("column \"{name}\" does not exist"))
+                    })?;
+                    let column = &table.columns[position];
+                    (name.clone(), Some(column.id), column.ty, vec![column.id])
+                }
+                KeyClause::Expr { .. } if create.method == "btree" => {
+                    return Err(SqlError::unsupported("a btree index on an expression"));
+                }
+                KeyClause::Expr { text, .. } => {
+                    let (ty, uses) = self.index_expression(&table, text)?;
+                    ("expr".to_owned(), None, ty, uses)
+                }
             };
-            let position = table
-                .position(name)
-                .ok_or_else(|| SqlError::new(SqlState::UndefinedColumn, format!("column \"{name}\" does not exist")))?;
-            columns.push(position);
+            keys.push(IndexedKey { name, column, ty, uses });
         }
         let base = {
-            let names: Vec<&str> = columns.iter().map(|&at| table.columns[at].name.as_str()).collect();
+            let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
             format!("{}_{}_idx", table.name, names.join("_"))
         };
         let engine = self.engine().clone();
@@ -440,29 +458,57 @@ impl Session {
         }
         let id = engine.next_oid();
         if create.method == "btree" {
-            if let Some((key, _)) =
-                create.options.iter().find(|(key, _)| key != "fillfactor" && key != "deduplicate_items")
-            {
-                return Err(SqlError::new(
-                    SqlState::InvalidParameterValue,
-                    format!("unrecognized parameter \"{key}\""),
-                ));
-            }
-            if columns.iter().any(|&at| table.columns[at].ty.is_vector()) {
-                return Err(SqlError::unsupported("a btree index on a vector column")
-                    .with_hint("USING ivfpq, ivfflat or hnsw indexes vectors."));
-            }
-            for column in &create.columns {
-                if column.descending || column.nulls_first {
-                    return Err(SqlError::unsupported("a descending index column")
-                        .with_hint("An ascending index is read backwards for ORDER BY ... DESC."));
-                }
-            }
-            let ids = columns.iter().map(|&at| table.columns[at].id).collect();
-            let kind = IndexKind::Btree { columns: ids, unique: create.unique, constraint: None };
-            return self.fill_btree(&table, Index { id, name, table: table.id, kind });
+            return self.create_btree(create, &table, id, name, &keys);
         }
-        self.create_vector_index(create, &table, id, name, &columns).await
+        self.create_vector_index(create, &table, id, name, &keys).await
+    }
+
+    fn create_btree(
+        &mut self,
+        create: &CreateIndex,
+        table: &Arc<Table>,
+        id: u32,
+        name: String,
+        keys: &[IndexedKey],
+    ) -> Result<()> {
+        if create.predicate.is_some() {
+            return Err(SqlError::unsupported("a partial btree index (WHERE)"));
+        }
+        let known = |key: &String| key == "fillfactor" || key == "deduplicate_items";
+        if let Some((key, _)) = create.options.iter().find(|(key, _)| !known(key)) {
+            let message = format!("unrecognized parameter \"{key}\"");
+            return Err(SqlError::new(SqlState::InvalidParameterValue, message));
+        }
+        if create.columns.iter().any(|column| column.descending || column.nulls_first) {
+            return Err(SqlError::unsupported("a descending index column")
+                .with_hint("An ascending index is read backwards for ORDER BY ... DESC."));
+        }
+        let columns: Vec<ColumnId> = keys.iter().filter_map(|key| key.column).collect();
+        if !keys.iter().any(|key| key.ty.is_vector()) {
+            let kind = IndexKind::Btree { columns, unique: create.unique, constraint: None };
+            return self.fill_btree(table, Index { id, name, table: table.id, kind });
+        }
+        // Vectors lie in segments, not with the keys.
+        if create.unique || keys.len() > 1 {
+            return Err(SqlError::unsupported("a unique or multicolumn btree index on a vector column"));
+        }
+        let kind = IndexKind::Exact {
+            method: create.method.clone(),
+            column: columns.first().copied(),
+            expression: None,
+            opclass: None,
+            options: Vec::new(),
+            predicate: None,
+            uses: columns,
+        };
+        self.transaction()?.change_catalog(Change::PutIndex(Index { id, name, table: table.id, kind }));
+        Ok(())
+    }
+
+    /// The type of an expression over the rows of a table, and the columns it names.
+    fn index_expression(&mut self, table: &Arc<Table>, text: &str) -> Result<(TypeWithModifier, Vec<ColumnId>)> {
+        let (engine, environment) = (self.engine().clone(), self.environment());
+        engine.query.index_expression(&self.transaction()?.reader(), &environment, table, text)
     }
 
     /// Enters the rows there are into a new btree index, as far as this transaction will read it.
@@ -504,7 +550,7 @@ impl Session {
         table: &Arc<Table>,
         id: u32,
         name: String,
-        columns: &[usize],
+        keys: &[IndexedKey],
     ) -> Result<()> {
         if create.unique {
             return Err(SqlError::new(
@@ -512,32 +558,26 @@ impl Session {
                 format!("access method \"{}\" does not support unique indexes", create.method),
             ));
         }
-        let (&[position], [clause]) = (columns, &create.columns[..]) else {
+        let ([key], [clause]) = (keys, &create.columns[..]) else {
             return Err(SqlError::new(
                 SqlState::FeatureNotSupported,
                 format!("access method \"{}\" does not support multicolumn indexes", create.method),
             ));
         };
-        let column = &table.columns[position];
-        let metric = opclass_metric(&create.method, clause.opclass.as_deref())?;
-        if !column.ty.is_vector() {
-            return Err(SqlError::new(
-                SqlState::DatatypeMismatch,
-                format!(
-                    "operator class \"{}\" does not accept data type {}",
-                    clause.opclass.as_deref().unwrap_or("vector_l2_ops"),
-                    column.ty.ty.sql_name()
-                ),
-            ));
-        }
+        let class = vector_class(&create.method, clause.opclass.as_deref(), key.ty.ty)?;
         let kind = SegmentIndexKind::from_name(&create.method).ok_or_else(|| {
             SqlError::new(SqlState::UndefinedObject, format!("access method \"{}\" does not exist", create.method))
         })?;
-        let dims = column.ty.vector_dims().map(|dims| dims as u32);
-        let options = IndexSpec::validate(kind, metric, dims, &create.options)?;
-        let spec = IndexSpec { id, column: column.id, kind, metric, options };
-        let opclass = clause.opclass.clone().unwrap_or_else(|| "vector_l2_ops".into());
-        let kind = IndexKind::Vector { spec: spec.clone(), opclass, method: create.method.clone() };
+        let dims = u32::try_from(key.ty.modifier).ok().filter(|&dims| dims > 0);
+        let options = IndexSpec::validate(kind, class.ty, dims, &create.options)?;
+        let (ClassMetric::Vectors(metric), Some(column), true, None) =
+            (class.metric, key.column, key.ty.is_vector(), &create.predicate_text)
+        else {
+            return self.create_exact_index(create, table, id, name, key, (class.name, options));
+        };
+        let spec = IndexSpec { id, column, kind, metric, options };
+        let kind =
+            IndexKind::Vector { spec: spec.clone(), opclass: class.name.to_owned(), method: create.method.clone() };
         let index = Index { id, name, table: table.id, kind };
         let (engine, session, stop) = (self.engine().clone(), self.number(), Arc::new(AtomicBool::new(false)));
         let table_id = table.id;
@@ -552,6 +592,44 @@ impl Session {
         if let Some(op) = built {
             tx.attach(op);
         }
+        Ok(())
+    }
+
+    /// A vector index that no codes are made for: of another type than `vector`, on an expression, or under a condition.
+    fn create_exact_index(
+        &mut self,
+        create: &CreateIndex,
+        table: &Arc<Table>,
+        id: u32,
+        name: String,
+        key: &IndexedKey,
+        (opclass, options): (&str, Vec<(String, String)>),
+    ) -> Result<()> {
+        let mut uses = key.uses.clone();
+        if let Some(text) = &create.predicate_text {
+            let (ty, named) = self.index_expression(table, text)?;
+            if ty.ty != PgType::Scalar(ScalarType::Bool) {
+                let message = format!("argument of WHERE must be type boolean, not type {}", ty.ty.sql_name());
+                return Err(SqlError::new(SqlState::DatatypeMismatch, message));
+            }
+            uses.extend(named);
+            uses.sort_unstable();
+            uses.dedup();
+        }
+        let expression = match create.columns.first().map(|column| &column.key) {
+            Some(KeyClause::Expr { text, .. }) => Some(text.clone()),
+            _ => None,
+        };
+        let kind = IndexKind::Exact {
+            method: create.method.clone(),
+            column: key.column,
+            expression,
+            opclass: Some(opclass.to_owned()),
+            options,
+            predicate: create.predicate_text.clone(),
+            uses,
+        };
+        self.transaction()?.change_catalog(Change::PutIndex(Index { id, name, table: table.id, kind }));
         Ok(())
     }
 

@@ -180,7 +180,7 @@ impl ServerAccess for SessionHooks {
                 let files = view.tables.get(&index.table)?.index_files.get(&relation);
                 Some(files.map_or(0, |files| files.codes.iter().map(|(_, entry)| entry.len).sum()))
             }
-            IndexKind::Btree { .. } => Some(0),
+            IndexKind::Btree { .. } | IndexKind::Exact { .. } => Some(0),
         }
     }
 

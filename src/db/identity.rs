@@ -127,6 +127,14 @@ impl Session {
         })
     }
 
+    /// The role that the session acts as.
+    pub(super) fn role(&self) -> RoleId {
+        match self.settings.identity() {
+            (None, None) => self.login_role,
+            _ => self.identity().role,
+        }
+    }
+
     /// Refuses a statement of a session that cannot act for whom it was told to.
     pub(super) fn check_identity(&self) -> Result<()> {
         if self.settings.identity() != (None, None) {
@@ -137,7 +145,7 @@ impl Session {
 
     /// Shows in the settings whether the session acts for a superuser.
     pub(super) fn show_superuser(&mut self) {
-        let is_superuser = Actor::new(&self.catalog(), self.identity().role).is_superuser();
+        let is_superuser = Actor::new(&self.catalog(), self.role()).is_superuser();
         if self.settings.shows_superuser() != is_superuser {
             let mut settings = Settings::clone(&self.settings);
             settings.show_superuser(is_superuser);

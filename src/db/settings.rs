@@ -358,7 +358,9 @@ impl Settings {
             }
             Kind::OneOf(choices) => {
                 let lower = value.to_ascii_lowercase();
-                choices.iter().find(|choice| **choice == lower).ok_or_else(invalid)?.to_string()
+                let known = choices.iter().find(|choice| **choice == lower);
+                let hint = || invalid().with_hint(format!("Available values: {}.", choices.join(", ")));
+                known.ok_or_else(hint)?.to_string()
             }
             Kind::Text => self.checked_text(definition.name, value).ok_or_else(invalid)?,
         };

@@ -103,6 +103,7 @@ impl Session {
                 IndexKind::Vector { .. } => {
                     self.work(move |engine, stop| rebuild(engine, index.table, Some(index.id), session, stop)).await?;
                 }
+                IndexKind::Exact { .. } => {}
                 IndexKind::Btree { .. } => {
                     let Some(table) = catalog.table_by_id(index.table) else { continue };
                     let mode = lock_mode(LockMode::AccessExclusive);

@@ -43,9 +43,9 @@ use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::ParsedStatement;
 use lodedb_sql::statement::{ExplainOptions, Statement};
-use lodedb_sql::{Datum, PgType, SqlError};
+use lodedb_sql::{Datum, PgType, SqlError, TypeWithModifier};
 
-use crate::catalog::{Table, TableId};
+use crate::catalog::{ColumnId, Table, TableId};
 use crate::commit::{Reader, Transaction};
 use crate::db::outcome::{BatchStream, Field};
 use crate::db::settings::Environment;
@@ -223,6 +223,17 @@ impl QueryEngine {
         table: &Arc<Table>,
     ) -> Result<()> {
         dml::check_expressions(&self.registry, reader, environment, table)
+    }
+
+    /// The type of an expression over the rows of a table that an index is to be on, and the columns it names.
+    pub fn index_expression(
+        &self,
+        reader: &Reader,
+        environment: &Arc<Environment>,
+        table: &Arc<Table>,
+        text: &str,
+    ) -> Result<(TypeWithModifier, Vec<ColumnId>)> {
+        dml::index_expression(&self.registry, reader, environment, table, text)
     }
 
     /// The lines of EXPLAIN. With ANALYZE the statement runs, in the transaction if it writes.

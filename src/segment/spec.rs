@@ -1,5 +1,6 @@
 //! What an index is: its kind, metric and tuning words, checked once, when it is created.
 
+use lodedb_sql::ScalarType;
 use lodedb_sql::error::{Result, SqlError, SqlState};
 use lodedb_sql::vector::Metric;
 use serde::{Deserialize, Serialize};
@@ -38,11 +39,14 @@ impl IndexKind {
         [Self::IvfPq, Self::IvfFlat, Self::Hnsw, Self::Flat].into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The most dimensions a `vector` column may have under this index (a `halfvec` column may have twice as many).
-    pub fn dimension_limit(self) -> u32 {
-        match self {
-            Self::IvfPq | Self::Flat => 16_000,
-            Self::IvfFlat | Self::Hnsw => 2_000,
+    /// The most dimensions a column of a type may have under this index.
+    pub fn dimension_limit(self, ty: ScalarType) -> u32 {
+        match (self, ty) {
+            (Self::IvfPq | Self::Flat, _) => 16_000,
+            (_, ScalarType::Halfvec) => 4_000,
+            (_, ScalarType::Bit | ScalarType::Varbit) => 64_000,
+            (_, ScalarType::Sparsevec) => 1_000_000_000,
+            (Self::IvfFlat | Self::Hnsw, _) => 2_000,
         }
     }
 
@@ -72,23 +76,21 @@ pub struct IndexSpec {
 }
 
 impl IndexSpec {
-    /// Checks the kind, metric and tuning words of a CREATE INDEX over a column of `dims` dimensions; gives the words back in the form
-    /// the spec keeps (names lower case, numbers plain). Errors are PostgreSQL's and pgvector's.
+    /// Checks the kind and tuning words of a CREATE INDEX over a column of a type with `dims` dimensions; gives the words back in the
+    /// form the spec keeps (names lower case, numbers plain). Errors are PostgreSQL's and pgvector's. Every kind
+    /// nominates for every metric, since the exact distances come from the raw vectors.
     pub fn validate(
         kind: IndexKind,
-        metric: Metric,
+        ty: ScalarType,
         dims: Option<u32>,
         options: &[(String, String)],
     ) -> Result<Vec<(String, String)>> {
-        // Every kind nominates for every metric: the exact distances come from the raw vectors.
-        let _ = metric;
         let invalid = |message: String| SqlError::new(SqlState::InvalidParameterValue, message);
         let Some(dims) = dims else { return Err(invalid("column does not have dimensions".into())) };
-        if dims > kind.dimension_limit() {
-            return Err(SqlError::new(
-                SqlState::ProgramLimitExceeded,
-                format!("column cannot have more than {} dimensions for {} index", kind.dimension_limit(), kind.name()),
-            ));
+        let most = kind.dimension_limit(ty);
+        if dims > most {
+            let message = format!("column cannot have more than {most} dimensions for {} index", kind.name());
+            return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
         }
         let mut kept: Vec<(String, String)> = Vec::with_capacity(options.len());
         for (name, text) in options {

@@ -221,6 +221,7 @@ fn type_length(ty: PgType) -> i16 {
         ScalarType::Name => 64,
         ScalarType::Numeric | ScalarType::Text | ScalarType::Varchar | ScalarType::Bpchar => -1,
         ScalarType::Bytea | ScalarType::Json | ScalarType::Jsonb | ScalarType::Vector => -1,
+        ScalarType::Halfvec | ScalarType::Sparsevec | ScalarType::Bit | ScalarType::Varbit => -1,
         ScalarType::Int2vector | ScalarType::Oidvector | ScalarType::Record => -1,
         ScalarType::Unknown => -2,
     }

@@ -106,6 +106,56 @@ fn arrays_and_vectors_become_each_other() {
 }
 
 #[test]
+fn vectors_of_every_kind_become_each_other() {
+    use ScalarType as T;
+    let five = |scalar: T| TypeWithModifier { ty: scalar.into(), modifier: 5 };
+    let plain = |scalar: T| TypeWithModifier::plain(scalar);
+    for (from, text, to, context, expected) in [
+        (T::Vector, "[0,1.5,0,3.5,0]", five(T::Sparsevec), Implicit, "{2:1.5,4:3.5}/5"),
+        (T::Vector, "[0,1.5]", five(T::Sparsevec), Implicit, "22000: expected 5 dimensions, not 2"),
+        (T::Vector, "[1e-8]", plain(T::Halfvec), Implicit, "[0]"),
+        (T::Vector, "[65520]", plain(T::Halfvec), Implicit, "22003: \"65520\" is out of range for type halfvec"),
+        (T::Halfvec, "[0,1.5]", plain(T::Vector), Assignment, "[0,1.5]"),
+        (T::Halfvec, "[0,1.5]", plain(T::Vector), Implicit, "42804: cannot convert type halfvec to vector"),
+        (T::Halfvec, "[0,1.5]", plain(T::Sparsevec), Implicit, "{2:1.5}/2"),
+        (T::Sparsevec, "{2:1.5}/5", five(T::Vector), Assignment, "[0,1.5,0,0,0]"),
+        (
+            T::Sparsevec,
+            "{}/16001",
+            plain(T::Vector),
+            Assignment,
+            "54000: vector cannot have more than 16000 dimensions",
+        ),
+        (
+            T::Sparsevec,
+            "{}/1000000000",
+            plain(T::Halfvec),
+            Assignment,
+            "54000: halfvec cannot have more than 16000 dimensions",
+        ),
+        (T::Bit, "101", plain(T::Varbit), Implicit, "101"),
+        (T::Bit, "101", five(T::Bit), Explicit, "10100"),
+        (T::Bit, "101", five(T::Bit), Assignment, "22026: bit string length 3 does not match type bit(5)"),
+        (T::Varbit, "1010101", five(T::Varbit), Explicit, "10101"),
+        (T::Unknown, "1010101", five(T::Bit), Explicit, "10101"),
+        (T::Int4, "-44", five(T::Bit), Explicit, "10100"),
+        (T::Int8, "5", plain(T::Bit), Explicit, "1"),
+        (T::Bit, "1110", plain(T::Int4), Explicit, "14"),
+        (T::Bit, "1110", plain(T::Int4), Assignment, "42804: cannot convert type bit to integer"),
+    ] {
+        assert_eq!(outcome(from.into(), text, to, context), expected, "{text} from {}", from.sql_name());
+    }
+    let reals = TypeWithModifier::plain(PgType::Array(T::Float4));
+    assert_eq!(outcome(T::Halfvec.into(), "[1,2.5]", reals, Assignment), "{1,2.5}");
+    let numbers = PgType::Array(T::Float8);
+    assert_eq!(outcome(numbers, "{1e-46,-1e-46}", plain(T::Sparsevec), Assignment), "{}/2");
+    assert_eq!(
+        outcome(numbers, "{4e38}", plain(T::Halfvec), Assignment),
+        "22000: infinite value not allowed in halfvec"
+    );
+}
+
+#[test]
 fn contexts_allow_what_pg_cast_allows() {
     use ScalarType as T;
     for (from, to, least) in [

@@ -118,6 +118,10 @@ fn is_plain(ty: PgType, options: &Settled) -> bool {
                     | ScalarType::Uuid
                     | ScalarType::Oid
                     | ScalarType::Vector
+                    | ScalarType::Halfvec
+                    | ScalarType::Sparsevec
+                    | ScalarType::Bit
+                    | ScalarType::Varbit
             )
         )
 }

@@ -59,6 +59,20 @@ fn is_possible(value: &Datum, ty: TypeWithModifier) {
             assert!(ty.vector_dims().is_none_or(|dimensions| dimensions == vector.len()));
             assert!(vector.iter().all(|component| component.is_finite()));
         }
+        Datum::Halfvec(vector) => {
+            assert!((1..=MAX_DIMENSIONS).contains(&vector.len()));
+            assert!(ty.dimensions().is_none_or(|dimensions| dimensions == vector.len()));
+            assert!(vector.iter().all(|&component| crate::halfvec::widened(component).is_finite()));
+        }
+        Datum::Sparsevec(vector) => {
+            assert!(ty.dimensions().is_none_or(|dimensions| dimensions == vector.dimensions() as usize));
+            let words = vector.sort_words();
+            assert_eq!(crate::sparsevec::SparseVector::from_sort_words(&words).as_ref(), Some(vector.as_ref()));
+        }
+        Datum::Bits(bits) => {
+            assert_eq!(bits.bytes().len(), bits.len().div_ceil(8));
+            assert_eq!(bits.iter().filter(|bit| *bit).count() as u64, bits.count_ones());
+        }
         Datum::Numeric(decimal) => assert!(decimal.digits() <= 76, "{decimal}"),
         Datum::Array(array) => {
             let (PgType::Array(_) | PgType::Scalar(ScalarType::Int2vector | ScalarType::Oidvector)) = ty.ty else {

@@ -7,6 +7,7 @@ use crate::types::{PgType, ScalarType};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Category {
     Array,
+    BitString,
     Boolean,
     DateTime,
     Numeric,
@@ -21,6 +22,7 @@ pub(super) enum Category {
 pub(super) fn category(ty: PgType) -> Category {
     let PgType::Scalar(scalar) = ty else { return Category::Array };
     match scalar {
+        ScalarType::Bit | ScalarType::Varbit => Category::BitString,
         ScalarType::Bool => Category::Boolean,
         ScalarType::Int2
         | ScalarType::Int4
@@ -55,6 +57,7 @@ pub(super) fn is_preferred(ty: PgType) -> bool {
                 | ScalarType::Text
                 | ScalarType::Timestamptz
                 | ScalarType::Interval
+                | ScalarType::Varbit
         )
     )
 }
@@ -84,6 +87,9 @@ pub fn coerces_implicitly(from: PgType, to: PgType) -> bool {
             Name | Char => to == Text,
             Oid => is_identifier(to),
             Regclass | Regtype | Regproc | Regnamespace => to == Oid,
+            Vector => matches!(to, Halfvec | Sparsevec),
+            Halfvec => to == Sparsevec,
+            Bit | Varbit => matches!(to, Bit | Varbit),
             _ => false,
         },
         _ => false,

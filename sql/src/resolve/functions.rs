@@ -2,34 +2,21 @@
 
 use crate::types::{PgType, ScalarType};
 
-use ScalarType::{Bool, Float8, Int4, Int8, Jsonb, Numeric, Oid, Regclass, Text, Timestamptz, Vector};
+use ScalarType::{
+    Bit, Bool, Float8, Halfvec, Int4, Int8, Jsonb, Numeric, Oid, Regclass, Sparsevec, Text, Timestamptz, Vector,
+};
 
 /// The types that a function of this name wants of its `n` arguments; `None` for an argument that may be of any
 /// type, and altogether where the function is not known to want any.
 pub fn function_parameter_types(name: &str, n: usize) -> Option<Vec<Option<PgType>>> {
     let types: &[Option<ScalarType>] = match (name, n) {
-        (
-            "l2_distance"
-            | "inner_product"
-            | "cosine_distance"
-            | "l1_distance"
-            | "vector_negative_inner_product"
-            | "vector_l2_squared_distance"
-            | "vector_spherical_distance"
-            | "vector_add"
-            | "vector_sub"
-            | "vector_mul"
-            | "vector_concat"
-            | "vector_eq"
-            | "vector_ne"
-            | "vector_lt"
-            | "vector_le"
-            | "vector_gt"
-            | "vector_ge"
-            | "vector_cmp",
-            2,
-        ) => &[Some(Vector), Some(Vector)],
-        ("vector_dims" | "vector_norm" | "l2_normalize" | "binary_quantize", 1) => &[Some(Vector)],
+        ("l2_distance" | "inner_product" | "cosine_distance" | "l1_distance", 2) => &[Some(Vector), Some(Vector)],
+        ("hamming_distance" | "jaccard_distance", 2) => &[Some(Bit), Some(Bit)],
+        ("vector_accum" | "vector_combine" | "halfvec_accum" | "halfvec_combine", _) => return None,
+        (name, 2) if name.starts_with("vector_") => &[Some(Vector), Some(Vector)],
+        (name, 2) if name.starts_with("halfvec_") => &[Some(Halfvec), Some(Halfvec)],
+        (name, 2) if name.starts_with("sparsevec_") => &[Some(Sparsevec), Some(Sparsevec)],
+        ("vector_dims" | "vector_norm" | "l2_norm" | "l2_normalize" | "binary_quantize", 1) => &[Some(Vector)],
         ("subvector", 3) => &[Some(Vector), Some(Int4), Some(Int4)],
         (
             "lower" | "upper" | "initcap" | "length" | "char_length" | "character_length" | "octet_length" | "md5"

@@ -15,7 +15,7 @@ use crate::types::{PgType, ScalarType};
 
 pub use coercion::{coerces_implicitly, common_type, unify};
 pub use functions::function_parameter_types;
-pub use opclass::opclass_metric;
+pub use opclass::{ClassMetric, VECTOR_CLASSES, VectorClass, vector_class};
 
 use coercion::{Category, category, is_preferred};
 use operators::Candidate;

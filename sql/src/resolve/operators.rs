@@ -5,8 +5,8 @@ use super::coercion::{Category, category, common_type};
 use crate::types::{PgType, ScalarType};
 
 use ScalarType::{
-    Bool, Bpchar, Bytea, Char, Date, Float4, Float8, Int2, Int4, Int8, Interval, Jsonb, Name, Numeric, Oid, Oidvector,
-    Text, Time, Timestamp, Timestamptz, Uuid, Vector, Xid,
+    Bit, Bool, Bpchar, Bytea, Char, Date, Float4, Float8, Halfvec, Int2, Int4, Int8, Interval, Jsonb, Name, Numeric,
+    Oid, Oidvector, Sparsevec, Text, Time, Timestamp, Timestamptz, Uuid, Varbit, Vector, Xid,
 };
 
 /// An operator: the types it is declared for, and how it is run.
@@ -50,8 +50,19 @@ pub(super) fn candidates(operator: &str) -> Vec<Candidate> {
     match operator {
         "=" | "<>" | "<" | "<=" | ">" | ">=" => comparisons(operator),
         "+" | "-" | "*" | "/" | "%" => arithmetic(operator),
-        "&" | "|" | "#" => INTEGERS.iter().map(|&ty| Candidate::new(ty, ty, ty)).collect(),
-        "<<" | ">>" => INTEGERS.iter().map(|&ty| Candidate::new(ty, Int4, ty).both(ty)).collect(),
+        "&" | "|" | "#" => {
+            let bits = Candidate::new(Bit, Bit, Bit).by(match operator {
+                "&" => "bitand",
+                "|" => "bitor",
+                _ => "bitxor",
+            });
+            INTEGERS.iter().map(|&ty| Candidate::new(ty, ty, ty)).chain([bits]).collect()
+        }
+        "<<" | ">>" => {
+            let function = if operator == "<<" { "bitshiftleft" } else { "bitshiftright" };
+            let bits = Candidate::new(Bit, Int4, Bit).by(function);
+            INTEGERS.iter().map(|&ty| Candidate::new(ty, Int4, ty).both(ty)).chain([bits]).collect()
+        }
         "^" => vec![
             Candidate::new(Float8, Float8, Float8).by("power"),
             Candidate::new(Numeric, Numeric, Numeric).by("power"),
@@ -61,17 +72,32 @@ pub(super) fn candidates(operator: &str) -> Vec<Candidate> {
             Candidate::new(Bytea, Bytea, Bytea).by("bytea_concat"),
             Candidate::new(Jsonb, Jsonb, Jsonb).by("jsonb_concat"),
             Candidate::new(Vector, Vector, Vector).by("vector_concat"),
+            Candidate::new(Halfvec, Halfvec, Halfvec).by("halfvec_concat"),
+            Candidate::new(Varbit, Varbit, Varbit).by("bitcat"),
         ],
         "~~" | "!~~" | "~~*" | "!~~*" | "~" | "!~" | "~*" | "!~*" => {
             [Text, Bpchar, Name].iter().map(|&ty| Candidate::new(ty, Text, Bool).both(Text)).collect()
         }
-        "<->" => vec![Candidate::new(Vector, Vector, Float8).by("l2_distance")],
-        "<#>" => vec![Candidate::new(Vector, Vector, Float8).by("vector_negative_inner_product")],
-        "<=>" => vec![Candidate::new(Vector, Vector, Float8).by("cosine_distance")],
-        "<+>" => vec![Candidate::new(Vector, Vector, Float8).by("l1_distance")],
+        "<->" => distances("l2_distance"),
+        "<#>" => distances("vector_negative_inner_product"),
+        "<=>" => distances("cosine_distance"),
+        "<+>" => distances("l1_distance"),
+        "<~>" => vec![Candidate::new(Bit, Bit, Float8).by("hamming_distance")],
+        "<%>" => vec![Candidate::new(Bit, Bit, Float8).by("jaccard_distance")],
         "^@" => vec![Candidate::new(Text, Text, Bool).by("starts_with")],
         _ => Vec::new(),
     }
+}
+
+/// A distance, which every kind of vector has.
+fn distances(function: &'static str) -> Vec<Candidate> {
+    [Vector, Halfvec, Sparsevec].iter().map(|&ty| Candidate::new(ty, ty, Float8).by(function)).collect()
+}
+
+/// The name of a comparison among those given: of `=`, `<>`, `<`, `<=`, `>` and `>=`.
+fn comparison(operator: &str, names: [&'static str; 6]) -> &'static str {
+    let place = ["=", "<>", "<", "<=", ">"].iter().position(|name| *name == operator);
+    names[place.unwrap_or(5)]
 }
 
 fn comparisons(operator: &str) -> Vec<Candidate> {
@@ -112,22 +138,16 @@ fn comparisons(operator: &str) -> Vec<Candidate> {
     if equality {
         all.push(Candidate::new(Xid, Xid, Bool));
     }
-    all.push(Candidate::new(Jsonb, Jsonb, Bool).by(match operator {
-        "=" => "jsonb_eq",
-        "<>" => "jsonb_ne",
-        "<" => "jsonb_lt",
-        "<=" => "jsonb_le",
-        ">" => "jsonb_gt",
-        _ => "jsonb_ge",
-    }));
-    all.push(Candidate::new(Vector, Vector, Bool).by(match operator {
-        "=" => "vector_eq",
-        "<>" => "vector_ne",
-        "<" => "vector_lt",
-        "<=" => "vector_le",
-        ">" => "vector_gt",
-        _ => "vector_ge",
-    }));
+    for (ty, names) in [
+        (Jsonb, ["jsonb_eq", "jsonb_ne", "jsonb_lt", "jsonb_le", "jsonb_gt", "jsonb_ge"]),
+        (Vector, ["vector_eq", "vector_ne", "vector_lt", "vector_le", "vector_gt", "vector_ge"]),
+        (Halfvec, ["halfvec_eq", "halfvec_ne", "halfvec_lt", "halfvec_le", "halfvec_gt", "halfvec_ge"]),
+        (Sparsevec, ["sparsevec_eq", "sparsevec_ne", "sparsevec_lt", "sparsevec_le", "sparsevec_gt", "sparsevec_ge"]),
+        (Bit, ["biteq", "bitne", "bitlt", "bitle", "bitgt", "bitge"]),
+        (Varbit, ["varbiteq", "varbitne", "varbitlt", "varbitle", "varbitgt", "varbitge"]),
+    ] {
+        all.push(Candidate::new(ty, ty, Bool).by(comparison(operator, names)));
+    }
     all
 }
 
@@ -156,6 +176,7 @@ fn arithmetic(operator: &str) -> Vec<Candidate> {
     match operator {
         "+" => {
             all.push(Candidate::new(Vector, Vector, Vector).by("vector_add"));
+            all.push(Candidate::new(Halfvec, Halfvec, Halfvec).by("halfvec_add"));
             all.push(Candidate::new(Date, Int4, Date).by("date_pli"));
             all.push(Candidate::new(Int4, Date, Date).by("integer_pl_date"));
             all.push(Candidate::new(Date, Time, Timestamp).by("datetime_pl"));
@@ -170,6 +191,7 @@ fn arithmetic(operator: &str) -> Vec<Candidate> {
         }
         "-" => {
             all.push(Candidate::new(Vector, Vector, Vector).by("vector_sub"));
+            all.push(Candidate::new(Halfvec, Halfvec, Halfvec).by("halfvec_sub"));
             all.push(Candidate::new(Date, Int4, Date).by("date_mii"));
             all.push(Candidate::new(Date, Date, Int4).by("date_mi"));
             all.push(Candidate::new(Timestamp, Timestamp, Interval).by("timestamp_mi"));
@@ -186,6 +208,7 @@ fn arithmetic(operator: &str) -> Vec<Candidate> {
         }
         "*" => {
             all.push(Candidate::new(Vector, Vector, Vector).by("vector_mul"));
+            all.push(Candidate::new(Halfvec, Halfvec, Halfvec).by("halfvec_mul"));
             all.push(Candidate::new(Interval, Float8, Interval).by("interval_mul"));
             all.push(Candidate::new(Float8, Interval, Interval).by("mul_d_interval"));
         }
@@ -203,10 +226,10 @@ pub(super) fn polymorphic(operator: &str, left: Option<PgType>, right: Option<Pg
         // One side a string and the other of any type but the ones with a `||` of their own.
         let joins = operator == "||"
             && (string(left) || string(right) || (left.is_none() != right.is_none()))
-            && ![left, right]
-                .iter()
-                .flatten()
-                .any(|ty| matches!(ty, PgType::Scalar(Bytea | Jsonb | Vector)) && !(string(left) || string(right)));
+            && ![left, right].iter().flatten().any(|ty| {
+                matches!(ty, PgType::Scalar(Bytea | Jsonb | Vector | Halfvec | Bit | Varbit))
+                    && !(string(left) || string(right))
+            });
         return joins.then_some(OperatorChoice { left: text, right: text, result: text, function: None });
     }
     let element = |ty: PgType| match ty {

@@ -101,14 +101,40 @@ fn branches_find_one_type_or_say_which_do_not_match() {
 }
 
 #[test]
-fn operator_classes_name_metrics() {
-    assert_eq!(opclass_metric("hnsw", Some("vector_cosine_ops")).unwrap(), Metric::Cosine);
-    assert_eq!(opclass_metric("ivfflat", None).unwrap(), Metric::L2);
-    assert_eq!(
-        opclass_metric("ivfflat", Some("vector_l1_ops")).unwrap_err().message(),
-        "operator class \"vector_l1_ops\" does not exist for access method \"ivfflat\""
-    );
-    assert_eq!(opclass_metric("nosuch", None).unwrap_err().message(), "access method \"nosuch\" does not exist");
-    assert!(opclass_metric("hnsw", None).is_err());
+fn operator_classes_are_those_of_the_method_and_the_type() {
+    let failed = |method: &str, class: Option<&str>, ty: ScalarType| {
+        let error = vector_class(method, class, ty.into()).unwrap_err();
+        format!("{}: {}", error.state().code(), error.message())
+    };
+    let class =
+        |method: &str, class: Option<&str>, ty: ScalarType| vector_class(method, class, ty.into()).unwrap().metric;
+    assert_eq!(class("hnsw", Some("vector_cosine_ops"), Vector), ClassMetric::Vectors(Metric::Cosine));
+    assert_eq!(class("ivfflat", None, Vector), ClassMetric::Vectors(Metric::L2));
+    assert_eq!(class("ivfflat", Some("bit_hamming_ops"), ScalarType::Bit), ClassMetric::Hamming);
+    for (method, name, ty, expected) in [
+        (
+            "ivfflat",
+            Some("vector_l1_ops"),
+            Vector,
+            "42704: operator class \"vector_l1_ops\" does not exist for access method \"ivfflat\"",
+        ),
+        (
+            "ivfflat",
+            None,
+            ScalarType::Halfvec,
+            "42704: data type halfvec has no default operator class for access method \"ivfflat\"",
+        ),
+        ("hnsw", None, Vector, "42704: data type vector has no default operator class for access method \"hnsw\""),
+        (
+            "hnsw",
+            Some("vector_l2_ops"),
+            ScalarType::Halfvec,
+            "42804: operator class \"vector_l2_ops\" does not accept data type halfvec",
+        ),
+        ("hnsw", Some("bit_hamming_ops"), ScalarType::Varbit, "0A000: type not supported for hnsw index"),
+        ("nosuch", None, Vector, "42704: access method \"nosuch\" does not exist"),
+    ] {
+        assert_eq!(failed(method, name, ty), expected);
+    }
     assert_eq!(function_parameter_types("l2_distance", 2).unwrap()[1], Some(PgType::Scalar(Vector)));
 }

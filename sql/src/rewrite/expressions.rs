@@ -8,7 +8,7 @@ use sqlparser::tokenizer::Span;
 
 use super::names::is_call_without_brackets;
 use super::operators::{function_of, operator_named, quantified_name, written};
-use super::{Rewriter, call, cast, queries};
+use super::{Rewriter, as_cast, call, cast, queries};
 use crate::error::{Result, SqlError, SqlState};
 use crate::type_name::{array_of, fold, resolve_type};
 use crate::types::{ScalarType, TypeWithModifier};
@@ -16,6 +16,26 @@ use crate::types::{ScalarType, TypeWithModifier};
 /// Moves an expression out, leaving NULL.
 fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()))
+}
+
+/// What the input function of `bit` reads for `B'101'` and `X'5F'`.
+fn bit_literal(value: &Value) -> Option<String> {
+    match value {
+        Value::SingleQuotedByteStringLiteral(digits) => Some(format!("b{digits}")),
+        Value::HexStringLiteral(digits) => Some(format!("x{digits}")),
+        _ => None,
+    }
+}
+
+/// Gives strings without a type the type that the elements beside them are cast to.
+fn type_elements(elements: &mut [Expr]) {
+    let Some(ty) = elements.iter().find_map(|element| as_cast(element).map(|(_, to)| to.ty)) else { return };
+    for element in elements {
+        if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), span }) = element {
+            let span = *span;
+            *element = cast(take(element), TypeWithModifier::plain(ty), span);
+        }
+    }
 }
 
 /// Where an expression stands, if a glance tells.
@@ -37,7 +57,15 @@ impl Rewriter<'_> {
     /// Rewrites one expression whose parts are rewritten already.
     pub(super) fn rewrite(&mut self, expr: &mut Expr) -> Result<()> {
         match expr {
-            Expr::Value(_) | Expr::CompoundIdentifier(_) => {}
+            Expr::Value(value) => {
+                if let Some(digits) = bit_literal(&value.value) {
+                    let (digits, span) = (Value::SingleQuotedString(digits), value.span);
+                    let bits = TypeWithModifier::plain(ScalarType::Bit);
+                    *expr = cast(Expr::Value(digits.with_span(span)), bits, span);
+                }
+            }
+            Expr::CompoundIdentifier(_) => {}
+            Expr::Array(array) => type_elements(&mut array.elem),
             Expr::Identifier(ident) => {
                 if is_call_without_brackets(ident) {
                     *expr = call(&ident.value.to_ascii_lowercase(), Vec::new(), ident.span);
@@ -132,9 +160,6 @@ impl Rewriter<'_> {
             | Value::UnicodeStringLiteral(text)
             | Value::NationalStringLiteral(text) => std::mem::take(text),
             Value::DollarQuotedString(text) => std::mem::take(&mut text.value),
-            Value::HexStringLiteral(_) | Value::SingleQuotedByteStringLiteral(_) => {
-                return Err(self.place(SqlError::unsupported("type bit"), value.span));
-            }
             _ => return Ok(()),
         };
         value.value = Value::SingleQuotedString(text);

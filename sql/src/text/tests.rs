@@ -1,10 +1,13 @@
 //! Text forms against tables taken from PostgreSQL, and against themselves for values of every kind.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::sync::Arc;
+
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
 use super::*;
+use crate::sparsevec::SparseVector;
 use crate::types::{PgType, ScalarType, TypeWithModifier};
 
 fn plain(scalar: ScalarType) -> TypeWithModifier {
@@ -349,6 +352,79 @@ fn vectors_have_pgvectors_grammar_and_errors() {
 }
 
 #[test]
+fn vectors_of_half_precision_have_pgvectors_grammar_and_errors() {
+    check(
+        plain(ScalarType::Halfvec),
+        &[
+            (" [ 1,  2 ,    3  ] ", "[1,2,3]"),
+            ("[1.23456]", "[1.234375]"),
+            ("[65519,-65519]", "[65504,-65504]"),
+            ("[65520,-65520]", "22003: \"65520\" is out of range for type halfvec"),
+            ("[1e-8,-1e-8]", "[0,-0]"),
+            ("[4e38,1]", "22003: \"4e38\" is out of range for type halfvec"),
+            ("[1e-46,1]", "[0,1]"),
+            ("[NaN,1]", "22000: NaN not allowed in halfvec"),
+            ("[Infinity,1]", "22000: infinite value not allowed in halfvec"),
+            ("[ ]", "22000: halfvec must have at least 1 dimension"),
+            ("[1a]", "22P02: invalid input syntax for type halfvec: \"[1a]\""),
+        ],
+    );
+    check(with_modifier(ScalarType::Halfvec, 3), &[("[1,2]", "22000: expected 3 dimensions, not 2")]);
+}
+
+#[test]
+fn sparse_vectors_have_pgvectors_grammar_and_errors() {
+    let syntax = |text: &str| format!("22P02: invalid input syntax for type sparsevec: \"{text}\"");
+    for text in ["", "{", "{ ", "{:", "{,", "{}", "{}/", "{}/1a", "{:}/1", "{1,}/1", "{:1}/1", "{1:}/1", "{1a:1}/1"] {
+        check(plain(ScalarType::Sparsevec), &[(text, &syntax(text))]);
+    }
+    check(
+        plain(ScalarType::Sparsevec),
+        &[
+            (" { 1 : 1.5 ,  3  :  3.5  } / 5 ", "{1:1.5,3:3.5}/5"),
+            ("{1:0,2:1,3:0}/3", "{2:1}/3"),
+            ("{2:1,1:1}/2", "{1:1,2:1}/2"),
+            ("{1:1,1:1}/2", "22000: sparsevec indices must not contain duplicates"),
+            ("{1:NaN,2:1}/2", "22000: NaN not allowed in sparsevec"),
+            ("{1:-Infinity}/2", "22000: infinite value not allowed in sparsevec"),
+            ("{1:4e38,2:1}/2", "22003: \"4e38\" is out of range for type sparsevec"),
+            ("{1:-1e-46,2:1}/2", "22003: \"-1e-46\" is out of range for type sparsevec"),
+            ("{}/-2147483649", "22000: sparsevec must have at least 1 dimension"),
+            ("{}/9223372036854775808", "54000: sparsevec cannot have more than 1000000000 dimensions"),
+            ("{2147483648:1}/1", "22000: sparsevec index out of bounds"),
+            ("{-2147483649:1}/1", "22000: sparsevec index out of bounds"),
+            ("{0:1}/1", "22000: sparsevec index out of bounds"),
+        ],
+    );
+    check(with_modifier(ScalarType::Sparsevec, 2), &[("{}/3", "22000: expected 2 dimensions, not 3")]);
+    let error = parse_text("{}", plain(ScalarType::Sparsevec)).unwrap_err();
+    assert_eq!(error.detail(), Some("Unexpected end of input."));
+}
+
+#[test]
+fn strings_of_bits_have_postgresqls_forms_and_lengths() {
+    let cases = [
+        ("101", "101"),
+        ("b101", "101"),
+        ("X5f", "01011111"),
+        ("", ""),
+        ("102", "22P02: \"2\" is not a valid binary digit"),
+        ("xg", "22P02: \"g\" is not a valid hexadecimal digit"),
+        ("1 ", "22P02: \" \" is not a valid binary digit"),
+    ];
+    check(plain(ScalarType::Bit), &cases);
+    check(plain(ScalarType::Varbit), &cases);
+    check(
+        with_modifier(ScalarType::Bit, 3),
+        &[("101", "101"), ("10", "22026: bit string length 2 does not match type bit(3)")],
+    );
+    check(
+        with_modifier(ScalarType::Varbit, 3),
+        &[("10", "10"), ("1011", "22001: bit string too long for type bit varying(3)")],
+    );
+}
+
+#[test]
 fn registered_names_are_numbers() {
     check(
         plain(ScalarType::Regclass),
@@ -435,6 +511,23 @@ pub(crate) fn any_scalar(ty: ScalarType) -> BoxedStrategy<Datum> {
         )
         .prop_map(|components| Datum::Vector(components.into()))
         .boxed(),
+        ScalarType::Halfvec => {
+            proptest::collection::vec(any::<u16>().prop_filter("finite", |x| x & 0x7c00 != 0x7c00), 1..40)
+                .prop_map(|components| Datum::Halfvec(components.into()))
+                .boxed()
+        }
+        ScalarType::Sparsevec => {
+            let value = any::<u32>().prop_map(f32::from_bits).prop_filter("a number", |x| x.is_finite() && *x != 0.0);
+            (proptest::collection::btree_map(0u32..50, value, 0..20), 50u32..1_000_000_000)
+                .prop_map(|(elements, dimensions)| {
+                    let elements = elements.into_iter().map(|(index, value)| (i64::from(index), value));
+                    Datum::Sparsevec(SparseVector::from_elements(dimensions, elements).unwrap().into())
+                })
+                .boxed()
+        }
+        ScalarType::Bit | ScalarType::Varbit => proptest::collection::vec(any::<bool>(), 0..40)
+            .prop_map(|bits| Datum::Bits(Arc::new(bits.into_iter().collect())))
+            .boxed(),
         ScalarType::Void | ScalarType::Record => Just(Datum::Null).boxed(),
     }
 }
@@ -512,7 +605,15 @@ proptest! {
 
     #[test]
     fn no_structured_text_panics(text in "[\\[\\]{}\":,\\\\0-9eE.+-nulatrfs ]{0,30}") {
-        for scalar in [ScalarType::Json, ScalarType::Jsonb, ScalarType::Vector, ScalarType::Numeric, ScalarType::Bytea] {
+        for scalar in [
+            ScalarType::Json,
+            ScalarType::Jsonb,
+            ScalarType::Vector,
+            ScalarType::Halfvec,
+            ScalarType::Sparsevec,
+            ScalarType::Numeric,
+            ScalarType::Bytea,
+        ] {
             let _ = parse_text(&text, plain(scalar));
             let _ = parse_text(&text, array_of(scalar));
         }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
-    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
+    FixedSizeBinaryBuilder, Float16Builder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
     IntervalMonthDayNanoBuilder, LargeListBuilder, LargeStringBuilder, ListArray, NullArray, StringBuilder,
     StringViewBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder, UInt32Builder, UInt64Builder,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit, Schema, SchemaRef, TimeUnit,
+    ArrowPrimitiveType, DataType, Field, FieldRef, Float16Type, IntervalMonthDayNano, IntervalUnit, Schema, SchemaRef,
+    TimeUnit,
 };
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::ScalarValue;
@@ -53,6 +54,9 @@ enum Form {
     Interval(IntervalMonthDayNanoBuilder),
     Uuid(FixedSizeBinaryBuilder),
     Vector(LargeListBuilder<Float32Builder>),
+    Halfvec(LargeListBuilder<Float16Builder>),
+    Sparsevec(LargeListBuilder<UInt32Builder>),
+    Bits(LargeListBuilder<BooleanBuilder>),
     List { item: FieldRef, offsets: Vec<i32>, valid: Vec<bool>, elements: Box<ColumnBuilder> },
 }
 
@@ -96,6 +100,15 @@ impl ColumnBuilder {
             DataType::LargeList(item) if *item.data_type() == DataType::Float32 => {
                 Form::Vector(LargeListBuilder::with_capacity(Float32Builder::new(), capacity).with_field(item.clone()))
             }
+            DataType::LargeList(item) if *item.data_type() == DataType::Float16 => {
+                Form::Halfvec(LargeListBuilder::with_capacity(Float16Builder::new(), capacity).with_field(item.clone()))
+            }
+            DataType::LargeList(item) if *item.data_type() == DataType::UInt32 => Form::Sparsevec(
+                LargeListBuilder::with_capacity(UInt32Builder::new(), capacity).with_field(item.clone()),
+            ),
+            DataType::LargeList(item) if *item.data_type() == DataType::Boolean => {
+                Form::Bits(LargeListBuilder::with_capacity(BooleanBuilder::new(), capacity).with_field(item.clone()))
+            }
             DataType::List(item) => {
                 let mut offsets = Vec::with_capacity(capacity + 1);
                 offsets.push(0);
@@ -126,6 +139,8 @@ impl ColumnBuilder {
             self.reserve(text.len())?;
         } else if let Datum::Bytea(bytes) = datum {
             self.reserve(bytes.len())?;
+        } else if let Datum::Bits(bits) = datum {
+            self.reserve(bits.bytes().len())?;
         }
         match (&mut self.form, datum) {
             (_, Datum::Null) => self.push_null(),
@@ -167,6 +182,18 @@ impl ColumnBuilder {
             }
             (Form::Vector(b), Datum::Vector(value)) => {
                 b.values().append_slice(value);
+                b.append(true);
+            }
+            (Form::Halfvec(b), Datum::Halfvec(value)) => {
+                value.iter().for_each(|&bits| b.values().append_value(half_of(bits)));
+                b.append(true);
+            }
+            (Form::Sparsevec(b), Datum::Sparsevec(value)) => {
+                b.values().append_slice(&value.sort_words());
+                b.append(true);
+            }
+            (Form::Bits(b), Datum::Bits(value)) => {
+                value.iter().for_each(|bit| b.values().append_value(bit));
                 b.append(true);
             }
             (Form::List { .. }, Datum::Array(value)) => self.push_elements(&value.dimensions, &value.elements)?,
@@ -224,6 +251,9 @@ impl ColumnBuilder {
             Form::Interval(b) => b.append_null(),
             Form::Uuid(b) => b.append_null(),
             Form::Vector(b) => b.append_null(),
+            Form::Halfvec(b) => b.append_null(),
+            Form::Sparsevec(b) => b.append_null(),
+            Form::Bits(b) => b.append_null(),
             Form::List { offsets, valid, .. } => {
                 valid.push(false);
                 offsets.push(offsets.last().copied().unwrap_or(0));
@@ -268,6 +298,9 @@ impl ColumnBuilder {
             Form::Interval(b) => b.len(),
             Form::Uuid(b) => b.len(),
             Form::Vector(b) => b.len(),
+            Form::Halfvec(b) => b.len(),
+            Form::Sparsevec(b) => b.len(),
+            Form::Bits(b) => b.len(),
             Form::List { valid, .. } => valid.len(),
         }
     }
@@ -306,6 +339,9 @@ impl ColumnBuilder {
             Form::Interval(b) => Arc::new(b.finish()),
             Form::Uuid(b) => Arc::new(b.finish()),
             Form::Vector(b) => Arc::new(b.finish()),
+            Form::Halfvec(b) => Arc::new(b.finish()),
+            Form::Sparsevec(b) => Arc::new(b.finish()),
+            Form::Bits(b) => Arc::new(b.finish()),
             Form::List { item, offsets, valid, elements } => {
                 let elements = elements.finish()?;
                 let offsets = OffsetBuffer::new(std::mem::replace(offsets, vec![0]).into());
@@ -315,6 +351,11 @@ impl ColumnBuilder {
             }
         })
     }
+}
+
+/// A component of a `halfvec` as Arrow has it.
+fn half_of(bits: u16) -> <Float16Type as ArrowPrimitiveType>::Native {
+    <Float16Type as ArrowPrimitiveType>::Native::from_bits(bits)
 }
 
 fn list_offset(length: usize) -> Result<i32> {

@@ -2,7 +2,7 @@
 //!
 //! Types whose confusion would change a result are told apart by structure, so the difference survives any
 //! expression: `jsonb` is `LargeUtf8` and `text` is `Utf8`; `vector` is `LargeList<Float32>` and `real[]` is
-//! `List<Float32>`. Types that PostgreSQL itself converts into each other freely share a form (`varchar` and `text`,
+//! `List<Float32>`; the other kinds of vectors are large lists too ([`vectors`]). Types that PostgreSQL itself converts into each other freely share a form (`varchar` and `text`,
 //! `regclass` and `oid`) and carry their name in the metadata of the field, which a plain column keeps and an
 //! expression may lose.
 //!
@@ -20,11 +20,14 @@ mod decimal;
 mod read;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 pub use build::{BatchBuilder, ColumnBuilder, array_of, datums_to_array, scalar_value};
 pub use decimal::Shown;
 pub(crate) use decimal::{decimal_of, whole_digits};
 pub use read::{ColumnReader, batch_rows, batches_to_rows, datum_at, scalar_datum};
+pub use vectors::vector_type;
+pub(crate) use vectors::{bits_at, bits_type, halfvec_type, sparsevec_at, sparsevec_type};
 
 /// The key of a field's metadata that names its type where the Arrow type does not.
 pub const TYPE_KEY: &str = "lodedb.type";
@@ -54,11 +57,6 @@ pub fn list_of(element: DataType) -> DataType {
     DataType::List(Arc::new(Field::new_list_field(element, true)))
 }
 
-/// The Arrow type of `vector`.
-pub fn vector_type() -> DataType {
-    DataType::LargeList(Arc::new(Field::new_list_field(DataType::Float32, true)))
-}
-
 fn scalar_type(scalar: ScalarType, modifier: i32) -> DataType {
     match scalar {
         ScalarType::Bool => DataType::Boolean,
@@ -83,6 +81,9 @@ fn scalar_type(scalar: ScalarType, modifier: i32) -> DataType {
         ScalarType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
         ScalarType::Uuid => DataType::FixedSizeBinary(16),
         ScalarType::Vector => vector_type(),
+        ScalarType::Halfvec => halfvec_type(),
+        ScalarType::Sparsevec => sparsevec_type(),
+        ScalarType::Bit | ScalarType::Varbit => bits_type(),
         ScalarType::Int2vector => list_of(DataType::Int16),
         ScalarType::Oidvector => list_of(DataType::UInt32),
         // Text in its several guises; a record is its text form.
@@ -129,6 +130,7 @@ fn is_structural(scalar: ScalarType) -> bool {
             | ScalarType::Xid
             | ScalarType::Int2vector
             | ScalarType::Oidvector
+            | ScalarType::Varbit
     )
 }
 
@@ -205,7 +207,9 @@ pub fn structural_type(data_type: &DataType) -> PgType {
         DataType::Interval(_) | DataType::Duration(_) => ScalarType::Interval,
         DataType::Struct(_) => ScalarType::Record,
         DataType::Dictionary(_, values) => return structural_type(values),
-        DataType::LargeList(item) if *item.data_type() == DataType::Float32 => ScalarType::Vector,
+        DataType::LargeList(item) if vectors::kind_of(item).is_some() => {
+            vectors::kind_of(item).unwrap_or(ScalarType::Vector)
+        }
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::FixedSizeList(item, _)

@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    DataType, Date32Type, Float16Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
     TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 use datafusion::arrow::record_batch::RecordBatch;
@@ -18,7 +18,7 @@ use lodedb_sql::datum::{ArrayDatum, Interval};
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
-use super::{Shown, arrow_type, decimal, structural_type};
+use super::{Shown, arrow_type, bits_at, decimal, sparsevec_at, structural_type};
 
 /// An Arrow array whose values are read as datums of one type.
 pub struct ColumnReader<'a> {
@@ -50,6 +50,9 @@ enum Form<'a> {
     Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>, bool),
     Interval(&'a PrimitiveArray<IntervalMonthDayNanoType>),
     Vector(&'a LargeListArray),
+    Halfvec(&'a LargeListArray),
+    Sparsevec(&'a LargeListArray),
+    Bits(&'a LargeListArray),
     List(&'a ListArray, ScalarType, i32),
     Struct(&'a StructArray),
     /// Converted once from a form DataFusion may give, but this house does not use.
@@ -94,6 +97,9 @@ impl<'a> ColumnReader<'a> {
             }
             DataType::Interval(IntervalUnit::MonthDayNano) => Form::Interval(array.as_primitive()),
             DataType::LargeList(item) if *item.data_type() == DataType::Float32 => Form::Vector(array.as_list()),
+            DataType::LargeList(item) if *item.data_type() == DataType::Float16 => Form::Halfvec(array.as_list()),
+            DataType::LargeList(item) if *item.data_type() == DataType::UInt32 => Form::Sparsevec(array.as_list()),
+            DataType::LargeList(item) if *item.data_type() == DataType::Boolean => Form::Bits(array.as_list()),
             DataType::List(_) => {
                 let (element, lower) = match ty.ty {
                     PgType::Array(element) => (element, 1),
@@ -170,6 +176,20 @@ impl<'a> ColumnReader<'a> {
                 Datum::Vector(
                     values.as_primitive::<datafusion::arrow::datatypes::Float32Type>().values().as_ref().into(),
                 )
+            }
+            Form::Halfvec(a) => {
+                let values = a.value(row);
+                Datum::Halfvec(
+                    values.as_primitive::<Float16Type>().values().iter().map(|half| half.to_bits()).collect(),
+                )
+            }
+            Form::Sparsevec(a) => {
+                let words = a.value(row);
+                Datum::Sparsevec(sparsevec_at(words.as_primitive::<UInt32Type>().values())?.into())
+            }
+            Form::Bits(a) => {
+                let items = a.value(row);
+                Datum::Bits(bits_at(items.as_boolean(), 0..items.len()).into())
             }
             Form::List(a, element, lower) => list_datum(&a.value(row), *element, *lower)?,
             Form::Struct(a) => Datum::Text(record_text(a, row)?),

@@ -41,6 +41,12 @@ const VALUES: &[(&str, i32, &[&str])] = &[
     ("oidvector", -1, &["23 25"]),
     ("vector", -1, &["[1,2,3]", "[0.5]"]),
     ("vector", 3, &["[1,2,3]"]),
+    ("halfvec", -1, &["[1,2,3]", "[65504,-0]"]),
+    ("sparsevec", -1, &["{1:1,3:-2.5}/5", "{}/1000000000"]),
+    ("bit", 3, &["101"]),
+    ("varbit", -1, &["", "101010101"]),
+    ("_halfvec", -1, &["{\"[1,2]\",NULL}"]),
+    ("_bit", -1, &["{101,NULL,0}"]),
     ("_int4", -1, &["{1,NULL,3}", "{}"]),
     ("_text", -1, &["{a,\"b c\"}"]),
     ("_vector", -1, &["{\"[1,2]\",\"[3,4]\"}"]),
@@ -101,6 +107,7 @@ fn types_of_datafusion_find_their_places() {
     assert_eq!(ty(DataType::Timestamp(TimeUnit::Nanosecond, None)), PgType::Scalar(ScalarType::Timestamp));
     assert_eq!(ty(DataType::Null), PgType::Scalar(ScalarType::Text));
     assert_eq!(ty(list_of(vector_type())), PgType::Array(ScalarType::Vector));
+    assert_eq!(ty(list_of(halfvec_type())), PgType::Array(ScalarType::Halfvec));
     assert_eq!(ty(list_of(list_of(DataType::Int32))), PgType::Array(ScalarType::Int4));
 
     let text: ArrayRef = Arc::new(StringViewArray::from(vec!["a"]));

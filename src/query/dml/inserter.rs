@@ -53,8 +53,8 @@ pub struct RowInserter {
     environment: Arc<Environment>,
 }
 
-/// The schema in which the CHECKs of a table are read.
-fn table_schema(table: &Arc<Table>, catalog: &Catalog) -> Result<DFSchema> {
+/// The schema in which the CHECKs of a table, and what its indexes are on, are read.
+pub(super) fn table_schema(table: &Arc<Table>, catalog: &Catalog) -> Result<DFSchema> {
     use datafusion::datasource::TableProvider;
     let reader = TableReader::new(table.clone(), catalog, false);
     sql(DFSchema::try_from_qualified_schema(table.name.as_str(), reader.schema().as_ref()))
@@ -78,7 +78,7 @@ impl RowChecks {
         }
         Ok(Self {
             not_null: visible().filter(|(_, column)| column.not_null).map(|(at, _)| at).collect(),
-            vectors: visible().filter_map(|(at, column)| Some((at, column.ty.vector_dims()?))).collect(),
+            vectors: visible().filter_map(|(at, column)| Some((at, column.ty.dimensions()?))).collect(),
             arrays: visible()
                 .filter(|(_, column)| matches!(column.ty.ty, PgType::Array(_)))
                 .map(|(at, _)| at)
@@ -117,6 +117,8 @@ impl RowChecks {
         }
         let unfit = self.vectors.iter().find_map(|&(at, dims)| match &row[at] {
             Datum::Vector(vector) => check_expected_dimensions(Some(dims), vector.len()).err(),
+            Datum::Halfvec(vector) => check_expected_dimensions(Some(dims), vector.len()).err(),
+            Datum::Sparsevec(vector) => check_expected_dimensions(Some(dims), vector.dimensions() as usize).err(),
             _ => None,
         });
         // A column of batches is a list of elements: there is no room for more dimensions.

@@ -22,18 +22,21 @@ use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::{Expr as DataFusionExpr, Volatility};
 use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::Places;
-use lodedb_sql::{Datum, PgType, SqlError, SqlState, TypeWithModifier};
+use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::cancel::CancelToken;
+use super::functions::CAST_FUNCTION;
 use super::plan::operators::{assign_datum, operand_type};
 use super::plan::parameters::Parameters;
 use super::plan::{Body, Planned, Planner};
 use super::statement_state::{Registry, Run, cast_environment, sql};
 use super::{WriteOutcome, plan};
-use crate::catalog::Table;
+use crate::catalog::{ColumnId, Table};
 use crate::commit::locks::LockMode;
 use crate::commit::{Reader, Transaction};
 use crate::db::settings::Environment;
@@ -133,6 +136,40 @@ pub(crate) fn check_expressions(
         defaults::DefaultValue::of(&planner, table, at)?;
     }
     Ok(())
+}
+
+/// The type of an expression that an index is on, and the columns it names.
+pub(crate) fn index_expression(
+    registry: &Arc<Registry>,
+    reader: &Reader,
+    environment: &Arc<Environment>,
+    table: &Arc<Table>,
+    text: &str,
+) -> Result<(TypeWithModifier, Vec<ColumnId>)> {
+    let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
+    let mut ast = defaults::parse_expr(text)?;
+    if contains_query(&ast) {
+        return Err(SqlError::new(SqlState::FeatureNotSupported, "cannot use subquery in index expression"));
+    }
+    let schema = inserter::table_schema(table, &planner.catalog)?;
+    planner.preparation().expr(&mut ast)?;
+    let expr = planner.expr(&ast, &schema).map_err(|error| planner.placed(error))?;
+    // What a cast depends on of the session are zones and clocks, which have no part in vectors.
+    let changes = |expr: &DataFusionExpr| match expr {
+        DataFusionExpr::ScalarFunction(call) => {
+            call.func.signature().volatility != Volatility::Immutable && call.name() != CAST_FUNCTION
+        }
+        _ => false,
+    };
+    if expr.exists(|expr| Ok(changes(expr))).unwrap_or(true) {
+        let message = "functions in index expression must be marked IMMUTABLE";
+        return Err(SqlError::new(SqlState::InvalidObjectDefinition, message));
+    }
+    let ty = sql(operand_type(&expr, &schema))?.unwrap_or(TypeWithModifier::plain(ScalarType::Text));
+    let uses = expr.column_refs().into_iter().filter_map(|column| table.position(&column.name));
+    let mut uses: Vec<ColumnId> = uses.map(|at| table.columns[at].id).collect();
+    uses.sort_unstable();
+    Ok((ty, uses))
 }
 
 fn contains_query(expr: &Expr) -> bool {

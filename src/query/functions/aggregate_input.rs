@@ -75,7 +75,7 @@ impl AggregateInput {
             _ if own == DataType::Null => DataType::Float64,
             (_, T::Float4 | T::Float8) => DataType::Float64,
             ("sum", T::Int2 | T::Int4) => DataType::Int64,
-            ("sum", T::Interval | T::Vector) | ("avg", T::Vector) => own,
+            ("sum", T::Interval | T::Vector | T::Halfvec) | ("avg", T::Vector | T::Halfvec) => own,
             ("avg", T::Interval) => return Err(to_datafusion(SqlError::unsupported("avg of intervals"))),
             (_, T::Int2 | T::Int4 | T::Int8) => DataType::Decimal128(20, 0),
             ("sum", T::Numeric) => match own {

@@ -62,8 +62,9 @@ pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     ]
 }
 
+/// Whether this is a dense vector, which sums and averages are made of.
 fn is_vector(data_type: &DataType) -> bool {
-    structural_type(data_type) == PgType::Scalar(ScalarType::Vector)
+    matches!(structural_type(data_type), PgType::Scalar(ScalarType::Vector | ScalarType::Halfvec))
 }
 
 fn is_decimal(fields: &[FieldRef]) -> bool {
@@ -78,10 +79,11 @@ impl Adapted {
 
     /// The aggregate of vectors this is for arguments of these types.
     fn vector_aggregate(&self, fields: &[FieldRef]) -> Option<VectorAggregate> {
-        let vector = fields.first().is_some_and(|field| is_vector(field.data_type()));
+        let first = fields.first().map(|field| field.data_type()).filter(|data_type| is_vector(data_type))?;
+        let half = *first != vector_type();
         match self.form {
-            Form::Sum if vector => Some(VectorAggregate::Sum),
-            Form::Average if vector => Some(VectorAggregate::Average),
+            Form::Sum => Some(VectorAggregate { sum: true, half }),
+            Form::Average => Some(VectorAggregate { sum: false, half }),
             _ => None,
         }
     }
@@ -120,7 +122,7 @@ impl AggregateUDFImpl for Adapted {
         use DataType as D;
         let [first, rest @ ..] = arg_types else { return Err(self.undefined(arg_types)) };
         let wanted = match (self.form, first) {
-            (Form::Sum | Form::Average, vector) if is_vector(vector) => vector_type(),
+            (Form::Sum | Form::Average, vector) if is_vector(vector) => vector.clone(),
             (Form::Sum | Form::Average, D::Null) => D::Float64,
             (
                 Form::Sum | Form::Average,
@@ -142,8 +144,10 @@ impl AggregateUDFImpl for Adapted {
 
     fn return_type(&self, arg_types: &[DataType]) -> DataFusionResult<DataType> {
         match self.form {
-            Form::Sum | Form::Average if arg_types.first().is_some_and(is_vector) => Ok(vector_type()),
-            Form::Sum | Form::Average => self.behind_type(arg_types),
+            Form::Sum | Form::Average => match arg_types.first().filter(|first| is_vector(first)) {
+                Some(vector) => Ok(vector.clone()),
+                None => self.behind_type(arg_types),
+            },
             Form::StringAggregate | Form::Json { binary: false } => Ok(DataType::Utf8),
             Form::Json { binary: true } => Ok(DataType::LargeUtf8),
         }

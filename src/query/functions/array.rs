@@ -10,6 +10,9 @@ use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState};
 use super::definition::{Call, Definition, Returns, function};
 use super::types::*;
 
+/// PostgreSQL's limit of elements in an array.
+const ELEMENTS_MAX: u64 = 134_217_727;
+
 /// An array of one dimension.
 pub(crate) fn array_of(element: ScalarType, elements: Vec<Datum>) -> Datum {
     let dimensions = if elements.is_empty() { Vec::new() } else { vec![(elements.len() as u32, 1)] };
@@ -49,6 +52,48 @@ fn contains_op(call: &Call<'_>, args: &[Datum], (whole, part): (usize, usize)) -
 fn dimension(args: &[Datum]) -> Result<Option<(u32, i32)>> {
     let place = usize::try_from(int(args, 1) - 1).ok();
     Ok(place.and_then(|place| array(args, 0).ok().and_then(|array| array.dimensions.get(place).copied())))
+}
+
+/// `array_fill(value, dimensions [, lower bounds])`.
+fn fill(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let numbers = |place: usize| -> Result<Vec<i32>> {
+        let null = |what: &str| SqlError::new(SqlState::NullValueNotAllowed, what.to_owned());
+        let Some(Datum::Array(array)) = args.get(place) else {
+            return Err(null("dimension array or low bound array cannot be null"));
+        };
+        if array.dimensions.len() > 1 {
+            let error = SqlError::new(SqlState::ArraySubscriptError, "wrong number of array subscripts");
+            return Err(error.with_detail("Dimension array must be one dimensional."));
+        }
+        let number = |datum: &Datum| if let Datum::Int4(value) = datum { Some(*value) } else { None };
+        let numbers =
+            array.elements.iter().map(|datum| number(datum).ok_or_else(|| null("dimension values cannot be null")));
+        numbers.collect()
+    };
+    let PgType::Scalar(element) = call.ty(0) else {
+        return Err(SqlError::unsupported("array_fill with an array"));
+    };
+    let lengths = numbers(1)?;
+    let lowers = if args.len() > 2 { numbers(2)? } else { vec![1; lengths.len()] };
+    if lowers.len() != lengths.len() {
+        let error = SqlError::new(SqlState::ArraySubscriptError, "wrong number of array subscripts");
+        return Err(error.with_detail("Low bound array has different size than dimensions array."));
+    }
+    if lengths.len() > lodedb_sql::text::MAX_ARRAY_DIMENSIONS {
+        let most = lodedb_sql::text::MAX_ARRAY_DIMENSIONS;
+        let message = format!("number of array dimensions ({}) exceeds the maximum allowed ({most})", lengths.len());
+        return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
+    }
+    let count = lengths.iter().try_fold(1u64, |count, &length| count.checked_mul(u64::try_from(length).ok()?));
+    let count = count.filter(|&count| count <= ELEMENTS_MAX).ok_or_else(|| {
+        let message = format!("array size exceeds the maximum allowed ({ELEMENTS_MAX})");
+        SqlError::new(SqlState::ProgramLimitExceeded, message)
+    })?;
+    if lengths.is_empty() || count == 0 {
+        return Ok(array_of(element, Vec::new()));
+    }
+    let dimensions = lengths.iter().zip(lowers).map(|(&length, lower)| (length as u32, lower)).collect();
+    Ok(Datum::Array(Box::new(ArrayDatum { element, dimensions, elements: vec![args[0].clone(); count as usize] })))
 }
 
 fn one_dimension(array: &ArrayDatum) -> Result<()> {
@@ -244,6 +289,7 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("array_prepend", &[ANY, ANY_ARRAY], Returns::SameAs(1), |call, args| append(call, args, 1, 0))
         .null_allowed(),
     function("array_cat", &[ANY_ARRAY, ANY_ARRAY], Returns::SameAs(0), concatenate).null_allowed(),
+    function("array_fill", &[ANY, INT4_ARRAY, INT4_ARRAY], Returns::ArrayOf(0), fill).optional(1).null_allowed(),
     function("array_length", &[ANY_ARRAY, INT4], TO_INT4, |_, args| {
         Ok(dimension(args)?.map_or(Datum::Null, |(length, _)| Datum::Int4(length as i32)))
     }),

@@ -244,7 +244,7 @@ fn conversion_distance(from: PgType, to: PgType) -> Option<u32> {
     if is_text(from) {
         return Some(if matches!(to, PgType::Scalar(T::Float8 | T::Timestamptz)) { 20 } else { 21 });
     }
-    if let (PgType::Array(_), PgType::Scalar(T::Vector)) = (from, to) {
+    if let (PgType::Array(_), PgType::Scalar(T::Vector | T::Halfvec | T::Sparsevec)) = (from, to) {
         return Some(9);
     }
     if let (PgType::Array(a), PgType::Array(b)) = (from, to) {

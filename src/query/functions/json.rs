@@ -129,6 +129,10 @@ fn write_json(call: &Call<'_>, datum: &Datum, ty: PgType, spaced: bool, out: &mu
                 .collect();
             let _ = write!(out, "[{}]", parts.join(","));
         }
+        (Datum::Halfvec(vector), _) => {
+            let components = lodedb_sql::halfvec::widen(vector);
+            write_json(call, &Datum::Vector(components.into()), ScalarType::Vector.into(), spaced, out);
+        }
         (Datum::Array(array), _) => {
             let element = PgType::Scalar(array.element);
             write_elements(call, &array.dimensions, &array.elements, element, spaced, out);

@@ -14,12 +14,14 @@ mod aggregate_input;
 mod aggregates;
 mod array;
 mod average;
+mod bits;
 mod cast;
 mod datetime;
 mod definition;
 mod deviation;
 pub mod errors;
 pub(crate) mod growing;
+mod halfvec;
 mod json;
 mod json_text;
 mod missing;
@@ -31,6 +33,7 @@ mod quotient;
 pub mod scope;
 mod series;
 mod session;
+mod sparsevec;
 mod strings;
 mod syntax;
 mod system;
@@ -38,6 +41,8 @@ mod templates;
 mod types;
 mod vector;
 mod vector_aggregates;
+mod vector_casts;
+mod vector_states;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -67,8 +72,13 @@ pub(crate) use system::text_of;
 static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
     let tables = [
         vector::FUNCTIONS,
+        halfvec::FUNCTIONS,
+        sparsevec::FUNCTIONS,
+        vector_casts::FUNCTIONS,
+        vector_states::FUNCTIONS,
         array::FUNCTIONS,
         strings::FUNCTIONS,
+        bits::FUNCTIONS,
         growing::FUNCTIONS,
         numbers::FUNCTIONS,
         datetime::FUNCTIONS,

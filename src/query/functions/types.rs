@@ -38,6 +38,10 @@ parameters! {
     OID Oid,
     REGCLASS Regclass,
     VECTOR Vector,
+    HALFVEC Halfvec,
+    SPARSEVEC Sparsevec,
+    BIT Bit,
+    VARBIT Varbit,
 }
 
 results! {
@@ -65,14 +69,21 @@ results! {
     TO_REGPROC Regproc,
     TO_REGNAMESPACE Regnamespace,
     TO_VECTOR Vector,
+    TO_HALFVEC Halfvec,
+    TO_SPARSEVEC Sparsevec,
+    TO_BIT Bit,
+    TO_VARBIT Varbit,
     TO_VOID Void,
 }
 
 pub(crate) const TEXT_ARRAY: Parameter = Parameter::Is(PgType::Array(ScalarType::Text));
 pub(crate) const TO_TEXT_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Text));
 pub(crate) const TO_NAME_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Name));
+pub(crate) const INT4_ARRAY: Parameter = Parameter::Is(PgType::Array(ScalarType::Int4));
 pub(crate) const TO_INT4_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Int4));
 pub(crate) const TO_OID_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Oid));
+pub(crate) const FLOAT8_ARRAY: Parameter = Parameter::Is(PgType::Array(ScalarType::Float8));
+pub(crate) const TO_FLOAT8_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Float8));
 pub(crate) const TO_FLOAT4_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Float4));
 pub(crate) const ANY: Parameter = Parameter::Any;
 pub(crate) const ANY_ARRAY: Parameter = Parameter::AnyArray;

@@ -6,13 +6,12 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Bu
 use datafusion::arrow::datatypes::{DataType, Float32Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
-use lodedb_sql::cast::{CastContext, cast};
 use lodedb_sql::error::Result;
 use lodedb_sql::vector::{self, Metric};
-use lodedb_sql::{Datum, PgType, ScalarType, SqlError, TypeWithModifier};
+use lodedb_sql::{Datum, SqlError};
 
-use super::definition::{Call, Definition, function};
-use super::types::{ANY_ARRAY, BOOL, INT4, TO_BOOL, TO_FLOAT4_ARRAY, TO_FLOAT8, TO_INT4, TO_VECTOR, VECTOR};
+use super::definition::{Definition, function};
+use super::types::{INT4, TO_BIT, TO_BOOL, TO_FLOAT8, TO_INT4, TO_VECTOR, VECTOR};
 
 fn one(args: &[Datum]) -> Result<&Arc<[f32]>> {
     at(args, 0)
@@ -31,7 +30,8 @@ fn two(args: &[Datum]) -> Result<(&[f32], &[f32])> {
     Ok((a, b))
 }
 
-fn int(args: &[Datum], place: usize) -> i32 {
+/// An integer among the arguments.
+pub(super) fn int(args: &[Datum], place: usize) -> i32 {
     match args.get(place) {
         Some(Datum::Int4(value)) => *value,
         _ => -1,
@@ -40,18 +40,6 @@ fn int(args: &[Datum], place: usize) -> i32 {
 
 fn compared(args: &[Datum], test: fn(std::cmp::Ordering) -> bool) -> Result<Datum> {
     Ok(Datum::Bool(test(vector::compare(at(args, 0)?, at(args, 1)?))))
-}
-
-/// `vector(value, modifier, explicit)`, the cast of a vector to its own modifier.
-fn with_modifier(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
-    let to = TypeWithModifier { ty: PgType::Scalar(ScalarType::Vector), modifier: int(args, 1) };
-    cast(args[0].clone(), call.ty(0), to, CastContext::Explicit, call.environment())
-}
-
-/// `vector_to_float4(value, modifier, explicit)`.
-fn to_float4(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
-    let to = TypeWithModifier::plain(PgType::Array(ScalarType::Float4));
-    cast(args[0].clone(), call.ty(0), to, CastContext::Explicit, call.environment())
 }
 
 /// The functions of this file.
@@ -86,6 +74,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("vector_norm", &[VECTOR], TO_FLOAT8, |_, args| Ok(Datum::Float8(vector::norm(one(args)?)))),
     function("l2_norm", &[VECTOR], TO_FLOAT8, |_, args| Ok(Datum::Float8(vector::norm(one(args)?)))),
     function("l2_normalize", &[VECTOR], TO_VECTOR, |_, args| vector::l2_normalize(one(args)?).map(Datum::Vector)),
+    function("binary_quantize", &[VECTOR], TO_BIT, |_, args| {
+        Ok(Datum::Bits(vector::binary_quantize(one(args)?).into()))
+    }),
     function("subvector", &[VECTOR, INT4, INT4], TO_VECTOR, |_, args| {
         vector::subvector(one(args)?, int(args, 1), int(args, 2)).map(Datum::Vector)
     }),
@@ -110,9 +101,6 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("vector_cmp", &[VECTOR, VECTOR], TO_INT4, |_, args| {
         Ok(Datum::Int4(vector::compare(at(args, 0)?, at(args, 1)?) as i32))
     }),
-    function("vector", &[VECTOR, INT4, BOOL], TO_VECTOR, with_modifier),
-    function("array_to_vector", &[ANY_ARRAY, INT4, BOOL], TO_VECTOR, with_modifier),
-    function("vector_to_float4", &[VECTOR, INT4, BOOL], TO_FLOAT4_ARRAY, to_float4),
 ];
 
 /// The vectors of an argument: one for all rows, or a column.

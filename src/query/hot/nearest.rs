@@ -86,6 +86,10 @@ fn distance<'a>(named: &Named, expr: &'a ast::Expr) -> Option<(Metric, usize, &'
 }
 
 pub(crate) fn recognise(planner: &Planner, query: &Query) -> Result<Option<(Nearest, Arc<[Field]>)>> {
+    // Then only the rows of an index are wanted.
+    if !planner.environment.settings.is_on("enable_seqscan") {
+        return Ok(None);
+    }
     let Some((select, named)) = single_select(planner, query) else { return Ok(None) };
     let Some(order_by) = &query.order_by else { return Ok(None) };
     let OrderByKind::Expressions(keys) = &order_by.kind else { return Ok(None) };

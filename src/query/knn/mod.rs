@@ -5,10 +5,12 @@
 //! computes itself, so that what a client sees never depends on what was recognised. [`search`] is the search itself,
 //! which the hot road shares.
 
+mod index_rows;
 mod operator;
 mod reader;
 mod recognise;
 pub(crate) mod search;
 
+pub(crate) use index_rows::only_rows_of_indexes;
 pub(crate) use operator::{NeighborOperator, is_search};
 pub(crate) use recognise::{metric_of, recognise};

@@ -7,14 +7,16 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Sort, TableScan};
 use lodedb_sql::vector::Metric;
+use lodedb_sql::{PgType, ScalarType};
 
 use super::reader::NeighborReader;
+use crate::query::plan::operators::operand_type;
 use crate::query::plan::relations::provider_of;
 use crate::query::scan::{TableReader, is_plain};
 
@@ -196,6 +198,11 @@ fn distance(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Expr)> {
     let correlated = query
         .exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(within) if !within.outer_ref_columns.is_empty())))
         .unwrap_or(true);
+    // Beside a vector of another kind the column becomes one of that kind.
+    let ty = operand_type(query, &DFSchema::empty()).ok().flatten().map(|ty| ty.ty);
+    if matches!(ty, Some(PgType::Scalar(ScalarType::Halfvec | ScalarType::Sparsevec))) {
+        return None;
+    }
     let constant = !correlated && !query.any_column_refs() && !query.contains_outer() && !query.is_volatile();
     constant.then(|| (metric, position, query.clone()))
 }

@@ -49,7 +49,9 @@ pub(crate) fn format_type(ty: PgType, modifier: i32) -> String {
             ScalarType::Time => format!("time({modifier}) without time zone"),
             ScalarType::Timestamp => format!("timestamp({modifier}) without time zone"),
             ScalarType::Timestamptz => format!("timestamp({modifier}) with time zone"),
-            ScalarType::Vector => format!("vector({modifier})"),
+            ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec | ScalarType::Bit | ScalarType::Varbit => {
+                format!("{}({modifier})", scalar.sql_name())
+            }
             scalar => scalar.sql_name().to_owned(),
         }
     };
@@ -77,6 +79,16 @@ pub(crate) fn index_columns(index: &Index) -> Vec<u32> {
     match &index.kind {
         IndexKind::Btree { columns, .. } => columns.clone(),
         IndexKind::Vector { spec, .. } => vec![spec.column],
+        // An expression has the number 0.
+        IndexKind::Exact { column, .. } => vec![column.unwrap_or(0)],
+    }
+}
+
+/// The columns that an index goes with.
+pub(crate) fn index_dependencies(index: &Index) -> Vec<u32> {
+    match &index.kind {
+        IndexKind::Exact { uses, .. } => uses.clone(),
+        _ => index_columns(index),
     }
 }
 
@@ -84,7 +96,7 @@ pub(crate) fn index_columns(index: &Index) -> Vec<u32> {
 pub(crate) fn index_method(index: &Index) -> &str {
     match &index.kind {
         IndexKind::Btree { .. } => "btree",
-        IndexKind::Vector { method, .. } => method,
+        IndexKind::Vector { method, .. } | IndexKind::Exact { method, .. } => method,
     }
 }
 
@@ -93,6 +105,7 @@ pub(crate) fn index_options(index: &Index) -> Vec<(String, String)> {
     match &index.kind {
         IndexKind::Btree { .. } => Vec::new(),
         IndexKind::Vector { spec, .. } => spec.options.clone(),
+        IndexKind::Exact { options, .. } => options.clone(),
     }
 }
 
@@ -103,11 +116,13 @@ pub(crate) fn index_definition(catalog: &Catalog, index: &Index) -> Option<Strin
     let keys: Vec<String> = index_columns(index)
         .into_iter()
         .map(|column| {
-            let name = quote_identifier(&column_name(table, column));
+            let name = key_text(table, index, column);
             match &index.kind {
                 // The class says the metric, so it is never left out.
-                IndexKind::Vector { opclass, .. } => format!("{name} {opclass}"),
-                IndexKind::Btree { .. } => name,
+                IndexKind::Vector { opclass, .. } | IndexKind::Exact { opclass: Some(opclass), .. } => {
+                    format!("{name} {opclass}")
+                }
+                IndexKind::Btree { .. } | IndexKind::Exact { .. } => name,
             }
         })
         .collect();
@@ -124,6 +139,9 @@ pub(crate) fn index_definition(catalog: &Catalog, index: &Index) -> Option<Strin
             options.iter().map(|(name, value)| format!("{name}={}", quote_literal(value))).collect();
         let _ = write!(text, " WITH ({})", list.join(", "));
     }
+    if let Some(predicate) = index_predicate(index) {
+        let _ = write!(text, " WHERE {predicate}");
+    }
     Some(text)
 }
 
@@ -131,7 +149,36 @@ pub(crate) fn index_definition(catalog: &Catalog, index: &Index) -> Option<Strin
 pub(crate) fn index_key(catalog: &Catalog, index: &Index, place: usize) -> Option<String> {
     let table = catalog.table_by_id(index.table)?;
     let column = *index_columns(index).get(place.checked_sub(1)?)?;
-    Some(quote_identifier(&column_name(table, column)))
+    Some(key_text(table, index, column))
+}
+
+/// A key of an index as SQL writes it.
+fn key_text(table: &Table, index: &Index, column: u32) -> String {
+    match &index.kind {
+        IndexKind::Exact { expression: Some(expression), .. } => parenthesised(expression),
+        _ => quote_identifier(&column_name(table, column)),
+    }
+}
+
+/// The expression that an index is on, if it is on one.
+pub(crate) fn index_expression(index: &Index) -> Option<String> {
+    match &index.kind {
+        IndexKind::Exact { expression: Some(expression), .. } => Some(parenthesised(expression)),
+        _ => None,
+    }
+}
+
+/// The condition of the rows in an index, if it has one.
+pub(crate) fn index_predicate(index: &Index) -> Option<String> {
+    match &index.kind {
+        IndexKind::Exact { predicate: Some(predicate), .. } => Some(parenthesised(predicate)),
+        _ => None,
+    }
+}
+
+fn parenthesised(text: &str) -> String {
+    let text = text.trim();
+    if is_parenthesised(text) { text.to_owned() } else { format!("({text})") }
 }
 
 /// `PRIMARY KEY (id)` or `UNIQUE (a, b)`, for an index that is a constraint.
@@ -148,8 +195,7 @@ pub(crate) fn key_constraint(catalog: &Catalog, index: &Index) -> Option<String>
 
 /// `CHECK ((condition))`.
 pub(crate) fn check_constraint(check: &Check) -> String {
-    let condition = check.condition.trim();
-    if is_parenthesised(condition) { format!("CHECK ({condition})") } else { format!("CHECK (({condition}))") }
+    format!("CHECK ({})", parenthesised(&check.condition))
 }
 
 /// Whether one pair of parentheses holds the whole text.

@@ -53,6 +53,17 @@ pub(crate) fn by_name(name: &str) -> Option<u32> {
     BY_NAME.get(name).copied()
 }
 
+/// The name as it is listed; none that is not.
+pub(crate) fn listed(name: &str) -> Option<&'static str> {
+    BY_NAME.get_key_value(name).map(|(name, _)| *name)
+}
+
+/// The OID of the function of this name that takes arguments of these types.
+pub(crate) fn of_types(name: &str, arguments: &[u32]) -> Option<u32> {
+    let found = PROCEDURES.iter().find(|procedure| procedure.name == name && procedure.arguments == arguments);
+    found.map(|procedure| procedure.oid)
+}
+
 /// The function with this OID.
 pub(crate) fn by_oid(oid: u32) -> Option<&'static Procedure> {
     BY_OID.get(&oid).map(|&place| &PROCEDURES[place])

@@ -127,6 +127,10 @@ pub(crate) async fn physical(run: &Run, plan: LogicalPlan) -> DataFusionResult<A
     if is_small(run, &plan)? {
         state.config_mut().options_mut().execution.target_partitions = 1;
     }
+    let plan = match run.reading.environment.settings.is_on("enable_seqscan") {
+        true => plan,
+        false => knn::only_rows_of_indexes(plan, &run.reading.reader.catalog())?,
+    };
     let plan = knn::recognise(plan)?;
     let physical = if apply::holds_subquery(&plan)? {
         let easier = apply::take_out(plan.clone(), apply::Which::BeyondTheOptimizer)?;

@@ -97,7 +97,10 @@ impl Preparation<'_> {
         let name = name.value.to_ascii_lowercase();
         let Some(types) = function_parameter_types(&name, list.args.len()) else { return };
         for (arg, ty) in list.args.iter().zip(types) {
-            if let (FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)), Some(ty)) = (arg, ty) {
+            // Which kind of vector it is depends on what it stands beside.
+            if let (FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)), Some(ty)) = (arg, ty)
+                && !ty.has_distances()
+            {
                 self.note(expr, ty);
             }
         }

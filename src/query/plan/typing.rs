@@ -62,12 +62,15 @@ fn is_unknown(expr: &Expr) -> bool {
 
 /// `42883` for arguments that DataFusion's aggregates take and PostgreSQL's do not.
 fn check_aggregate(name: &str, args: &[Expr], schema: &DFSchema) -> DataFusionResult<()> {
-    use ScalarType::{Bool, Bytea, Json, Jsonb, Uuid, Vector};
+    use ScalarType::{Bit, Bool, Bytea, Halfvec, Json, Jsonb, Sparsevec, Uuid, Varbit, Vector};
     let types: Vec<_> = args.iter().map(|arg| operand_type(arg, schema).ok().flatten()).collect();
     let first = types.first().copied().flatten().map(|ty| ty.ty);
     let refused = match name {
         "count" => args.len() > 1,
-        "min" | "max" => matches!(first, Some(PgType::Scalar(Bool | Bytea | Json | Jsonb | Uuid | Vector))),
+        "min" | "max" => matches!(
+            first,
+            Some(PgType::Scalar(Bool | Bytea | Json | Jsonb | Uuid | Vector | Halfvec | Sparsevec | Bit | Varbit))
+        ),
         "bool_and" | "bool_or" => first.is_some_and(|ty| ty != PgType::Scalar(Bool)),
         _ => false,
     };
@@ -229,12 +232,14 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
                 }
                 return Ok(Transformed::yes(Expr::ScalarFunction(call)));
             }
-            let vector = PgType::Scalar(ScalarType::Vector);
             let types = function_parameter_types(call.name(), call.args.len()).unwrap_or_default();
+            // What has no type of its own beside a vector of another kind is one of that kind.
+            let beside = call.args.iter().filter_map(|arg| operand_type(arg, schema).ok().flatten()).map(|ty| ty.ty);
+            let beside = beside.into_iter().find(|ty| ty.has_distances());
             let mut changed = false;
             for (arg, ty) in call.args.iter_mut().zip(types) {
-                if ty == Some(vector) && is_untyped(arg) {
-                    *arg = carry(typing.convert(std::mem::take(arg), None, vector))?;
+                if let Some(ty) = ty.filter(|ty| ty.has_distances() && is_untyped(arg)) {
+                    *arg = carry(typing.convert(std::mem::take(arg), None, beside.unwrap_or(ty)))?;
                     changed = true;
                 }
             }
@@ -287,6 +292,7 @@ fn common_argument_type(call: &ScalarFunction, schema: &DFSchema) -> lodedb_sql:
         "greatest" => "GREATEST",
         "least" => "LEAST",
         "nullif" => "NULLIF",
+        "make_array" => "ARRAY",
         "contains_op" | "contained_op" | "overlap_op" => "",
         _ => return Ok(None),
     };
@@ -314,7 +320,7 @@ fn integer_literal(cast: &Cast) -> Option<Expr> {
 
 /// The literal that the cast of an untyped one is, for types whose text says all.
 fn literal_cast(call: &ScalarFunction, typing: &Typing<'_>) -> lodedb_sql::error::Result<Option<Expr>> {
-    use ScalarType::{Bool, Date, Float4, Float8, Int2, Int4, Int8, Uuid, Vector};
+    use ScalarType::{Bit, Bool, Date, Float4, Float8, Halfvec, Int2, Int4, Int8, Sparsevec, Uuid, Varbit, Vector};
     let number = |expr: &Expr| match expr {
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(*value),
         _ => None,
@@ -324,9 +330,11 @@ fn literal_cast(call: &ScalarFunction, typing: &Typing<'_>) -> lodedb_sql::error
     };
     let ty = number(oid).and_then(|oid| u32::try_from(oid).ok()).and_then(PgType::from_oid);
     match ty {
-        Some(ty @ PgType::Scalar(Bool | Date | Float4 | Float8 | Int2 | Int4 | Int8 | Uuid | Vector))
-            if call.name() == CAST_FUNCTION && number(modifier) == Some(-1) =>
-        {
+        Some(
+            ty @ PgType::Scalar(
+                Bool | Date | Float4 | Float8 | Int2 | Int4 | Int8 | Uuid | Vector | Halfvec | Sparsevec | Bit | Varbit,
+            ),
+        ) if call.name() == CAST_FUNCTION && number(modifier) == Some(-1) => {
             typing.convert(value.clone(), None, ty).map(Some)
         }
         _ => Ok(None),

@@ -216,7 +216,8 @@ fn a_raised_flag_stops_a_search() {
 fn tuning_words_are_checked_as_pgvector_checks_them() {
     let check = |kind: IndexKind, dims: Option<u32>, options: &[(&str, &str)]| {
         let options: Vec<_> = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        IndexSpec::validate(kind, Metric::L2, dims, &options).map_err(|e| (e.state(), e.message().to_owned()))
+        IndexSpec::validate(kind, lodedb_sql::ScalarType::Vector, dims, &options)
+            .map_err(|e| (e.state(), e.message().to_owned()))
     };
     assert!(check(IndexKind::IvfPq, Some(16_000), &[]).is_ok());
     assert!(check(IndexKind::Hnsw, Some(3), &[("m", "16"), ("EF_construction", "64")]).is_ok());

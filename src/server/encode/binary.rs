@@ -1,9 +1,10 @@
 //! The binary form of a column's values.
 
+use lodedb_sql::binary::write_binary as write_value;
 use lodedb_sql::error::{Result, SqlError};
 use lodedb_sql::{PgType, ScalarType};
 
-use super::column::{Column, Values, components};
+use super::column::{Column, Values, bits, components, sparse};
 
 /// From 1970-01-01, where we count from, to 2000-01-01, where PostgreSQL does.
 const EPOCH_DAYS: i32 = 10_957;
@@ -70,6 +71,14 @@ impl Column<'_> {
                 out.extend_from_slice(self.bytes(row).unwrap_or_default());
             }
             Values::Vector(offsets, values) => write_vector(components(offsets, values, row), out),
+            Values::Halfvec(offsets, values) => {
+                let components = components(offsets, values, row);
+                out.extend_from_slice(&(components.len() as u16).to_be_bytes());
+                out.extend_from_slice(&[0; 2]);
+                components.iter().for_each(|half| out.extend_from_slice(&half.to_bits().to_be_bytes()));
+            }
+            Values::Sparsevec(offsets, words) => write_value(&sparse(offsets, words, row)?, self.ty, out),
+            Values::Bits(offsets, items) => write_value(&bits(offsets, items, row), self.ty, out),
             Values::Array(array) => array.write_binary(row, out)?,
         }
         Ok(())

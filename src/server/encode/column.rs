@@ -2,19 +2,21 @@
 
 use chrono_tz::Tz;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray,
+    Array, AsArray, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray,
     LargeStringArray, StringArray, StringViewArray,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType, UInt32Type, i256,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType,
+    TimestampMicrosecondType, UInt32Type, i256,
 };
 use lodedb_sql::error::Result;
-use lodedb_sql::{PgType, ScalarType, TypeWithModifier};
+use lodedb_sql::{Datum, PgType, ScalarType, TypeWithModifier};
 
 use super::array::ArrayColumn;
 use super::numeric::Scale;
+use crate::query::arrow::{bits_at, sparsevec_at};
 
 /// A column and how its values are to be written.
 pub(super) struct Column<'a> {
@@ -50,6 +52,9 @@ pub(super) enum Values<'a> {
     Interval(&'a [IntervalMonthDayNano]),
     Uuid(&'a FixedSizeBinaryArray),
     Vector(&'a [i64], &'a [f32]),
+    Halfvec(&'a [i64], &'a [HalfFloat]),
+    Sparsevec(&'a [i64], &'a [u32]),
+    Bits(&'a [i64], &'a BooleanArray),
     Array(ArrayColumn<'a>),
 }
 
@@ -99,7 +104,13 @@ impl<'a> Column<'a> {
             DataType::FixedSizeBinary(_) => Values::Uuid(array.as_fixed_size_binary()),
             DataType::LargeList(_) => {
                 let list = array.as_list::<i64>();
-                Values::Vector(list.value_offsets(), floats(list.values())?)
+                let (offsets, items) = (list.value_offsets(), list.values());
+                match items.data_type() {
+                    DataType::Float16 => Values::Halfvec(offsets, items.as_primitive_opt::<Float16Type>()?.values()),
+                    DataType::UInt32 => Values::Sparsevec(offsets, items.as_primitive_opt::<UInt32Type>()?.values()),
+                    DataType::Boolean => Values::Bits(offsets, items.as_boolean_opt()?),
+                    _ => Values::Vector(offsets, items.as_primitive_opt::<Float32Type>()?.values()),
+                }
             }
             DataType::List(_) => Values::Array(ArrayColumn::bind(array, ty, binary, zone)?),
             _ => return None,
@@ -146,12 +157,20 @@ impl<'a> Column<'a> {
     }
 }
 
-/// The components of all vectors of a column, one behind the other.
-fn floats(values: &ArrayRef) -> Option<&[f32]> {
-    Some(values.as_primitive_opt::<Float32Type>()?.values())
-}
-
 /// The components of one vector.
-pub(super) fn components<'a>(offsets: &[i64], values: &'a [f32], row: usize) -> &'a [f32] {
+pub(super) fn components<'a, T>(offsets: &[i64], values: &'a [T], row: usize) -> &'a [T] {
     &values[offsets[row] as usize..offsets[row + 1] as usize]
 }
+
+/// The sparse vector of a row.
+pub(super) fn sparse(offsets: &[i64], words: &[u32], row: usize) -> Result<Datum> {
+    Ok(Datum::Sparsevec(sparsevec_at(components(offsets, words, row))?.into()))
+}
+
+/// The string of bits of a row.
+pub(super) fn bits(offsets: &[i64], items: &BooleanArray, row: usize) -> Datum {
+    Datum::Bits(bits_at(items, offsets[row] as usize..offsets[row + 1] as usize).into())
+}
+
+/// A component of a `halfvec`.
+pub(super) type HalfFloat = <Float16Type as ArrowPrimitiveType>::Native;

@@ -19,10 +19,11 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, IntervalUnit, Schema, TimeUnit};
 use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::error::{Result, SqlError, SqlState};
-use lodedb_sql::{PgType, ScalarType};
+use lodedb_sql::{PgType, ScalarType, TypeWithModifier};
 
 use super::frontend::Formats;
 use crate::db::Field;
+use crate::query::arrow::{arrow_type, structural_type};
 use column::Column;
 
 /// The longest row a client can take.
@@ -153,10 +154,9 @@ fn is_readable(came: &DataType, ty: PgType) -> bool {
                 DataType::List(item) => *item.data_type() == DataType::UInt32,
                 _ => matches!(came, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
             },
-            ScalarType::Vector => match came {
-                DataType::LargeList(item) => *item.data_type() == DataType::Float32,
-                _ => false,
-            },
+            ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec | ScalarType::Bit | ScalarType::Varbit => {
+                *came == arrow_type(TypeWithModifier::plain(scalar))
+            }
         },
     }
 }
@@ -172,8 +172,8 @@ fn readable_form(came: &DataType, ty: PgType) -> Option<DataType> {
             DataType::List(child) | DataType::LargeList(child) | DataType::FixedSizeList(child, _) => {
                 // A list of lists may be an array of two dimensions, or of vectors.
                 let child = child.data_type();
-                let nested = matches!(child, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
-                let inside = if nested && element != ScalarType::Vector { ty } else { element.into() };
+                let nested = matches!(structural_type(child), PgType::Array(_));
+                let inside = if nested { ty } else { element.into() };
                 let form = if is_readable(child, inside) { child.clone() } else { readable_form(child, inside)? };
                 DataType::List(item(form))
             }
@@ -201,7 +201,9 @@ fn readable_form(came: &DataType, ty: PgType) -> Option<DataType> {
             ScalarType::Uuid => DataType::FixedSizeBinary(16),
             ScalarType::Int2vector => DataType::List(item(DataType::Int16)),
             ScalarType::Oidvector => DataType::List(item(DataType::UInt32)),
-            ScalarType::Vector => DataType::LargeList(item(DataType::Float32)),
+            ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec | ScalarType::Bit | ScalarType::Varbit => {
+                arrow_type(TypeWithModifier::plain(scalar))
+            }
             _ => DataType::Utf8,
         },
     })

@@ -5,7 +5,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::text::write_text;
 use lodedb_sql::{PgType, ScalarType};
 
-use super::column::{Column, Values, components};
+use super::column::{Column, Values, bits, components, sparse};
 
 impl Column<'_> {
     /// Appends the text form of a row's value, which is not NULL.
@@ -52,9 +52,15 @@ impl Column<'_> {
                 return Ok(());
             }
             Values::Vector(offsets, values) => {
-                write_vector(components(offsets, values, row), self.zone, out);
+                write_vector(components(offsets, values, row).iter().copied(), self.zone, out);
                 return Ok(());
             }
+            Values::Halfvec(offsets, values) => {
+                write_vector(components(offsets, values, row).iter().map(|half| half.to_f32()), self.zone, out);
+                return Ok(());
+            }
+            Values::Sparsevec(offsets, words) => sparse(offsets, words, row)?,
+            Values::Bits(offsets, items) => bits(offsets, items, row),
             Values::Array(array) => return array.write_text(row, out),
         };
         write_text(&datum, self.ty, self.zone, out);
@@ -69,9 +75,9 @@ fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
 }
 
-fn write_vector(components: &[f32], zone: chrono_tz::Tz, out: &mut Vec<u8>) {
+fn write_vector(components: impl Iterator<Item = f32>, zone: chrono_tz::Tz, out: &mut Vec<u8>) {
     out.push(b'[');
-    for (index, &component) in components.iter().enumerate() {
+    for (index, component) in components.enumerate() {
         if index > 0 {
             out.push(b',');
         }

@@ -75,6 +75,21 @@ pub fn encode_column(datum: &Datum, out: &mut Vec<u8>) {
             out.push(END);
         }
         Datum::Array(array) => put_array(array, out),
+        Datum::Halfvec(components) => {
+            for &component in components.iter() {
+                out.push(VALUE);
+                number::put_float4(lodedb_sql::halfvec::widened(component), out);
+            }
+            out.push(END);
+        }
+        Datum::Sparsevec(vector) => {
+            vector.sort_words().iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+        }
+        Datum::Bits(bits) => {
+            // The bytes alone do not tell `1` from `10`.
+            put_bytes(bits.bytes(), out);
+            out.extend_from_slice(&(bits.len() as u32).to_be_bytes());
+        }
     }
 }
 

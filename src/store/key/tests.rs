@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lodedb_sql::compare::compare as order;
 use lodedb_sql::datum::{ArrayDatum, Interval};
+use lodedb_sql::sparsevec::SparseVector;
 use lodedb_sql::{Datum, ScalarType};
 use proptest::prelude::*;
 
@@ -33,6 +34,23 @@ fn texts() -> impl Strategy<Value = String> {
 fn vectors() -> impl Strategy<Value = Datum> {
     let component = prop_oneof![Just(0.0f32), Just(-0.0), Just(1.0), -1e9f32..1e9];
     prop::collection::vec(component, 1..4).prop_map(|components| Datum::Vector(Arc::from(components)))
+}
+
+fn halfvecs() -> impl Strategy<Value = Datum> {
+    let component = prop_oneof![Just(0u16), Just(0x8000), Just(0x3c00), 0u16..0x7c00, 0x8000u16..0xfc00];
+    prop::collection::vec(component, 1..4).prop_map(|components| Datum::Halfvec(Arc::from(components)))
+}
+
+fn sparse_vectors() -> impl Strategy<Value = Datum> {
+    let value = prop_oneof![Just(1.0f32), Just(-1.0), 1.0f32..9.0, -9.0f32..-1.0];
+    (prop::collection::btree_map(0i64..4, value, 0..3), 4u32..6).prop_map(|(elements, dimensions)| {
+        Datum::Sparsevec(SparseVector::from_elements(dimensions, elements).expect("a sparse vector").into())
+    })
+}
+
+fn bits() -> impl Strategy<Value = Datum> {
+    prop::collection::vec(prop_oneof![4 => Just(false), 1 => Just(true)], 0..20)
+        .prop_map(|bits| Datum::Bits(Arc::new(bits.into_iter().collect())))
 }
 
 fn arrays() -> impl Strategy<Value = Datum> {
@@ -99,6 +117,9 @@ fn pairs() -> impl Strategy<Value = (Datum, Datum)> {
         two(any::<[u8; 16]>(), Datum::Uuid),
         two(documents().boxed(), |document| document),
         two(vectors().boxed(), |vector| vector),
+        two(halfvecs().boxed(), |vector| vector),
+        two(sparse_vectors().boxed(), |vector| vector),
+        two(bits().boxed(), |bits| bits),
         two(arrays().boxed(), |array| array),
     ]
 }

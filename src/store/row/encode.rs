@@ -82,6 +82,9 @@ pub(super) fn tag_of(value: &Datum) -> u8 {
         Datum::Oid(_) => tag::OID,
         Datum::Vector(_) => tag::VECTOR,
         Datum::Array(_) => tag::ARRAY,
+        Datum::Halfvec(_) => tag::HALFVEC,
+        Datum::Sparsevec(_) => tag::SPARSEVEC,
+        Datum::Bits(_) => tag::BITS,
     }
 }
 
@@ -126,6 +129,7 @@ pub(super) fn put_slot(value: &Datum, slot: &mut [u8]) {
         // Told by their tags, or long.
         Datum::Null | Datum::Bool(_) | Datum::Text(_) | Datum::Bytea(_) => {}
         Datum::Jsonb(_) | Datum::Vector(_) | Datum::Array(_) => {}
+        Datum::Halfvec(_) | Datum::Sparsevec(_) | Datum::Bits(_) => {}
     }
 }
 
@@ -139,6 +143,21 @@ pub(super) fn put_long(value: &Datum, out: &mut Vec<u8>) {
             components.iter().for_each(|component| out.extend_from_slice(&component.to_le_bytes()));
         }
         Datum::Array(array) => array::encode(array, out),
+        Datum::Halfvec(components) => {
+            out.reserve(components.len() * 2);
+            components.iter().for_each(|component| out.extend_from_slice(&component.to_le_bytes()));
+        }
+        Datum::Sparsevec(vector) => {
+            out.extend_from_slice(&vector.dimensions().to_le_bytes());
+            for (index, value) in vector.elements() {
+                out.extend_from_slice(&index.to_le_bytes());
+                out.extend_from_slice(&value.to_le_bytes());
+            }
+        }
+        Datum::Bits(bits) => {
+            out.extend_from_slice(&(bits.len() as u32).to_le_bytes());
+            out.extend_from_slice(bits.bytes());
+        }
         Datum::Numeric(_) => {
             if let Decimal::Large(scale, digits) = decimal(value) {
                 out.extend_from_slice(&scale.to_le_bytes());

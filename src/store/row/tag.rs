@@ -46,6 +46,12 @@ pub const OID: u8 = 20;
 pub const VECTOR: u8 = 21;
 /// An array ([`super::array`]).
 pub const ARRAY: u8 = 22;
+/// `halfvec`: the bits of its components, 16 each.
+pub const HALFVEC: u8 = 23;
+/// `sparsevec`: its dimensions in 32 bits, then the place of each element from 0 and its value, 32 bits each.
+pub const SPARSEVEC: u8 = 24;
+/// `bit` and `bit varying`: the number of bits in 32 bits, then the bits, the first the highest of the first byte.
+pub const BITS: u8 = 25;
 
 /// The bytes in the slot of a long value: where it ends among the long values.
 pub(super) const LONG_SLOT: usize = 4;
@@ -70,7 +76,7 @@ pub(super) fn form(tag: u8) -> Option<Form> {
         DECIMAL64 => Form::Slot(8 + 4),
         DECIMAL128 => Form::Slot(16 + 4),
         INTERVAL | UUID => Form::Slot(16),
-        DECIMAL | TEXT | BYTEA | JSONB | VECTOR | ARRAY => Form::Long,
+        DECIMAL | TEXT | BYTEA | JSONB | VECTOR | ARRAY | HALFVEC | SPARSEVEC | BITS => Form::Long,
         _ => return None,
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lodedb_sql::datum::{ArrayDatum, Interval};
+use lodedb_sql::sparsevec::SparseVector;
 use lodedb_sql::{Datum, ScalarType};
 use proptest::prelude::*;
 
@@ -38,6 +39,11 @@ fn scalars() -> BoxedStrategy<Datum> {
         ".{0,12}".prop_map(Datum::Jsonb),
         any::<u32>().prop_map(Datum::Oid),
         prop::collection::vec(-1f32..1.0, 1..5).prop_map(|components| Datum::Vector(Arc::from(components))),
+        prop::collection::vec(any::<u16>(), 1..5).prop_map(|components| Datum::Halfvec(Arc::from(components))),
+        prop::collection::btree_map(0i64..9, 1f32..2.0, 0..4).prop_map(|elements| {
+            Datum::Sparsevec(SparseVector::from_elements(9, elements).expect("a sparse vector").into())
+        }),
+        prop::collection::vec(any::<bool>(), 0..20).prop_map(|bits| Datum::Bits(Arc::new(bits.into_iter().collect()))),
     ]
     .boxed()
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use lodedb_sql::Datum;
+use lodedb_sql::bits::Bits;
 use lodedb_sql::datum::Interval;
+use lodedb_sql::sparsevec::SparseVector;
 
 use super::super::{Result, StoreError};
 use super::{array, tag};
@@ -34,7 +36,7 @@ pub enum ValueRef<'a> {
     Uuid([u8; 16]),
     Jsonb(&'a str),
     Oid(u32),
-    /// Any other: a longer `numeric`, a vector, an array.
+    /// Any other: a longer `numeric`, a vector of any kind, bits, an array.
     Owned(Datum),
 }
 
@@ -105,6 +107,9 @@ pub(super) fn decode(tag: u8, bytes: &[u8], depth: u8) -> Result<ValueRef<'_>> {
         tag::JSONB => ValueRef::Jsonb(text(bytes)?),
         tag::OID => ValueRef::Oid(u32::from_le_bytes(exactly(bytes)?)),
         tag::VECTOR => ValueRef::Owned(vector(bytes)?),
+        tag::HALFVEC => ValueRef::Owned(halfvec(bytes)?),
+        tag::SPARSEVEC => ValueRef::Owned(sparsevec(bytes)?),
+        tag::BITS => ValueRef::Owned(bits(bytes)?),
         tag::ARRAY => ValueRef::Owned(Datum::Array(Box::new(array::decode(bytes, depth)?))),
         _ => return Err(StoreError::damaged(format!("a row has a column of unknown kind {tag}"))),
     })
@@ -136,6 +141,32 @@ fn large_decimal(bytes: &[u8]) -> Result<Datum> {
     }
     let exponent = scale.checked_neg().ok_or_else(damaged)?;
     Ok(Datum::Numeric(format!("{digits}e{exponent}").parse().map_err(|_| damaged())?))
+}
+
+fn halfvec(bytes: &[u8]) -> Result<Datum> {
+    let (components, rest) = bytes.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(StoreError::damaged("a row's halfvec has a wrong length"));
+    }
+    Ok(Datum::Halfvec(components.iter().map(|component| u16::from_le_bytes(*component)).collect()))
+}
+
+fn sparsevec(bytes: &[u8]) -> Result<Datum> {
+    let (dimensions, bytes) = split(bytes)?;
+    let (elements, rest) = bytes.as_chunks::<8>();
+    let damaged = || StoreError::damaged("a row's sparsevec has a wrong form");
+    let elements = elements.iter().map(|element| {
+        let [a, b, c, d, value @ ..] = *element;
+        (i64::from(u32::from_le_bytes([a, b, c, d])), f32::from_le_bytes(value))
+    });
+    let vector = SparseVector::from_elements(u32::from_le_bytes(dimensions), elements).map_err(|_| damaged())?;
+    if rest.is_empty() { Ok(Datum::Sparsevec(vector.into())) } else { Err(damaged()) }
+}
+
+fn bits(bytes: &[u8]) -> Result<Datum> {
+    let (length, bytes) = split(bytes)?;
+    let bits = Bits::from_bytes(u32::from_le_bytes(length) as usize, bytes);
+    bits.map(|bits| Datum::Bits(bits.into())).ok_or_else(|| StoreError::damaged("a row's bits have a wrong length"))
 }
 
 fn vector(bytes: &[u8]) -> Result<Datum> {

@@ -139,7 +139,7 @@ pub(super) fn storage(ty: PgType) -> (i16, bool, char, char) {
         ScalarType::Uuid => (16, false, 'c', 'p'),
         ScalarType::Name => (64, false, 'c', 'p'),
         ScalarType::Numeric => (-1, false, 'i', 'm'),
-        ScalarType::Vector => (-1, false, 'i', 'e'),
+        ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec => (-1, false, 'i', 'e'),
         ScalarType::Int2vector | ScalarType::Oidvector => (-1, false, 'i', 'p'),
         _ => (-1, false, 'i', 'x'),
     }
@@ -239,7 +239,7 @@ pub(super) fn attributes(scope: &Scope, rows: &mut Rows) -> Result<()> {
     for index in catalog.indexes() {
         let Some(table) = catalog.table_by_id(index.table) else { continue };
         for (place, column) in describe::index_columns(index).into_iter().enumerate() {
-            let Some(column) = table.columns.get(column as usize - 1) else { continue };
+            let Some(column) = table.columns.get((column as usize).wrapping_sub(1)) else { continue };
             let attribute = Attribute {
                 relation: index.id,
                 name: &column.name,
@@ -316,7 +316,9 @@ fn btree_class(ty: PgType) -> u32 {
         ScalarType::Interval => 1982,
         ScalarType::Uuid => 2968,
         ScalarType::Jsonb => 4033,
-        ScalarType::Vector => super::access::BTREE_VECTOR_CLASS,
+        ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec => super::access::btree_class(scalar),
+        ScalarType::Bit => 10_002,
+        ScalarType::Varbit => 10_043,
         _ => 0,
     }
 }
@@ -330,12 +332,18 @@ pub(super) fn indexes(scope: &Scope, rows: &mut Rows) -> Result<()> {
         let types: Vec<PgType> = columns
             .iter()
             .map(|column| {
-                table.columns.get(*column as usize - 1).map_or(PgType::Scalar(ScalarType::Text), |column| column.ty.ty)
+                table
+                    .columns
+                    .get((*column as usize).wrapping_sub(1))
+                    .map_or(PgType::Scalar(ScalarType::Text), |column| column.ty.ty)
             })
             .collect();
         let classes: Vec<u32> = match &index.kind {
             IndexKind::Btree { .. } => types.iter().map(|ty| btree_class(*ty)).collect(),
-            IndexKind::Vector { opclass, method, .. } => vec![super::access::class_oid(method, opclass)],
+            IndexKind::Vector { opclass, method, .. } | IndexKind::Exact { opclass: Some(opclass), method, .. } => {
+                vec![super::access::class_oid(method, opclass)]
+            }
+            IndexKind::Exact { opclass: None, .. } => types.iter().map(|ty| btree_class(*ty)).collect(),
         };
         let count = columns.len() as i16;
         rows.push([
@@ -353,6 +361,8 @@ pub(super) fn indexes(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("indcollation", oid_vector(types.iter().map(|ty| collation(*ty)))),
             ("indclass", oid_vector(classes)),
             ("indoption", int2_vector(columns.iter().map(|_| 0))),
+            ("indexprs", describe::index_expression(index).map_or(Datum::Null, text)),
+            ("indpred", describe::index_predicate(index).map_or(Datum::Null, text)),
         ])?;
     }
     Ok(())
@@ -468,7 +478,7 @@ pub(super) fn dependencies(scope: &Scope, rows: &mut Rows) -> Result<()> {
             push((class, index.id), (constraint, describe::key_constraint_oid(index.id), 0), 'i')?;
             continue;
         }
-        for column in describe::index_columns(index) {
+        for column in describe::index_dependencies(index) {
             push((class, index.id), (class, index.table, column), 'a')?;
         }
     }
@@ -477,5 +487,8 @@ pub(super) fn dependencies(scope: &Scope, rows: &mut Rows) -> Result<()> {
             push((default, describe::default_oid(table.id, column.id)), (class, table.id, column.id), 'a')?;
         }
     }
-    push((ty, ScalarType::Vector.oid()), (extension, super::cluster::EXTENSION_OID, 0), 'e')
+    for vector in super::types::EXTENSION_TYPES {
+        push((ty, vector.oid()), (extension, super::cluster::EXTENSION_OID, 0), 'e')?;
+    }
+    Ok(())
 }

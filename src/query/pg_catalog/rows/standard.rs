@@ -66,7 +66,9 @@ fn tables(scope: &Scope, rows: &mut Rows) -> Result<()> {
 fn type_names(ty: PgType) -> (String, &'static str, String) {
     match ty {
         PgType::Array(_) => ("ARRAY".to_owned(), "pg_catalog", ty.typname()),
-        PgType::Scalar(ScalarType::Vector) => ("USER-DEFINED".to_owned(), "public", ty.typname()),
+        PgType::Scalar(ScalarType::Vector | ScalarType::Halfvec | ScalarType::Sparsevec) => {
+            ("USER-DEFINED".to_owned(), "public", ty.typname())
+        }
         _ => (ty.sql_name(), "pg_catalog", ty.typname()),
     }
 }

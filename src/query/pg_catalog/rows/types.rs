@@ -1,5 +1,7 @@
 //! Types, casts, functions and operators: what does not depend on the user's objects.
 
+use std::sync::LazyLock;
+
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, ScalarType};
 
@@ -25,10 +27,22 @@ pub(super) fn types(rows: &mut Rows) -> Result<()> {
         ("typtypmod", Datum::Int4(-1)),
     ];
     rows.push_text(include_str!("../data/pg_type.tsv"), &common)?;
-    let vector = ScalarType::Vector;
+    for ty in EXTENSION_TYPES {
+        extension_type(rows, ty)?;
+    }
+    Ok(())
+}
+
+/// The types of the extension.
+pub(super) const EXTENSION_TYPES: [ScalarType; 3] = [ScalarType::Vector, ScalarType::Halfvec, ScalarType::Sparsevec];
+
+/// A type of the extension and the array of it.
+fn extension_type(rows: &mut Rows, ty: ScalarType) -> Result<()> {
+    let name = ty.typname();
+    let own = |suffix: &str| function(&format!("{name}_{suffix}"));
     rows.push([
-        ("oid", Datum::Oid(vector.oid())),
-        ("typname", text("vector")),
+        ("oid", Datum::Oid(ty.oid())),
+        ("typname", text(name)),
         ("typnamespace", Datum::Oid(PUBLIC_OID)),
         ("typowner", Datum::Oid(OWNER)),
         ("typlen", Datum::Int2(-1)),
@@ -36,19 +50,19 @@ pub(super) fn types(rows: &mut Rows) -> Result<()> {
         ("typcategory", letter('U')),
         ("typisdefined", Datum::Bool(true)),
         ("typdelim", letter(',')),
-        ("typarray", Datum::Oid(vector.array_oid())),
-        ("typinput", function("vector_in")),
-        ("typoutput", function("vector_out")),
-        ("typreceive", function("vector_recv")),
-        ("typsend", function("vector_send")),
-        ("typmodin", function("vector_typmod_in")),
+        ("typarray", Datum::Oid(ty.array_oid())),
+        ("typinput", own("in")),
+        ("typoutput", own("out")),
+        ("typreceive", own("recv")),
+        ("typsend", own("send")),
+        ("typmodin", own("typmod_in")),
         ("typalign", letter('i')),
         ("typstorage", letter('e')),
         ("typtypmod", Datum::Int4(-1)),
     ])?;
     rows.push([
-        ("oid", Datum::Oid(vector.array_oid())),
-        ("typname", text("_vector")),
+        ("oid", Datum::Oid(ty.array_oid())),
+        ("typname", text(format!("_{name}"))),
         ("typnamespace", Datum::Oid(PUBLIC_OID)),
         ("typowner", Datum::Oid(OWNER)),
         ("typlen", Datum::Int2(-1)),
@@ -57,12 +71,12 @@ pub(super) fn types(rows: &mut Rows) -> Result<()> {
         ("typisdefined", Datum::Bool(true)),
         ("typdelim", letter(',')),
         ("typsubscript", function("array_subscript_handler")),
-        ("typelem", Datum::Oid(vector.oid())),
+        ("typelem", Datum::Oid(ty.oid())),
         ("typinput", function("array_in")),
         ("typoutput", function("array_out")),
         ("typreceive", function("array_recv")),
         ("typsend", function("array_send")),
-        ("typmodin", function("vector_typmod_in")),
+        ("typmodin", own("typmod_in")),
         ("typalign", letter('i')),
         ("typstorage", letter('x')),
         ("typtypmod", Datum::Int4(-1)),
@@ -83,8 +97,8 @@ pub(super) fn languages(rows: &mut Rows) -> Result<()> {
 /// `pg_cast`, pgvector's among them.
 pub(super) fn casts(rows: &mut Rows) -> Result<()> {
     rows.push_text(include_str!("../data/pg_cast.tsv"), &[])?;
-    let vector = ScalarType::Vector.oid();
     let arrays = [ScalarType::Int4, ScalarType::Float4, ScalarType::Float8, ScalarType::Numeric];
+    let reals = ScalarType::Float4.array_oid();
     let mut oid = 15_300;
     let mut push = |from: u32, to: u32, name: &str, context: char| {
         oid += 1;
@@ -97,10 +111,23 @@ pub(super) fn casts(rows: &mut Rows) -> Result<()> {
             ("castmethod", letter('f')),
         ])
     };
-    push(vector, vector, "vector", 'i')?;
-    push(vector, ScalarType::Float4.array_oid(), "vector_to_float4", 'i')?;
-    for element in arrays {
-        push(element.array_oid(), vector, "array_to_vector", 'a')?;
+    for ty in EXTENSION_TYPES {
+        push(ty.oid(), ty.oid(), ty.typname(), 'i')?;
+        for element in arrays {
+            push(element.array_oid(), ty.oid(), &format!("array_to_{}", ty.typname()), 'a')?;
+        }
+    }
+    push(ScalarType::Vector.oid(), reals, "vector_to_float4", 'i')?;
+    push(ScalarType::Halfvec.oid(), reals, "halfvec_to_float4", 'a')?;
+    for (from, to, context) in [
+        (ScalarType::Vector, ScalarType::Halfvec, 'i'),
+        (ScalarType::Vector, ScalarType::Sparsevec, 'i'),
+        (ScalarType::Halfvec, ScalarType::Sparsevec, 'i'),
+        (ScalarType::Halfvec, ScalarType::Vector, 'a'),
+        (ScalarType::Sparsevec, ScalarType::Vector, 'a'),
+        (ScalarType::Sparsevec, ScalarType::Halfvec, 'a'),
+    ] {
+        push(from.oid(), to.oid(), &format!("{}_to_{}", from.typname(), to.typname()), context)?;
     }
     Ok(())
 }
@@ -143,55 +170,95 @@ pub(super) fn aggregates(rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-/// Name, function, result, commutator and negator of an operator.
-type VectorOperator = (&'static str, &'static str, ScalarType, Option<usize>, Option<usize>);
+/// An operator on two vectors of one type.
+struct VectorOperator {
+    name: &'static str,
+    ty: ScalarType,
+    function: &'static str,
+    result: ScalarType,
+    commutator: Option<&'static str>,
+    negator: Option<&'static str>,
+}
 
-/// The operators on vectors: name, function, result, commutator and negator by their places in this list.
-const VECTOR_OPERATORS: &[VectorOperator] = &[
-    ("<->", "l2_distance", ScalarType::Float8, Some(0), None),
-    ("<#>", "vector_negative_inner_product", ScalarType::Float8, Some(1), None),
-    ("<=>", "cosine_distance", ScalarType::Float8, Some(2), None),
-    ("<+>", "l1_distance", ScalarType::Float8, Some(3), None),
-    ("+", "vector_add", ScalarType::Vector, Some(4), None),
-    ("-", "vector_sub", ScalarType::Vector, None, None),
-    ("*", "vector_mul", ScalarType::Vector, Some(6), None),
-    ("||", "vector_concat", ScalarType::Vector, None, None),
-    ("<", "vector_lt", ScalarType::Bool, Some(13), Some(12)),
-    ("<=", "vector_le", ScalarType::Bool, Some(12), Some(13)),
-    ("=", "vector_eq", ScalarType::Bool, Some(10), Some(11)),
-    ("<>", "vector_ne", ScalarType::Bool, Some(11), Some(10)),
-    (">=", "vector_ge", ScalarType::Bool, Some(9), Some(8)),
-    (">", "vector_gt", ScalarType::Bool, Some(8), Some(9)),
+/// The operators on vectors of a kind: name, end of the function's name, whether it gives a vector or a truth value,
+/// commutator and negator.
+type OperatorShape = (&'static str, &'static str, Option<&'static str>, Option<&'static str>);
+
+const DISTANCES: &[(&str, [&str; 3])] = &[
+    ("<->", ["l2_distance", "l2_distance", "l2_distance"]),
+    ("<#>", ["vector_negative_inner_product", "halfvec_negative_inner_product", "sparsevec_negative_inner_product"]),
+    ("<=>", ["cosine_distance", "cosine_distance", "cosine_distance"]),
+    ("<+>", ["l1_distance", "l1_distance", "l1_distance"]),
 ];
 
-/// The OID of the operator on vectors at a place of [`VECTOR_OPERATORS`].
+const ARITHMETIC: &[OperatorShape] = &[
+    ("+", "add", Some("+"), None),
+    ("-", "sub", None, None),
+    ("*", "mul", Some("*"), None),
+    ("||", "concat", None, None),
+];
+
+const COMPARISONS: &[OperatorShape] = &[
+    ("<", "lt", Some(">"), Some(">=")),
+    ("<=", "le", Some(">="), Some(">")),
+    ("=", "eq", Some("="), Some("<>")),
+    ("<>", "ne", Some("<>"), Some("=")),
+    (">=", "ge", Some("<="), Some("<")),
+    (">", "gt", Some("<"), Some("<=")),
+];
+
+/// Every operator of the extension.
+static OPERATORS: LazyLock<Vec<VectorOperator>> = LazyLock::new(|| {
+    let mut operators = Vec::new();
+    for (place, ty) in EXTENSION_TYPES.into_iter().enumerate() {
+        for (name, functions) in DISTANCES {
+            let (function, result) = (functions[place], ScalarType::Float8);
+            operators.push(VectorOperator { name, ty, function, result, commutator: Some(name), negator: None });
+        }
+        let arithmetic = if ty == ScalarType::Sparsevec { &[] } else { ARITHMETIC };
+        for (shapes, result) in [(arithmetic, ty), (COMPARISONS, ScalarType::Bool)] {
+            for &(name, suffix, commutator, negator) in shapes {
+                let Some(function) = procedures::listed(&format!("{}_{suffix}", ty.typname())) else { continue };
+                operators.push(VectorOperator { name, ty, function, result, commutator, negator });
+            }
+        }
+    }
+    for (name, function) in [("<~>", "hamming_distance"), ("<%>", "jaccard_distance")] {
+        let (ty, result) = (ScalarType::Bit, ScalarType::Float8);
+        operators.push(VectorOperator { name, ty, function, result, commutator: Some(name), negator: None });
+    }
+    operators
+});
+
+/// The OID of the operator at a place of [`OPERATORS`].
 fn vector_operator_oid(place: usize) -> u32 {
     15_200 + place as u32
 }
 
-/// The OID of an operator on vectors by name; 0 if there is none.
-pub(super) fn vector_operator(name: &str) -> u32 {
-    VECTOR_OPERATORS.iter().position(|(operator, ..)| *operator == name).map_or(0, vector_operator_oid)
+/// The OID of an operator of the extension by name and type; 0 if there is none.
+pub(super) fn vector_operator(name: &str, ty: ScalarType) -> u32 {
+    OPERATORS.iter().position(|operator| operator.name == name && operator.ty == ty).map_or(0, vector_operator_oid)
 }
 
 /// `pg_operator`.
 pub(super) fn operators(rows: &mut Rows) -> Result<()> {
     let common = [("oprnamespace", Datum::Oid(PG_CATALOG_OID)), ("oprowner", Datum::Oid(OWNER))];
     rows.push_text(include_str!("../data/pg_operator.tsv"), &common)?;
-    let vector = ScalarType::Vector.oid();
-    for (place, (name, code, result, commutator, negator)) in VECTOR_OPERATORS.iter().enumerate() {
+    for (place, operator) in OPERATORS.iter().enumerate() {
+        let named = |name: Option<&str>| Datum::Oid(name.map_or(0, |name| vector_operator(name, operator.ty)));
+        let code = procedures::of_types(operator.function, &[operator.ty.oid(); 2]);
         rows.push([
             ("oid", Datum::Oid(vector_operator_oid(place))),
-            ("oprname", text(*name)),
+            ("oprname", text(operator.name)),
             ("oprnamespace", Datum::Oid(PUBLIC_OID)),
             ("oprowner", Datum::Oid(OWNER)),
             ("oprkind", letter('b')),
-            ("oprleft", Datum::Oid(vector)),
-            ("oprright", Datum::Oid(vector)),
-            ("oprresult", Datum::Oid(result.oid())),
-            ("oprcom", Datum::Oid(commutator.map_or(0, vector_operator_oid))),
-            ("oprnegate", Datum::Oid(negator.map_or(0, vector_operator_oid))),
-            ("oprcode", function(code)),
+            ("oprleft", Datum::Oid(operator.ty.oid())),
+            ("oprright", Datum::Oid(operator.ty.oid())),
+            ("oprresult", Datum::Oid(operator.result.oid())),
+            ("oprcom", named(operator.commutator)),
+            ("oprnegate", named(operator.negator)),
+            ("oprcode", Datum::Oid(code.unwrap_or(0))),
         ])?;
     }
     Ok(())
