@@ -11,6 +11,8 @@ mod auth;
 mod concurrency;
 #[path = "wire/copy.rs"]
 mod copy;
+#[path = "wire/crowd.rs"]
+mod crowd;
 #[path = "wire/cursors.rs"]
 mod cursors;
 #[path = "wire/errors.rs"]
@@ -35,6 +37,8 @@ mod privileges;
 mod programs;
 #[path = "wire/protocol.rs"]
 mod protocol;
+#[path = "wire/readme.rs"]
+mod readme;
 #[path = "wire/roles.rs"]
 mod roles;
 #[path = "wire/search.rs"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond the build: psycopg in a virtual environment, node-postgres, pgbench.
+# Installs what the tests need beyond the build: drivers for Python in a virtual environment, for Node, Java, Go and C, pgbench.
 # Does nothing where it is there already.
 set -euo pipefail
 
@@ -10,24 +10,38 @@ clients="$root/tools/clients"
 say() { echo "test deps: $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Debian puts pgbench into the server's package; what the client's package has under that name only looks for it.
-if ! pgbench --version >/dev/null 2>&1; then
+# A program or a package that is missing is installed with apt-get.
+install() {
     if have apt-get && { [ "$(id -u)" -eq 0 ] || have sudo; }; then
-        sudo=()
+        local sudo=()
         [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-        say "installing pgbench (package postgresql-15 holds it; no cluster is made)"
-        export DEBIAN_FRONTEND=noninteractive
+        say "installing $*"
         "${sudo[@]}" apt-get -qq update
-        # Without this file the package would make and start a cluster.
-        if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
-            "${sudo[@]}" mkdir -p /etc/postgresql-common
-            echo 'create_main_cluster = false' | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
-        fi
-        "${sudo[@]}" apt-get -qq install --yes --no-install-recommends postgresql-15 >/dev/null
+        DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get -qq install --yes --no-install-recommends "$@" >/dev/null
     else
-        say "there is no pgbench, and it cannot be installed without root" >&2
+        say "missing: $*; they cannot be installed without root" >&2
         exit 1
     fi
+}
+
+packages=()
+have javac || packages+=(default-jdk-headless)
+[ -e /usr/share/java/postgresql.jar ] || packages+=(libpostgresql-jdbc-java)
+have go || packages+=(golang-go)
+[ -d /usr/share/gocode/src/github.com/jackc/pgx/v4 ] || packages+=(golang-github-jackc-pgx-v4-dev)
+[ -e /usr/lib/x86_64-linux-gnu/libpq.so ] || packages+=(libpq-dev)
+[ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
+
+# Debian puts pgbench into the server's package; what the client's package has under that name only looks for it.
+if ! pgbench --version >/dev/null 2>&1; then
+    # Without this file the package would make and start a cluster.
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        sudo=()
+        [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+        "${sudo[@]}" mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    install postgresql-15
 fi
 
 for program in python3 node npm; do
@@ -42,17 +56,8 @@ if [ "$(cat "$environment/.requirements" 2>/dev/null || true)" != "$wanted" ]; t
     say "making $environment"
     mkdir -p "$(dirname "$environment")"
     if ! python3 -m venv --clear "$environment"; then
-        if have apt-get && { [ "$(id -u)" -eq 0 ] || have sudo; }; then
-            sudo=()
-            [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-            say "installing python3-venv"
-            "${sudo[@]}" apt-get -qq update
-            DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get -qq install --yes --no-install-recommends python3-venv >/dev/null
-            python3 -m venv --clear "$environment"
-        else
-            say "python3 has no venv; install python3-venv" >&2
-            exit 1
-        fi
+        install python3-venv
+        python3 -m venv --clear "$environment"
     fi
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r "$clients/python/requirements.txt"
     echo "$wanted" > "$environment/.requirements"
@@ -60,8 +65,18 @@ fi
 
 wanted=$(sha256sum "$clients/node/package-lock.json" | cut -d' ' -f1)
 if [ "$(cat "$clients/node/node_modules/.lock" 2>/dev/null || true)" != "$wanted" ]; then
-    say "installing node-postgres"
+    say "installing the drivers for Node"
     (cd "$clients/node" && npm ci --silent --no-audit --no-fund)
     echo "$wanted" > "$clients/node/node_modules/.lock"
+fi
+# Programs in Go and Rust are built here, so that no test waits for a compiler.
+wanted=$(find "$clients/go" "$clients/rust" -type f | sort | xargs sha256sum | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$environment/.programs" 2>/dev/null || true)" != "$wanted" ]; then
+    say "building the programs in Go and Rust"
+    GO111MODULE=off GOPATH=/usr/share/gocode go build -o "$environment/bin/check-pgx" "$clients/go/check.go"
+    programs="${CARGO_TARGET_DIR:-$root/target}/clients"
+    cargo build --quiet --manifest-path "$clients/rust/Cargo.toml" --target-dir "$programs"
+    cp "$programs/debug/check-sqlx" "$programs/debug/check-diesel" "$environment/bin/"
+    echo "$wanted" > "$environment/.programs"
 fi
 say "all there"

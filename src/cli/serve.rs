@@ -35,6 +35,10 @@ pub(super) fn serve(
         }
         None => None,
     };
+    // A session takes a file descriptor, and many systems give a program 1,024 unless it asks.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     tell_systemd(NotifyState::Status("opening the database and replaying its log"));
     let db = Db::open(data, options).map_err(|error| error.to_string())?;
     let result = runtime.block_on(async {

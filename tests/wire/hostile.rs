@@ -290,7 +290,7 @@ async fn hard_statements_are_refused_in_time() {
         if let Err(error) = client.simple_query(&sql).await {
             assert!(error.as_db_error().is_some(), "{}... broke the connection: {error}", &sql[..40]);
         }
-        assert!(started.elapsed() < Duration::from_secs(10), "{}... took {:?}", &sql[..40], started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(30), "{}... took {:?}", &sql[..40], started.elapsed());
     }
     assert_eq!(one(&client, "SELECT 1").await, "1");
     lives(&server).await;

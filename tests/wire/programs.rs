@@ -1,4 +1,4 @@
-//! Programs that speak to the server as their users know them: psql, pgbench, psycopg, node-postgres.
+//! Programs that speak to the server as their users know them: psql, pgbench, and the drivers of Python, Node, Java, Go and Rust.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -267,27 +267,102 @@ pub(crate) fn python() -> PathBuf {
     python
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn psycopg_3_works() {
+/// A check in Python, which prints `all held` at its end.
+fn check_in_python(script: &str, arguments: impl FnOnce(&Server) -> Vec<String>) {
     let server = Server::start();
     let mut command = server.command(&python().display().to_string());
-    command.arg(root().join("tools/clients/python/check.py")).arg(server.conninfo());
+    command.arg(root().join("tools/clients/python").join(script)).args(arguments(&server));
+    let shown = output(command, "");
+    assert!(shown.contains("all held"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg_3_works() {
+    check_in_python("check.py", |server| vec![server.conninfo()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg_2_works() {
+    check_in_python("check_psycopg2.py", |server| vec![server.conninfo()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asyncpg_works() {
+    check_in_python("check_asyncpg.py", |_| Vec::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pg8000_works() {
+    check_in_python("check_pg8000.py", |server| {
+        let address = server.address();
+        vec![address.ip().to_string(), address.port().to_string(), "lodedb".to_owned(), "lodedb".to_owned()]
+    });
+}
+
+/// The packages of Node that the tests need.
+pub(crate) fn node_modules() -> PathBuf {
+    let folder =
+        std::env::var_os("LODEDB_TEST_NODE_DIR").map_or_else(|| root().join("tools/clients/node"), PathBuf::from);
+    let modules = folder.join("node_modules");
+    let missing = ["pg", "postgres"].into_iter().find(|package| !modules.join(package).exists());
+    assert!(missing.is_none(), "there is no {missing:?} in {}; run tools/install-test-deps.sh", modules.display());
+    modules
+}
+
+fn check_in_node(script: &str) {
+    let server = Server::start();
+    let mut command = server.command("node");
+    command.arg(root().join("tools/clients/node").join(script));
+    command.env("NODE_PATH", node_modules()).env("LODEDB_NODE_MODULES", node_modules());
     let shown = output(command, "");
     assert!(shown.contains("all held"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn node_postgres_works() {
+    check_in_node("check.js");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_js_works() {
+    check_in_node("check-postgres-js.mjs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jdbc_works() {
     let server = Server::start();
-    let folder =
-        std::env::var_os("LODEDB_TEST_NODE_DIR").map_or_else(|| root().join("tools/clients/node"), PathBuf::from);
-    assert!(
-        folder.join("node_modules/pg").exists(),
-        "there is no {}; run tools/install-test-deps.sh",
-        folder.join("node_modules/pg").display()
-    );
-    let mut command = server.command("node");
-    command.arg(root().join("tools/clients/node/check.js")).env("NODE_PATH", folder.join("node_modules"));
+    let mut command = server.command("java");
+    command.args(["-cp", "/usr/share/java/postgresql.jar"]).arg(root().join("tools/clients/java/Check.java"));
+    command.arg(format!("jdbc:postgresql://{}/lodedb?user=lodedb", server.address()));
     let shown = output(command, "");
     assert!(shown.contains("all held"), "{shown}");
+}
+
+/// A program in Go or Rust that was built beside the Python that has what the tests need.
+fn check_program(name: &str, arguments: impl FnOnce(&Server) -> String) {
+    let server = Server::start();
+    let program = python().with_file_name(name);
+    let mut command = server.command(&program.display().to_string());
+    command.arg(arguments(&server));
+    let shown = output(command, "");
+    assert!(shown.contains("all held"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pgx_works() {
+    check_program("check-pgx", Server::conninfo);
+}
+
+fn url(server: &Server) -> String {
+    format!("postgres://lodedb@{}/lodedb?sslmode=disable", server.address())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlx_works() {
+    check_program("check-sqlx", url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn diesel_works() {
+    check_program("check-diesel", url);
 }
