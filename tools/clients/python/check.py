@@ -19,6 +19,8 @@ from psycopg.rows import dict_row, namedtuple_row
 from psycopg.types import TypeInfo
 from psycopg.types.json import Json, Jsonb
 
+from drivers import expect
+
 
 class Vector(list):
     """A vector, told apart from a list."""
@@ -62,10 +64,6 @@ def register_vector(conn):
     conn.adapters.register_loader(info.oid, TextLoader)
     conn.adapters.register_loader(info.oid, BinaryLoader)
     return info
-
-
-def expect(actual, wanted, what):
-    assert actual == wanted, f"{what}: {actual!r} instead of {wanted!r}"
 
 
 def fails(conn, state, statement, parameters=None):
