@@ -24,6 +24,7 @@ use crate::commit::Transaction;
 use crate::commit::locks::LockMode;
 use crate::commit::row_writer::{IndexKey, index_key};
 use crate::compaction::{Progress, jobs};
+use crate::query::IndexedExpression;
 use crate::segment::{IndexKind as SegmentIndexKind, IndexSpec};
 
 /// PostgreSQL's limit of columns in a table.
@@ -431,8 +432,9 @@ impl Session {
                     return Err(SqlError::unsupported("a btree index on an expression"));
                 }
                 KeyClause::Expr { text, .. } => {
-                    let (ty, uses) = self.index_expression(&table, text)?;
-                    ("expr".to_owned(), None, ty, uses)
+                    let IndexedExpression { name, ty, uses } =
+                        self.index_expression(&table, "index expression", text)?;
+                    (name.unwrap_or_else(|| "expr".to_owned()), None, ty, uses)
                 }
             };
             keys.push(IndexedKey { name, column, ty, uses });
@@ -505,10 +507,10 @@ impl Session {
         Ok(())
     }
 
-    /// The type of an expression over the rows of a table, and the columns it names.
-    fn index_expression(&mut self, table: &Arc<Table>, text: &str) -> Result<(TypeWithModifier, Vec<ColumnId>)> {
+    /// What an index asks of an expression.
+    fn index_expression(&mut self, table: &Arc<Table>, what: &str, text: &str) -> Result<IndexedExpression> {
         let (engine, environment) = (self.engine().clone(), self.environment());
-        engine.query.index_expression(&self.transaction()?.reader(), &environment, table, text)
+        engine.query.index_expression(&self.transaction()?.reader(), &environment, table, (what, text))
     }
 
     /// Enters the rows there are into a new btree index, as far as this transaction will read it.
@@ -607,7 +609,7 @@ impl Session {
     ) -> Result<()> {
         let mut uses = key.uses.clone();
         if let Some(text) = &create.predicate_text {
-            let (ty, named) = self.index_expression(table, text)?;
+            let IndexedExpression { ty, uses: named, .. } = self.index_expression(table, "index predicate", text)?;
             if ty.ty != PgType::Scalar(ScalarType::Bool) {
                 let message = format!("argument of WHERE must be type boolean, not type {}", ty.ty.sql_name());
                 return Err(SqlError::new(SqlState::DatatypeMismatch, message));

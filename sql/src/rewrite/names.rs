@@ -4,8 +4,11 @@
 //! of one SELECT to differ, PostgreSQL does not: the second `x` is called `x`, U+0001 and a number, and
 //! [`visible_name`] takes that off again.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
-    CastKind, DataType, Expr, Function, Ident, ObjectNamePart, SelectItem, SetExpr, TrimWhereField, Value,
+    CastKind, DataType, Expr, Function, Ident, ObjectNamePart, Query, SelectItem, SetExpr, TrimWhereField, Value,
+    visit_expressions,
 };
 
 use crate::error::{Result, SqlError, SqlState};
@@ -70,6 +73,31 @@ pub(super) fn name_items(items: &mut [SelectItem], having: bool) -> Result<()> {
     Ok(())
 }
 
+/// Gives expressions names that differ from the columns which ORDER BY names by their tables: `SELECT t.a::text .. ORDER BY t.a`.
+pub(super) fn free_ordered_columns(query: &mut Query) {
+    let (SetExpr::Select(select), Some(order_by)) = (query.body.as_mut(), &query.order_by) else { return };
+    let mut ordered = Vec::new();
+    let _ = visit_expressions(order_by, |expr| {
+        if let Expr::CompoundIdentifier(idents) = expr {
+            ordered.extend(idents.last().map(fold));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    if ordered.is_empty() {
+        return;
+    }
+    for (n, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && !is_column(expr)
+            && let name = output_name(expr)
+            && ordered.contains(&name)
+        {
+            let expr = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
+            *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("{name}{MARK}{n}")) };
+        }
+    }
+}
+
 /// Whether an expression is a column; not so the words that the rewriting makes calls of.
 fn is_column(expr: &Expr) -> bool {
     match expr {
@@ -130,7 +158,7 @@ fn strong_name(expr: &Expr, depth: usize) -> Option<(String, bool)> {
         Expr::Ceil { .. } => strong("ceil"),
         Expr::Floor { .. } => strong("floor"),
         Expr::Position { .. } => strong("position"),
-        Expr::Substring { .. } => strong("substring"),
+        Expr::Substring { shorthand, .. } => strong(if *shorthand { "substr" } else { "substring" }),
         Expr::Overlay { .. } => strong("overlay"),
         Expr::AtTimeZone { .. } => strong("timezone"),
         Expr::Trim { trim_where, .. } => strong(match trim_where {
