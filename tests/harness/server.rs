@@ -106,6 +106,19 @@ impl Server {
         self.lines.lock().expect("the log").join("\n")
     }
 
+    /// The same, when it says this: what is written may take a moment to be read.
+    pub(crate) fn log_with(&self, said: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            if log.contains(said) {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "the server never said {said:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// SIGKILL. The process is gone when this returns.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
