@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond the build: drivers for Python in a virtual environment, for Node, Java, Go and C, pgbench.
+# Installs what the tests need beyond the build: drivers for Python in a virtual environment, for Node, Java, Go and C, pgbench, strace.
 # Does nothing where it is there already.
 set -euo pipefail
 
@@ -28,6 +28,7 @@ packages=()
 have javac || packages+=(default-jdk-headless)
 [ -e /usr/share/java/postgresql.jar ] || packages+=(libpostgresql-jdbc-java)
 have go || packages+=(golang-go)
+have strace || packages+=(strace)
 [ -d /usr/share/gocode/src/github.com/jackc/pgx/v4 ] || packages+=(golang-github-jackc-pgx-v4-dev)
 [ -e /usr/lib/x86_64-linux-gnu/libpq.so ] || packages+=(libpq-dev)
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"

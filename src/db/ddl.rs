@@ -32,6 +32,14 @@ const COLUMNS_MAX: usize = 1600;
 /// PostgreSQL's limit of bytes in a name.
 const NAME_BYTES_MAX: usize = 63;
 
+/// Refuses one more column than a table may have. Those that were dropped count, as in PostgreSQL: their numbers are not used again.
+pub(super) fn check_room_for_column(table: &Table) -> Result<()> {
+    if table.columns.len() < COLUMNS_MAX {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::TooManyColumns, format!("tables can have at most {COLUMNS_MAX} columns")))
+}
+
 /// The name of a relation in the one schema there is.
 pub(super) fn relation_name(name: &ObjectName) -> Result<&str> {
     match name.schema.as_deref() {
@@ -102,12 +110,7 @@ impl TableBuilder<'_> {
                 format!("column \"{}\" specified more than once", definition.name),
             ));
         }
-        if self.table.columns.len() >= COLUMNS_MAX {
-            return Err(SqlError::new(
-                SqlState::TooManyColumns,
-                format!("tables can have at most {COLUMNS_MAX} columns"),
-            ));
-        }
+        check_room_for_column(&self.table)?;
         let id = self.table.columns.len() as ColumnId + 1;
         let mut column = Column {
             id,

@@ -49,7 +49,7 @@ use crate::types::{PgType, TypeWithModifier};
 
 pub use columns::{columns_named, rename_column};
 pub(crate) use expressions::is_byte_order;
-pub use names::visible_name;
+pub use names::{check_column_count, visible_name};
 pub use operators::{operator_of, quantified_name};
 
 /// Walks a syntax tree and rewrites it in place.

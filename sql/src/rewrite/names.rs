@@ -17,8 +17,17 @@ use crate::types::PgType;
 
 /// What separates a name from the number that makes it differ.
 const MARK: char = '\u{1}';
-/// The most columns of a list, as in PostgreSQL.
+/// The most columns of a list or a result, as in PostgreSQL. The protocol counts them in 16 bits.
 const COLUMNS_MAX: usize = 1664;
+
+/// Refuses more columns than a list or a result may have.
+pub fn check_column_count(count: usize) -> Result<()> {
+    if count <= COLUMNS_MAX {
+        return Ok(());
+    }
+    let message = format!("target lists can have at most {COLUMNS_MAX} entries");
+    Err(SqlError::new(SqlState::TooManyColumns, message))
+}
 
 /// The name of a column as a client sees it.
 pub fn visible_name(name: &str) -> &str {
@@ -27,10 +36,7 @@ pub fn visible_name(name: &str) -> &str {
 
 /// Gives every expression of a list without a name the one that PostgreSQL gives it.
 pub(super) fn name_items(items: &mut [SelectItem], having: bool) -> Result<()> {
-    if items.len() > COLUMNS_MAX {
-        let message = format!("target lists can have at most {COLUMNS_MAX} entries");
-        return Err(SqlError::new(SqlState::TooManyColumns, message));
-    }
+    check_column_count(items.len())?;
     let mut taken: Vec<String> = Vec::with_capacity(items.len());
     for n in 0..items.len() {
         let (name, aliased, column) = match &items[n] {
