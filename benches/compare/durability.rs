@@ -38,11 +38,11 @@ const COUNTED: Duration = Duration::from_millis(300);
 
 /// Lists of numbers by their names.
 #[derive(Default)]
-struct Figures(Map<String, Value>);
+pub(crate) struct Figures(pub(crate) Map<String, Value>);
 
 impl Figures {
     /// One more number of a server.
-    fn add(&mut self, server: &Server, what: &str, number: f64) {
+    pub(crate) fn add(&mut self, server: &Server, what: &str, number: f64) {
         let list = self.0.entry(format!("{}_{what}", server.name())).or_insert_with(|| json!([]));
         if let Value::Array(list) = list {
             list.push(json!(number));

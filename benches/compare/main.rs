@@ -1,11 +1,13 @@
 //! LodeDB beside PostgreSQL with pgvector, and beside raw FAISS: every figure of RESULTS.md in one run. `tools/bench/run.sh` starts it.
 
+mod citizen;
 mod durability;
 mod glove;
 mod log;
 mod rates;
 mod raw_faiss;
 mod report;
+mod report_citizen;
 mod report_durability;
 mod sections;
 mod servers;
@@ -31,6 +33,9 @@ struct Arguments {
     /// The folder of PostgreSQL's programs.
     #[arg(long)]
     postgres: PathBuf,
+    /// The folder of the programs of PostgreSQL 15, which need no pgvector; pgbench is taken from there.
+    #[arg(long, default_value = "/usr/lib/postgresql/15/bin")]
+    postgres15: PathBuf,
     /// Whom PostgreSQL runs as.
     #[arg(long)]
     postgres_user: Option<String>,
@@ -78,20 +83,20 @@ fn run(arguments: Arguments) -> Result<()> {
     if let Some(unknown) = arguments.only.iter().find(|section| !SECTIONS.contains(&section.as_str())) {
         return Err(format!("no section {unknown:?}; there are {}", SECTIONS.join(", ")));
     }
+    let postgres = |programs: PathBuf, data: &str| {
+        let (data, user) = (arguments.work.join(data), arguments.postgres_user.clone());
+        Ok::<_, String>(Server::Postgres { programs, data, address: free_address()?, user, spent: 0, more: Vec::new() })
+    };
     let mut bench = Bench {
         glove: Glove::load(&arguments.glove)?,
+        postgres: postgres(arguments.postgres, "pg/data")?,
+        postgres15: postgres(arguments.postgres15, "pg/data15")?,
         lodedb: Server::Lodedb {
             program: arguments.lodedb,
             data: arguments.work.join("lodedb"),
             address: free_address()?,
             process: None,
-        },
-        postgres: Server::Postgres {
-            programs: arguments.postgres,
-            data: arguments.work.join("pg/data"),
-            address: free_address()?,
-            user: arguments.postgres_user,
-            spent: 0,
+            more: Vec::new(),
         },
         index: arguments.index,
         peer_index: arguments.peer_index,

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::rates::{ROUNDS, median};
-use crate::report_durability;
 use crate::servers::POSTGRES_SETTINGS;
 use crate::wire::Result;
+use crate::{report_citizen, report_durability};
 
 /// What to say of when and on what a section was measured.
 pub(crate) fn circumstances(seconds: f64, foreign_percent: f64) -> Value {
@@ -45,13 +45,15 @@ pub(crate) struct Line {
     /// NaN if nothing is asked.
     target: f64,
     at_most: bool,
+    /// Why it falls short, if it does.
+    why: &'static str,
 }
 
 impl Line {
     /// A figure of which nothing is asked.
     pub(crate) fn new(what: &str, ours: String, theirs: String, ratio: f64) -> Self {
         let (what, reach) = (what.to_owned(), String::new());
-        Self { what, reach, ours, theirs, ratio, value: f64::NAN, target: f64::NAN, at_most: false }
+        Self { what, reach, ours, theirs, ratio, value: f64::NAN, target: f64::NAN, at_most: false, why: "" }
     }
 
     /// It should reach so much.
@@ -62,6 +64,11 @@ impl Line {
     /// It should stay below that.
     pub(crate) fn at_most(self, reach: &str, value: f64, target: f64) -> Self {
         Self { reach: reach.into(), value, target, at_most: true, ..self }
+    }
+
+    /// What is known of why it falls short.
+    pub(crate) fn because(self, why: &'static str) -> Self {
+        Self { why, ..self }
     }
 
     fn is_asked(&self) -> bool {
@@ -88,6 +95,44 @@ impl Line {
             ratio if self.at_most && ratio < 1.0 => format!("1/{:.1}", 1.0 / ratio),
             ratio => format!("{ratio:.2}x"),
         }
+    }
+}
+
+/// The numbers of one section.
+pub(crate) struct Section<'a>(Option<&'a Value>);
+
+impl<'a> Section<'a> {
+    pub(crate) fn of(results: &'a Map<String, Value>, name: &str) -> Self {
+        Self(results.get(name))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> &'a Value {
+        self.0.and_then(|section| section.get(name)).unwrap_or(&Value::Null)
+    }
+
+    /// A section inside of it.
+    pub(crate) fn inner(&self, name: &str) -> Self {
+        Self(self.0.and_then(|section| section.get(name)))
+    }
+
+    /// Ours to theirs.
+    pub(crate) fn ratio(&self, figure: &str) -> f64 {
+        self.middle(&format!("lodedb_{figure}")) / self.middle(&format!("postgres_{figure}"))
+    }
+
+    /// A figure that both servers have.
+    pub(crate) fn both(&self, what: &str, figure: &str, decimals: usize, unit: &str) -> Line {
+        let shown = |server: &str| spread(self.get(&format!("{server}_{figure}")), decimals, unit);
+        Line::new(what, shown("lodedb"), shown("postgres"), self.ratio(figure))
+    }
+
+    /// A figure that LodeDB alone has.
+    pub(crate) fn ours(&self, what: &str, figure: &str, decimals: usize, unit: &str) -> Line {
+        Line::new(what, spread(self.get(figure), decimals, unit), String::new(), f64::NAN)
+    }
+
+    pub(crate) fn middle(&self, name: &str) -> f64 {
+        middle(self.get(name))
     }
 }
 
@@ -283,10 +328,20 @@ fn table(out: &mut String, lines: &[Line]) -> std::fmt::Result {
     })
 }
 
+/// Below a table: why some of its figures are not what is asked.
+fn reasons(out: &mut String, lines: &[Line]) -> std::fmt::Result {
+    let known = |line: &&Line| line.is_asked() && !line.reached() && !line.why.is_empty();
+    let mut lines = lines.iter().filter(known).peekable();
+    if lines.peek().is_some() {
+        writeln!(out)?;
+    }
+    lines.try_for_each(|line| writeln!(out, "- Short: {}. {}", line.what, line.why))
+}
+
 fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> {
     let none = Value::Null;
     let section = |name: &str| r.get(name).unwrap_or(&none);
-    let (lines, durability) = (lines(r), report_durability::lines(r));
+    let (lines, durability, citizen) = (lines(r), report_durability::lines(r), report_citizen::lines(r));
     let mut out = String::from("# Results\n\n");
     writeln!(
         out,
@@ -296,7 +351,10 @@ fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> 
     table(&mut out, &lines)?;
     writeln!(out, "\n## After crashes, and before them\n")?;
     table(&mut out, &durability)?;
-    let asked = || lines.iter().chain(&durability).filter(|line| line.is_asked());
+    writeln!(out, "\n## A good Postgres citizen\n")?;
+    table(&mut out, &citizen)?;
+    reasons(&mut out, &citizen)?;
+    let asked = || lines.iter().chain(&durability).chain(&citizen).filter(|line| line.is_asked());
     writeln!(out, "\n{} of {} reached.\n", asked().filter(|line| line.reached()).count(), asked().count())?;
 
     let (search, copy, filter) = (section("search"), section("indexed_copy"), section("filter"));
@@ -336,7 +394,7 @@ fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> 
         grouped(middle(&copy["lodedb_acknowledged_rows_per_s"]), 0),
         middle(&filter["ef_search"]),
     )?;
-    writeln!(out, "{}", report_durability::how(r))?;
+    writeln!(out, "{}\n{}", report_durability::how(r), report_citizen::how(r))?;
     writeln!(
         out,
         "\n## Where and when\n\nProcessor time that neither the servers nor the client used, in percent of all cores, tells how quiet the machine was. Where others \

@@ -4,50 +4,20 @@ use serde_json::{Map, Value};
 
 use crate::durability::FEW;
 use crate::rates::ROUNDS;
-use crate::report::{Line, grouped, middle, spread};
+use crate::report::{Line, Section, grouped, middle, spread};
 
-/// The numbers of one section.
-struct Section<'a>(Option<&'a Value>);
-
-impl Section<'_> {
-    fn get(&self, name: &str) -> &Value {
-        self.0.and_then(|section| section.get(name)).unwrap_or(&Value::Null)
-    }
-
-    /// A section inside of it.
-    fn inner(&self, name: &str) -> Section<'_> {
-        Section(self.0.and_then(|section| section.get(name)))
-    }
-
-    /// A figure that both servers have.
-    fn both(&self, what: &str, figure: &str, decimals: usize, unit: &str) -> Line {
-        let [ours, theirs] = ["lodedb", "postgres"].map(|server| self.get(&format!("{server}_{figure}")));
-        let ratio = middle(ours) / middle(theirs);
-        Line::new(what, spread(ours, decimals, unit), spread(theirs, decimals, unit), ratio)
-    }
-
-    /// A figure that LodeDB alone has.
-    fn ours(&self, what: &str, figure: &str, decimals: usize, unit: &str) -> Line {
-        Line::new(what, spread(self.get(figure), decimals, unit), String::new(), f64::NAN)
-    }
-
-    fn middle(&self, name: &str) -> f64 {
-        middle(self.get(name))
-    }
-
-    /// What checkpoints do to the slowest of some calls.
-    fn beside_checkpoints(&self, what: &str, calls: &str) -> Line {
-        let [ours, theirs] = ["lodedb", "postgres"].map(|server| {
-            let of = |figure: &str| self.get(&format!("{server}_{calls}_{figure}"));
-            format!(
-                "{}: from {} to {}",
-                spread(of("ratio"), 1, "x"),
-                spread_middle(of("quiet_p99_ms")),
-                spread_middle(of("busy_p99_ms"))
-            )
-        });
-        Line::new(what, ours, theirs, f64::NAN)
-    }
+/// What checkpoints do to the slowest of some calls.
+fn beside_checkpoints(checkpoint: &Section<'_>, what: &str, calls: &str) -> Line {
+    let [ours, theirs] = ["lodedb", "postgres"].map(|server| {
+        let of = |figure: &str| checkpoint.get(&format!("{server}_{calls}_{figure}"));
+        format!(
+            "{}: from {} to {}",
+            spread(of("ratio"), 1, "x"),
+            spread_middle(of("quiet_p99_ms")),
+            spread_middle(of("busy_p99_ms"))
+        )
+    });
+    Line::new(what, ours, theirs, f64::NAN)
 }
 
 fn spread_middle(value: &Value) -> String {
@@ -56,7 +26,7 @@ fn spread_middle(value: &Value) -> String {
 
 /// The lines of the table.
 pub(crate) fn lines(results: &Map<String, Value>) -> Vec<Line> {
-    let section = |name: &str| Section(results.get(name));
+    let section = |name: &str| Section::of(results, name);
     let (group, recovery, million) = (section("group"), section("recovery"), section("million"));
     let (checkpoint, backup, verify) = (section("checkpoint"), section("backup"), section("verify"));
     let mut all = Vec::new();
@@ -78,8 +48,12 @@ pub(crate) fn lines(results: &Map<String, Value>) -> Vec<Line> {
         million
             .both("kill -9 with 1,000,000 rows, from starting the program to the first k-NN answer", "s", 2, " s")
             .at_most("< 2 s", million.middle("lodedb_s"), 2.0),
-        checkpoint.beside_checkpoints("p99 of a k-NN search, CHECKPOINT again and again, against none", "search"),
-        checkpoint.beside_checkpoints("p99 of a single-row commit, CHECKPOINT again and again, against none", "commit"),
+        beside_checkpoints(&checkpoint, "p99 of a k-NN search, CHECKPOINT again and again, against none", "search"),
+        beside_checkpoints(
+            &checkpoint,
+            "p99 of a single-row commit, CHECKPOINT again and again, against none",
+            "commit",
+        ),
         backup.both("backup, against pg_basebackup", "mb_per_s", 0, " MB/s"),
         backup
             .ours(
@@ -104,7 +78,7 @@ pub(crate) fn lines(results: &Map<String, Value>) -> Vec<Line> {
 
 /// How they were measured.
 pub(crate) fn how(results: &Map<String, Value>) -> String {
-    let section = |name: &str| Section(results.get(name));
+    let section = |name: &str| Section::of(results, name);
     let (recovery, million, checkpoint) = (section("recovery"), section("million"), section("checkpoint"));
     let (backup, verify) = (section("backup"), section("verify"));
     let show = |section: &Section<'_>, name: &str, decimals| grouped(section.middle(name), decimals);

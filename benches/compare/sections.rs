@@ -13,7 +13,7 @@ use crate::servers::{Server, ticks};
 use crate::wire::{Client, Result, vector};
 
 /// In the order they run.
-pub(crate) const SECTIONS: [&str; 14] = [
+pub(crate) const SECTIONS: [&str; 18] = [
     "copy",
     "build",
     "search",
@@ -28,6 +28,10 @@ pub(crate) const SECTIONS: [&str; 14] = [
     "checkpoint",
     "backup",
     "verify",
+    "pgbench",
+    "pgbench_search",
+    "connect",
+    "copy_out",
 ];
 
 pub(crate) const COLUMNS: &str = "(id integer NOT NULL, word text NOT NULL, n integer NOT NULL, embedding vector(100))";
@@ -51,6 +55,8 @@ pub(crate) struct Bench {
     pub(crate) glove: Glove,
     pub(crate) lodedb: Server,
     pub(crate) postgres: Server,
+    /// Runs only while a section needs it.
+    pub(crate) postgres15: Server,
     /// The kind of LodeDB's index, and of pgvector's.
     pub(crate) index: String,
     pub(crate) peer_index: String,
@@ -101,13 +107,18 @@ impl Bench {
             "checkpoint" => self.checkpoint(),
             "backup" => self.backup(),
             "verify" => self.verify(),
+            "pgbench" => self.pgbench(),
+            "pgbench_search" => self.pgbench_search(),
+            "connect" => self.connect(),
+            "copy_out" => self.copy_out(),
             _ => Err(format!("no section {section:?}; there are {}", SECTIONS.join(", "))),
         };
+        self.postgres15.stop()?;
         self.lodedb.remove_apart()?;
         done
     }
 
-    fn load(&self, server: &Server) -> Result<()> {
+    pub(crate) fn load(&self, server: &Server) -> Result<()> {
         if !server.is_done("loaded") {
             let stream = self.glove.copy_stream(0..self.glove.len());
             let mut client = server.connect()?;
@@ -235,7 +246,7 @@ impl Bench {
     }
 
     /// LodeDB's recall by default; pgvector's effort that reaches it, and its recall then.
-    fn tune(&self, ours: &mut [Client], theirs: &mut [Client]) -> Result<(f64, u32, f64)> {
+    pub(crate) fn tune(&self, ours: &mut [Client], theirs: &mut [Client]) -> Result<(f64, u32, f64)> {
         let asked: Vec<_> = (0..QUERIES).map(|query| (query, 0..SPREAD)).collect();
         let ask =
             |client: &mut Client, asked: &(usize, Range<i32>), found: &mut Vec<u32>| self.ask(client, asked.0, found);
@@ -551,9 +562,9 @@ impl Bench {
         self.queries = self.glove.queries.iter().map(|query| vector(query)).collect();
     }
 
-    /// Processor time that this program and the two servers have used, in ticks.
+    /// Processor time that this program and the servers have used, in ticks.
     pub(crate) fn ticks(&self) -> u64 {
-        ticks(std::process::id()) + self.lodedb.ticks() + self.postgres.ticks()
+        ticks(std::process::id()) + self.lodedb.ticks() + self.postgres.ticks() + self.postgres15.ticks()
     }
 
     /// Starts both servers.

@@ -1,6 +1,8 @@
 //! The two servers: how each is started, stopped and connected to.
 
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -20,13 +22,29 @@ pub(crate) const POSTGRES_SETTINGS: [&str; 8] = [
     "logging_collector=off",
 ];
 
-/// A server of this run.
+/// Whom a server with a certificate lets in: both read the form of `pg_hba.conf`.
+const RULES: &str =
+    "local all all trust\nhostnossl all all 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+/// The certificate and the key that both show: RSA of 2,048 bits.
+const CERTIFICATE: &[u8] = include_bytes!("../../tests/fixtures/tls/rsa.crt");
+const KEY: &[u8] = include_bytes!("../../tests/fixtures/tls/rsa.key");
+/// The password of the client's role, where one is asked for.
+pub(crate) const PASSWORD: &str = "right";
+
+/// A server of this run. Both variants have what it is started with beyond the usual: arguments of `lodedb serve`, settings of PostgreSQL.
 pub(crate) enum Server {
     /// `lodedb serve`.
-    Lodedb { program: PathBuf, data: PathBuf, address: SocketAddr, process: Option<Child> },
-    /// PostgreSQL with pgvector, as an unprivileged user when we are root.
+    Lodedb { program: PathBuf, data: PathBuf, address: SocketAddr, process: Option<Child>, more: Vec<String> },
+    /// PostgreSQL, as an unprivileged user when we are root.
     /// `spent` are the ticks of those processes of it that have ended.
-    Postgres { programs: PathBuf, data: PathBuf, address: SocketAddr, user: Option<String>, spent: u64 },
+    Postgres {
+        programs: PathBuf,
+        data: PathBuf,
+        address: SocketAddr,
+        user: Option<String>,
+        spent: u64,
+        more: Vec<String>,
+    },
 }
 
 impl Server {
@@ -69,7 +87,7 @@ impl Server {
         let folder = self.apart_folder();
         std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let (program, data) = (program.clone(), folder.join("data"));
-        let mut apart = Self::Lodedb { program, data, address: free_address()?, process: None };
+        let mut apart = Self::Lodedb { program, data, address: free_address()?, process: None, more: Vec::new() };
         apart.start()?;
         Ok(apart)
     }
@@ -95,24 +113,55 @@ impl Server {
         Ok(command)
     }
 
+    /// From its next start on it asks clients that come encrypted for a password; the others come in as before.
+    pub(crate) fn guard(&mut self) -> Result<()> {
+        let [rules, certificate, key] =
+            ["rules", "server.crt", "server.key"].map(|name| self.data().with_extension(name));
+        let write = |path: &Path, bytes: &[u8], mode: u32| {
+            let written = std::fs::write(path, bytes)
+                .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(mode)))
+                .and_then(|()| std::fs::metadata(self.data()))
+                // It reads its key only where that is its own user's.
+                .and_then(|owner| chown(path, Some(owner.uid()), Some(owner.gid())));
+            written.map_err(|error| format!("{}: {error}", path.display()))
+        };
+        write(&rules, RULES.as_bytes(), 0o644)?;
+        write(&certificate, CERTIFICATE, 0o644)?;
+        write(&key, KEY, 0o600)?;
+        let [rules, certificate, key] = [rules, certificate, key].map(|path| path.display().to_string());
+        match self {
+            Self::Lodedb { more, .. } => {
+                *more = ["--hba", &rules, "--tls-cert", &certificate, "--tls-key", &key].map(String::from).into();
+            }
+            Self::Postgres { more, .. } => {
+                let files = [("hba_file", rules), ("ssl_cert_file", certificate), ("ssl_key_file", key)];
+                *more = files.map(|(setting, file)| format!("{setting}={file}")).into();
+                more.push("ssl=on".into());
+            }
+        }
+        Ok(())
+    }
+
     /// Starts it, making its directory when there is none, and gives a session once it answers.
     pub(crate) fn start(&mut self) -> Result<Client> {
-        if let Self::Postgres { data, address, .. } = self {
-            let (data, port) = (data.clone(), address.port());
+        if let Self::Postgres { data, address, more, .. } = self {
+            let (data, port, more) = (data.clone(), address.port(), more.join(" -c "));
             if !data.join("PG_VERSION").exists() {
                 let mut initdb = self.postgres_command("initdb")?;
                 run(initdb.arg("-D").arg(&data).args(["-U", "bench", "-A", "trust", "-E", "UTF8", "--no-locale"]))?;
             }
             let mut options = format!("-p {port} -h 127.0.0.1");
-            POSTGRES_SETTINGS.iter().for_each(|setting| options.push_str(&format!(" -c {setting}")));
+            let more = Some(more.as_str()).filter(|more| !more.is_empty());
+            POSTGRES_SETTINGS.into_iter().chain(more).for_each(|setting| options.push_str(&format!(" -c {setting}")));
             let log = data.with_extension("log");
             let mut start = self.postgres_command("pg_ctl")?;
             run(start.arg("-D").arg(&data).arg("-l").arg(log).args(["-w", "-o", &options, "start"]))?;
         }
-        if let Self::Lodedb { program, data, address, process } = self {
+        if let Self::Lodedb { program, data, address, process, more } = self {
             let child = Command::new(&*program)
                 .args(["serve", "--listen", &address.to_string(), "--data"])
                 .arg(&*data)
+                .args(&*more)
                 .stdout(Stdio::null())
                 .stderr(log_file(&data.with_extension("log"))?)
                 .spawn();
@@ -133,12 +182,32 @@ impl Server {
         }
     }
 
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Lodedb { address, .. } | Self::Postgres { address, .. } => *address,
+        }
+    }
+
+    fn database(&self) -> &'static str {
+        match self {
+            Self::Lodedb { .. } => "lodedb",
+            Self::Postgres { .. } => "postgres",
+        }
+    }
+
     /// Another session.
     pub(crate) fn connect(&self) -> Result<Client> {
-        match self {
-            Self::Lodedb { address, .. } => Client::connect(*address, "lodedb"),
-            Self::Postgres { address, .. } => Client::connect(*address, "postgres"),
-        }
+        Client::connect(self.address(), self.database())
+    }
+
+    /// PostgreSQL's pgbench, which is going to talk to `server`, unencrypted unless it is told otherwise.
+    pub(crate) fn pgbench(&self, server: &Self) -> Result<Command> {
+        let Self::Postgres { programs, .. } = self else { return Err("not PostgreSQL".into()) };
+        let mut pgbench = Command::new(programs.join("pgbench"));
+        pgbench.env("PGHOST", "127.0.0.1").env("PGPORT", server.address().port().to_string());
+        pgbench.env("PGUSER", "bench").env("PGPASSWORD", PASSWORD).env("PGDATABASE", server.database());
+        pgbench.env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");
+        Ok(pgbench)
     }
 
     /// Several.

@@ -170,6 +170,18 @@ impl Client {
         self.send()?;
         self.until_ready(|_, _| {}).map_err(|error| format!("{error}, in {sql}"))
     }
+
+    /// Runs `COPY .. TO STDOUT`; `on` sees what comes, piece by piece.
+    pub(crate) fn copy_out(&mut self, sql: &str, mut on: impl FnMut(&[u8])) -> Result<()> {
+        self.message(b'Q', |out| text(out, sql));
+        self.send()?;
+        self.until_ready(|kind, body| {
+            if kind == b'd' {
+                on(body);
+            }
+        })
+        .map_err(|error| format!("{error}, in {sql}"))
+    }
 }
 
 fn four(bytes: &[u8]) -> [u8; 4] {

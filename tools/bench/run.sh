@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Measures LodeDB beside PostgreSQL + pgvector and raw FAISS, and writes benches/RESULTS.md.
+# Measures LodeDB beside PostgreSQL + pgvector, PostgreSQL 15 and raw FAISS, and writes benches/RESULTS.md.
 #   tools/bench/run.sh [--only search,filter,...] [--seconds 2] [...]    (benches/compare/main.rs has the options)
+# PostgreSQL 15 and pgbench are Debian's, which tools/install-test-deps.sh installs; --postgres15 names another folder of them.
+# LODEDB_BENCH_PROGRAM and LODEDB_BENCH_COMPARE name programs that were built before.
 # LODEDB_BENCH_CACHE keeps what is downloaded; LODEDB_BENCH_WORK, if set, keeps the two databases for the next run (as root: somewhere
 # that other users may enter).
 set -euo pipefail
@@ -40,9 +42,11 @@ else
 fi
 finish() {
     # Nothing is running any more unless the run was broken off.
-    if [ -f "$work/pg/data/postmaster.pid" ]; then
-        kill -INT "$(head -1 "$work/pg/data/postmaster.pid")" 2>/dev/null || true
-    fi
+    for data in "$work/pg/data" "$work/pg/data15"; do
+        if [ -f "$data/postmaster.pid" ]; then
+            kill -INT "$(head -1 "$data/postmaster.pid")" 2>/dev/null || true
+        fi
+    done
     [ -z "${remove:-}" ] || rm -rf "$remove"
 }
 trap finish EXIT

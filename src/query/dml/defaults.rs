@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use datafusion::common::DFSchema;
 use datafusion::physical_plan::PhysicalExpr;
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArguments, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{Expr, SelectItem, SetExpr};
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::parse;
 use lodedb_sql::statement::{Privilege, Statement};
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState};
 
 use super::evaluate::{column_in_default, one_row, value_of};
-use super::insert::{Cell, plain_value};
+use super::insert::{Cell, bare_call, now, plain_value};
 use super::inserter::is_immutable;
 use crate::auth::privilege::Actor;
 use crate::catalog::rights::Privileges;
@@ -67,6 +67,11 @@ fn sequence_name(text: &str) -> Option<&str> {
     }
 }
 
+/// Whether it is a call so common as a default that it is known by name.
+fn is_random_uuid(ast: &Expr) -> bool {
+    matches!(bare_call(ast).as_deref(), Some("gen_random_uuid" | "uuid_generate_v4"))
+}
+
 impl DefaultValue {
     /// The default of the column at a place in a table's rows.
     pub(crate) fn of(planner: &Planner, table: &Table, at: usize) -> Result<Self> {
@@ -76,11 +81,13 @@ impl DefaultValue {
             return Ok(Self::Next { sequence: sequence.id, column: at });
         }
         let mut ast = parse_expr(text)?;
-        if let Some(known) = Self::of_call(&ast, at, column) {
-            return Ok(known);
+        if is_random_uuid(&ast) && column.ty.ty == PgType::Scalar(ScalarType::Uuid) {
+            return Ok(Self::RandomUuid);
         }
-        if let Some(Cell::Value(datum)) = plain_value(planner, &ast, &column.name, column.ty).map_err(of_default)? {
-            return Ok(Self::Constant(datum));
+        match plain_value(planner, &ast, &column.name, column.ty).map_err(of_default)? {
+            Some(Cell::Value(datum)) => return Ok(Self::Constant(datum)),
+            Some(Cell::Now) => return Ok(Self::Now { column: at }),
+            _ => {}
         }
         planner.preparation().expr(&mut ast)?;
         let none = DFSchema::empty();
@@ -97,28 +104,6 @@ impl DefaultValue {
         }
         let datum = evaluate(&planner.environment, physical.as_ref(), column)?;
         Ok(if lasting { Self::Constant(datum) } else { Self::Momentary(datum) })
-    }
-
-    /// Calls so common as defaults that they are known by name.
-    fn of_call(ast: &Expr, at: usize, column: &Column) -> Option<Self> {
-        let Expr::Function(function) = ast else { return None };
-        let given = match &function.args {
-            FunctionArguments::None => 0,
-            FunctionArguments::List(list) => list.args.len(),
-            FunctionArguments::Subquery(_) => 1,
-        };
-        let name = function.name.to_string().to_ascii_lowercase();
-        let PgType::Scalar(ty) = column.ty.ty else { return None };
-        match name.as_str() {
-            _ if given > 0 => None,
-            "now" | "current_timestamp" | "transaction_timestamp"
-                if matches!(ty, ScalarType::Timestamptz | ScalarType::Timestamp | ScalarType::Date) =>
-            {
-                Some(Self::Now { column: at })
-            }
-            "gen_random_uuid" | "uuid_generate_v4" if ty == ScalarType::Uuid => Some(Self::RandomUuid),
-            _ => None,
-        }
     }
 
     /// Whether it may be kept from one run of a statement to the next.
@@ -142,11 +127,7 @@ impl DefaultValue {
     pub(crate) fn value(&self, table: &Table, environment: &Environment) -> Result<Datum> {
         match self {
             Self::Constant(datum) | Self::Momentary(datum) => Ok(datum.clone()),
-            Self::Now { column } => {
-                let now = Datum::Timestamptz(environment.transaction_time_us);
-                let from = PgType::Scalar(ScalarType::Timestamptz);
-                assign_datum(now, from, table.columns[*column].ty, &cast_environment(environment))
-            }
+            Self::Now { column } => now(environment, table.columns[*column].ty),
             Self::RandomUuid => Ok(Datum::Uuid(uuid::Uuid::new_v4().into_bytes())),
             Self::Next { sequence, column } => {
                 let Some(sequences) = &environment.hooks.sequences else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::sql::sqlparser::ast::{self, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{self, FunctionArguments, Value, ValueWithSpan};
 use futures::StreamExt;
 use lodedb_sql::error::Result;
 use lodedb_sql::rewrite::as_cast;
@@ -21,6 +21,7 @@ use super::{RowInserter, Writing, bind, bind_tree, lock_target, param_values, ta
 use crate::catalog::{Identity, Table};
 use crate::commit::{Row, Transaction};
 use crate::db::outcome::Field;
+use crate::db::settings::Environment;
 use crate::query::WriteOutcome;
 use crate::query::arrow::{batch_rows, pg_type};
 use crate::query::plan::operators::{assign_datum, check_assignment, operand_type};
@@ -55,6 +56,8 @@ pub(crate) enum Cell {
     Value(Datum),
     /// The parameter at this place.
     Parameter(usize),
+    /// The start of the transaction.
+    Now,
     /// Anything else.
     Expr(Expr),
 }
@@ -101,9 +104,36 @@ pub(crate) fn plain_value(
                     parse_text_in(text, cast, &environment).map_err(|error| position::mark_literal(error, text))?;
                 Some(Cell::Value(assign_datum(datum, cast.ty, to, &environment)?))
             }
-            _ => None,
+            _ => (is_now(other) && takes_moment(to.ty)).then_some(Cell::Now),
         },
     })
+}
+
+/// The name of a call that is given nothing and asks for nothing more.
+pub(super) fn bare_call(expr: &ast::Expr) -> Option<String> {
+    let ast::Expr::Function(function) = expr else { return None };
+    let is_given = match &function.args {
+        FunctionArguments::None => false,
+        FunctionArguments::List(list) => !list.args.is_empty(),
+        FunctionArguments::Subquery(_) => true,
+    };
+    let is_bare = !is_given && function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
+    is_bare.then(|| function.name.to_string().to_ascii_lowercase())
+}
+
+/// Whether it is the start of the transaction, by one of its names.
+fn is_now(expr: &ast::Expr) -> bool {
+    matches!(bare_call(expr).as_deref(), Some("now" | "current_timestamp" | "transaction_timestamp"))
+}
+
+fn takes_moment(ty: PgType) -> bool {
+    matches!(ty, PgType::Scalar(ScalarType::Timestamptz | ScalarType::Timestamp | ScalarType::Date))
+}
+
+/// The start of the transaction as a value of a column's type.
+pub(crate) fn now(environment: &Environment, to: TypeWithModifier) -> Result<Datum> {
+    let moment = Datum::Timestamptz(environment.transaction_time_us);
+    assign_datum(moment, PgType::Scalar(ScalarType::Timestamptz), to, &cast_environment(environment))
 }
 
 fn parameter(name: &str) -> Option<Cell> {
@@ -355,6 +385,7 @@ async fn values(
                     check_assignment(from, &insert.table.columns[at].name, to.ty)?;
                     assign_datum(datum, from, to, &environment)?
                 }
+                Cell::Now => now(&writing.environment, to)?,
                 Cell::Default => {
                     let default = match &mut defaults[place] {
                         Some(default) => default,

@@ -19,7 +19,7 @@ use crate::db::outcome::Field;
 use crate::db::settings::Environment;
 use crate::query::WriteOutcome;
 use crate::query::cancel::CancelToken;
-use crate::query::dml::insert::{Cell, check_generated, fit_columns, plain_value, target_columns};
+use crate::query::dml::insert::{Cell, check_generated, fit_columns, now, plain_value, target_columns};
 use crate::query::dml::update::assigned_column;
 use crate::query::dml::{InserterShape, RowInserter, lock_target, target};
 use crate::query::plan::Planner;
@@ -54,6 +54,8 @@ pub(crate) struct HotInsert {
 enum Change {
     /// To a value; the type it is given in.
     To(Source, PgType),
+    /// To the start of the transaction.
+    ToNow,
     /// By an integer.
     By { column: usize, value: Source, negative: bool },
 }
@@ -185,6 +187,7 @@ fn change(planner: &Planner, named: &Named, at: usize, value: &Expr) -> Result<O
             check_assignment(from, &column.name, column.ty.ty)?;
             return Ok(Some(Change::To(Source::Parameter(number, from), from)));
         }
+        Some(Cell::Now) => return Ok(Some(Change::ToNow)),
         _ => {}
     }
     let Expr::BinaryOp { left, op: op @ (BinaryOperator::Plus | BinaryOperator::Minus), right } = value else {
@@ -246,6 +249,7 @@ impl HotInsert {
                         let datum = running.params.get(*number).cloned().unwrap_or(Datum::Null);
                         assign_datum(datum, from, to, &environment)?
                     }
+                    Cell::Now => now(running.environment, self.table.columns[at].ty)?,
                     Cell::Default | Cell::Expr(_) => return Err(SqlError::internal("a value is not a plain one")),
                 });
             }
@@ -297,6 +301,7 @@ impl HotUpdate {
                 Change::To(source, from) => {
                     assign_datum(source.given(running.params).clone(), *from, self.table.columns[*at].ty, &environment)?
                 }
+                Change::ToNow => now(running.environment, self.table.columns[*at].ty)?,
                 Change::By { column, value, negative } => {
                     shifted(&old.values[*column], value.given(running.params), *negative)?
                 }

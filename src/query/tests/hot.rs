@@ -88,3 +88,26 @@ fn writes_by_key_answer_alike() {
         ],
     );
 }
+
+#[test]
+fn the_start_of_the_transaction_is_one_moment() {
+    let mut shell = Shell::new();
+    check(
+        &mut shell,
+        &[
+            ("CREATE TABLE m (id int PRIMARY KEY, z timestamptz, p timestamp(0), d date)", "CREATE TABLE"),
+            ("SET TIME ZONE 'Asia/Tokyo'", "SET"),
+            ("BEGIN", "BEGIN"),
+            ("INSERT INTO m VALUES (1, CURRENT_TIMESTAMP, now(), transaction_timestamp())", "INSERT 0 1"),
+            ("INSERT INTO m SELECT 2, now(), now(), now()", "INSERT 0 1"),
+            ("INSERT INTO m VALUES (3, '2000-01-01', '2000-01-01', '2000-01-01')", "INSERT 0 1"),
+            ("UPDATE m SET z = now(), p = CURRENT_TIMESTAMP, d = now() WHERE id = 3", "UPDATE 1"),
+            ("SELECT count(*) FROM (SELECT DISTINCT z, p, d FROM m) AS moments", "count:bigint\n1"),
+            (
+                "SELECT bool_and(z = now() AND p = now()::timestamp(0) AND d = now()::date) FROM m",
+                "bool_and:boolean\nt",
+            ),
+            ("COMMIT", "COMMIT"),
+        ],
+    );
+}
