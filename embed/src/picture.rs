@@ -5,8 +5,9 @@
 
 use std::io::Cursor;
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::error::UnsupportedErrorKind;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -184,11 +185,11 @@ pub(crate) fn prepare(
     let failed = |error: &dyn std::fmt::Display| {
         ImageError::Unsupported(format!("resizing {width} x {height} pixels ({error})"))
     };
-    let source =
-        Image::from_vec_u8(width, height, picture.into_raw(), PixelType::U8x3).map_err(|error| failed(&error))?;
-    let mut resized = Image::new(tower.crop.width, tower.crop.height, PixelType::U8x3);
+    // Typed: what takes any kind of pixel would be compiled for all of them.
+    let source = TypedImageRef::<U8x3>::from_buffer(width, height, picture.as_raw()).map_err(|error| failed(&error))?;
+    let mut resized = TypedImage::<U8x3>::new(tower.crop.width, tower.crop.height);
     let options = ResizeOptions::new().resize_alg(algorithm(tower.filter)).crop(left, top, taken_width, taken_height);
-    Resizer::new().resize(&source, &mut resized, &options).map_err(|error| failed(&error))?;
+    Resizer::new().resize_typed(&source, &mut resized, &options).map_err(|error| failed(&error))?;
 
     // Three tables instead of three operations a sample: there are only 256 values.
     let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
@@ -198,16 +199,16 @@ pub(crate) fn prepare(
         Channels::Rgb => [0, 1, 2],
         Channels::Bgr => [2, 1, 0],
     };
-    let samples = resized.buffer();
+    let pixels = resized.pixels();
     match tower.layout {
         Layout::Nchw => {
             for channel in order {
-                out.extend(samples.iter().skip(channel).step_by(3).map(|sample| tables[channel][usize::from(*sample)]));
+                out.extend(pixels.iter().map(|pixel| tables[channel][usize::from(pixel.0[channel])]));
             }
         }
         Layout::Nhwc => {
-            for pixel in samples.chunks_exact(3) {
-                out.extend(order.map(|channel| tables[channel][usize::from(pixel[channel])]));
+            for pixel in pixels {
+                out.extend(order.map(|channel| tables[channel][usize::from(pixel.0[channel])]));
             }
         }
     }
