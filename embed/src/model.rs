@@ -341,7 +341,7 @@ impl Model {
 
     /// Cuts a text into pieces of at most `max_tokens` of the model's tokens, those aside that the tokenizer adds; at the ends of
     /// sentences where it can, else between words. Each piece repeats up to `overlap` tokens of the one before it, by whole sentences or,
-    /// within a sentence, words.
+    /// within a sentence, words. A word of more tokens than that is cut too; what is left of it may be other tokens by itself.
     ///
     /// # Errors
     ///

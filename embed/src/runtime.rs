@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 
@@ -66,7 +67,11 @@ fn load(library: &Path) -> Result<Environment, EmbedError> {
             error => error.to_string(),
         })
     })?;
-    builder.with_name("lodedb").with_telemetry(false).build().map_err(|error| unusable(error.to_string()))
+    let environment = builder.with_name("lodedb").with_telemetry(false).build();
+    let environment = environment.map_err(|error| unusable(error.to_string()))?;
+    // Every error is returned; it need not be on the standard error of the process too.
+    environment.set_log_level(LogLevel::Fatal);
+    Ok(environment)
 }
 
 /// The libraries in `places`, each a library itself, or a folder with one, or an environment or prefix of Python with the wheel.

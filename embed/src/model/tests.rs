@@ -44,7 +44,7 @@ fn outputs_that_are_no_embeddings_are_refused_in_words() {
         choose_output(outputs, named, &["usual"], pooling, None).unwrap_err()
     };
     let loose = port("x", &[None, None]);
-    assert!(reason(&[loose.clone()], None, None).contains("no fixed number of dimensions"));
+    assert!(reason(std::slice::from_ref(&loose), None, None).contains("no fixed number of dimensions"));
     assert_eq!(choose_output(&[loose], None, &[], None, Some(12)).unwrap().dims, 12);
     assert!(reason(&[port("x", &[None, None, Some(3)])], None, None).contains("1_Pooling/config.json"));
     assert!(

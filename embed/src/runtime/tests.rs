@@ -25,7 +25,7 @@ fn environments_prefixes_folders_and_files_are_searched() {
     assert_eq!(find(&[root.join("prefix")]), [debian]);
     assert_eq!(find(&[root.join("release")]), [linked.clone(), release.clone()]);
     assert_eq!(find(&[root.join("release/lib")]), [linked.clone(), release]);
-    assert_eq!(find(&[linked.clone()]), [linked]);
+    assert_eq!(find(std::slice::from_ref(&linked)), [linked]);
     assert_eq!(find(&[root.join("site")]), [nested]);
     assert!(find(&[root.join("nowhere"), root.to_owned()]).is_empty());
 }

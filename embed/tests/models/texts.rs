@@ -128,7 +128,8 @@ fn pieces_have_at_most_as_many_tokens_as_asked_for() {
     let model = open("minilm");
     let text = "The cat sat on the mat. It purred, unbelievably, supercalifragilistically! 数据库把向量存放在一起。今天天气很好。 \
                 A last sentence that is considerably longer than all of those before it, and that must be cut somewhere.";
-    for max in [1, 5, 12, 30, 254] {
+    // The longest word has nine tokens: none must be cut.
+    for max in [10, 12, 30, 254] {
         for overlap in [0, max / 3] {
             let pieces = model.split_text(text, max, overlap).expect("pieces");
             // Cut again, a piece is one.
