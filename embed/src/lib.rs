@@ -13,7 +13,7 @@
 //! 2. Bytes of a client, a file or a network never panic the process; what they cause is an [`EmbedError`] that names the text, the
 //!    picture or the file.
 //! 3. A picture is refused by its header before anything of its size is allocated.
-//! 4. What a network is given does not depend on which other inputs it is given with.
+//! 4. A vector depends on its input alone, rounding aside: not on what it was computed together with.
 //!
 //! One file names `ort` ([`runtime`]), one `tokenizers` ([`text`]), one `image` and `fast_image_resize` ([`picture`]).
 #![forbid(unsafe_code)]

@@ -153,6 +153,8 @@ struct Text {
     output: Output,
     /// The number of tokens that every text has, where the network or the description demands one.
     width: Option<usize>,
+    /// Whether the network is told what is padding.
+    masked: bool,
     max_rows: usize,
 }
 
@@ -293,7 +295,7 @@ impl Model {
         let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
         let mut vectors = Vectors::zeros(texts.len(), self.dims);
         let lengths: Vec<usize> = encoded.iter().map(|tokens| tower.width.unwrap_or(tokens.ids.len())).collect();
-        for batch in choose_batches(&lengths, tower.max_rows, MAX_TOKENS) {
+        for batch in choose_batches(&lengths, tower.max_rows, MAX_TOKENS, tower.masked) {
             tower.run(&encoded, &batch, &mut vectors).map_err(EmbedError::Failed)?;
         }
         self.finish(&mut vectors)?;
@@ -453,7 +455,8 @@ impl Text {
         };
         let output = choose_output(&network.outputs, tower.output.as_deref(), usual, tower.pooling, description.dims)
             .map_err(bad)?;
-        Ok(Self { tower: tower.clone(), encoder, network, output, width, max_rows })
+        let masked = network.inputs.iter().any(|input| input.name == MASK);
+        Ok(Self { tower: tower.clone(), encoder, network, output, width, masked, max_rows })
     }
 
     /// Runs those of `encoded` that `batch` numbers, and puts their vectors in their places.
@@ -662,17 +665,21 @@ fn choose_output(
 }
 
 /// Puts inputs of these lengths together to be run at once: long with long, so that little is padding; at most `max_rows`, and
-/// `max_tokens` with padding unless one alone is longer.
-fn choose_batches(lengths: &[usize], max_rows: usize, max_tokens: usize) -> Vec<Vec<usize>> {
+/// `max_tokens` with padding unless one alone is longer. Where nothing may be padded, those of one length only.
+fn choose_batches(lengths: &[usize], max_rows: usize, max_tokens: usize, may_pad: bool) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(lengths[*index]));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for index in order {
+        // The first of a batch is its longest.
+        let fits = |batch: &Vec<usize>| {
+            let longest = lengths[batch[0]];
+            batch.len() < max_rows
+                && (batch.len() + 1) * longest <= max_tokens
+                && (may_pad || lengths[index] == longest)
+        };
         match batches.last_mut() {
-            // The first of a batch is its longest.
-            Some(batch) if batch.len() < max_rows && (batch.len() + 1) * lengths[batch[0]] <= max_tokens => {
-                batch.push(index)
-            }
+            Some(batch) if fits(batch) => batch.push(index),
             _ => batches.push(vec![index]),
         }
     }

@@ -1,8 +1,9 @@
-//! Finding and loading ONNX Runtime. A test binary of its own, with one test: a process loads the library once.
+//! Finding and loading ONNX Runtime. A test binary of its own, whose tests load it in one process each: a process loads it once.
 
 #[path = "models/place.rs"]
 mod place;
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,4 +58,34 @@ fn a_runtime_that_is_missing_or_unfit_is_an_error_until_there_is_one() {
     // None of this stands in the way of the right one, and afterwards nothing does.
     assert_eq!(open(&place::runtime()).expect("it opens").dims(), 512);
     assert_eq!(open(&folder.path().join("nowhere")).expect("it is loaded already").dims(), 512);
+}
+
+/// What a process of this environment finds, in words: this test again, which then opens a model and says how that went.
+fn in_environment(variables: &[(&str, &Path)]) -> String {
+    let mut command = Command::new(env::current_exe().expect("this program"));
+    command.args(["--exact", "the_environment_tells_where_the_runtime_is", "--nocapture"]);
+    command
+        .env_remove("ORT_DYLIB_PATH")
+        .env_remove("VIRTUAL_ENV")
+        .env("HOME", "/nonexistent")
+        .env(CHILD, place::model("clip"));
+    let output = command.envs(variables.iter().copied()).output().expect("it runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+const CHILD: &str = "LODEDB_TEST_OPENS";
+
+#[test]
+fn the_environment_tells_where_the_runtime_is() {
+    if let Some(model) = env::var_os(CHILD) {
+        return println!("{:?}", Model::open(Path::new(&model), &Options::default()).map(|model| model.dims()));
+    }
+    let runtime = place::runtime();
+    assert!(in_environment(&[("ORT_DYLIB_PATH", &runtime)]).contains("Ok(512)"));
+    // Who names a place does not get another instead.
+    let named = in_environment(&[("ORT_DYLIB_PATH", Path::new("/nowhere")), ("VIRTUAL_ENV", &runtime)]);
+    assert!(named.contains(r#"Err(RuntimeMissing { looked_in: ["/nowhere"] })"#), "{named}");
+    if runtime.join("bin/python").exists() {
+        assert!(in_environment(&[("VIRTUAL_ENV", &runtime)]).contains("Ok(512)"));
+    }
 }

@@ -13,7 +13,7 @@ fn port(name: &str, shape: &[Option<usize>]) -> Port {
 #[test]
 fn batches_hold_everything_once_within_their_limits() {
     let lengths = [3, 500, 7, 7, 1, 40, 512, 9000, 8];
-    let batches = choose_batches(&lengths, 4, 1024);
+    let batches = choose_batches(&lengths, 4, 1024, true);
     let mut seen: Vec<usize> = batches.concat();
     seen.sort_unstable();
     assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
@@ -23,7 +23,9 @@ fn batches_hold_everything_once_within_their_limits() {
     }
     // The two long ones fit together, the four short ones too.
     assert_eq!(batches, [vec![7], vec![6, 1], vec![5, 8, 2, 3], vec![0, 4]]);
-    assert!(choose_batches(&[], 4, 1024).is_empty());
+    assert!(choose_batches(&[], 4, 1024, true).is_empty());
+    // Without padding only what has one length goes together.
+    assert_eq!(choose_batches(&[3, 7, 3, 7, 1], 4, 1024, false), [vec![1, 3], vec![0, 2], vec![4]]);
 }
 
 #[test]
