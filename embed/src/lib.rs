@@ -22,11 +22,13 @@ mod description;
 mod error;
 mod layout;
 mod model;
+mod output;
 mod picture;
 mod pool;
 mod runtime;
 mod split;
 mod text;
+mod tower;
 
 pub use description::{Channels, Description, Filter, ImageTower, Layout, Pooling, Resize, Size, TextTower};
 pub use error::{EmbedError, ImageError};

@@ -15,8 +15,9 @@ use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 
 use crate::EmbedError;
 
-/// The oldest ONNX Runtime whose functions `ort` may call, by its feature `api-18`.
-const OLDEST: &str = "1.18";
+/// The oldest ONNX Runtime whose functions `ort` may call, by its feature `api-21`: the first that can be told where weights outside of a
+/// network lie. Older ones look in the folder that the process was started in.
+const OLDEST: &str = "1.21";
 const LIBRARY: &str = "libonnxruntime.so";
 /// Where the wheel of PyPI keeps the library, inside of an environment or a prefix.
 const WHEEL: &str = "onnxruntime/capi";
@@ -184,7 +185,9 @@ impl Network {
                 // It remembers a plan for each shape met; texts have as many shapes as there are lengths.
                 .with_memory_pattern(false)?
                 // Threads of an idle model must not keep cores busy waiting.
-                .with_intra_op_spinning(false)?;
+                .with_intra_op_spinning(false)?
+                // Nothing lies below a file: a network that names weights gets those it is given here, and reads none.
+                .with_config_entry("session.model_external_initializers_file_folder_path", path.to_string_lossy())?;
             for (name, bytes) in weights {
                 builder = builder.with_external_initializer_file_in_memory(name, bytes)?;
             }
