@@ -1,13 +1,20 @@
-//! The SQL logic tests: every file of `tests/sql` over the wire and embedded, each on a database of its own.
+//! The SQL logic tests: every file of `tests/sql` over the wire, embedded, and on PostgreSQL 16 with pgvector 0.8.5, each on a database of
+//! its own; and statements that nobody wrote (`sql/differential.rs`).
 //!
-//! The expected results are those of PostgreSQL 16 with pgvector 0.8.5; where LodeDB has statements of its own, or
-//! refuses one of PostgreSQL's, the record says so itself. Errors are matched as `SQLSTATE sentence`.
+//! The expected results are PostgreSQL's. Records after `onlyif lodedb` are of statements that it has not, or that are refused here. Errors
+//! are matched as `SQLSTATE sentence`.
 #![allow(unreachable_pub, clippy::type_complexity, reason = "a test program has no users, and says its types once")]
 
 mod harness;
 
+#[path = "sql/differential.rs"]
+mod differential;
 #[path = "sql/embedded.rs"]
 mod embedded;
+#[path = "sql/generate.rs"]
+mod generate;
+#[path = "sql/grammar.rs"]
+mod grammar;
 #[path = "sql/wire.rs"]
 mod wire;
 
@@ -57,14 +64,17 @@ struct Verdict {
 }
 
 /// Runs each record of a file, also those after a failure, so that one run tells all there is to tell.
-async fn run_file<D, M>(runner: &mut sqllogictest::Runner<D, M>, file: &Path) -> Verdict
+async fn run_file<D, M>(
+    runner: &mut sqllogictest::Runner<D, M>,
+    file: &Path,
+    differences: &BTreeMap<String, String>,
+) -> Verdict
 where
     D: sqllogictest::AsyncDB<ColumnType = sqllogictest::DefaultColumnType>,
     M: sqllogictest::MakeConnection<Conn = D>,
 {
     let records = parse_file(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut verdict = Verdict { records: 0, known: 0, failures: Vec::new() };
-    let differences = differences();
     for record in records {
         if matches!(record, Record::Halt { .. }) {
             break;
@@ -110,8 +120,8 @@ async fn every_record_holds_over_the_wire() {
     for file in files() {
         let server = harness::Server::start();
         let config = server.config();
-        let mut runner = sqllogictest::Runner::new(move || wire::Connection::open(config.clone()));
-        let verdict = run_file(&mut runner, &file).await;
+        let mut runner = sqllogictest::Runner::new(move || wire::Connection::open(config.clone(), "lodedb"));
+        let verdict = run_file(&mut runner, &file, &differences()).await;
         runner.shutdown_async().await;
         verdicts.push((file, verdict));
     }
@@ -126,10 +136,28 @@ async fn every_record_holds_embedded() {
         let db = embedded::open(dir.path());
         let opened = db.clone();
         let mut runner = sqllogictest::Runner::new(move || embedded::Connection::open(opened.clone()));
-        let verdict = run_file(&mut runner, &file).await;
+        let verdict = run_file(&mut runner, &file, &differences()).await;
         runner.shutdown_async().await;
         db.close().expect("the database closes");
         verdicts.push((file, verdict));
     }
     judge("embedded", verdicts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_holds_on_postgresql() {
+    let reference = harness::reference::Reference::start();
+    let maker = reference.connect("postgres").await;
+    let mut verdicts = Vec::new();
+    for (at, file) in files().into_iter().enumerate() {
+        let database = format!("file{at}");
+        harness::run(&maker, &format!("CREATE DATABASE {database}")).await;
+        harness::run(&reference.connect(&database).await, "CREATE EXTENSION vector").await;
+        let config = reference.config(&database);
+        let mut runner = sqllogictest::Runner::new(move || wire::Connection::open(config.clone(), "postgresql"));
+        let verdict = run_file(&mut runner, &file, &BTreeMap::new()).await;
+        runner.shutdown_async().await;
+        verdicts.push((file, verdict));
+    }
+    judge("on PostgreSQL", verdicts);
 }

@@ -17,6 +17,8 @@ mod crowd;
 mod cursors;
 #[path = "wire/errors.rs"]
 mod errors;
+#[path = "wire/files.rs"]
+mod files;
 #[path = "wire/histories.rs"]
 mod histories;
 #[path = "wire/hostile.rs"]
@@ -25,6 +27,8 @@ mod hostile;
 mod isolation;
 #[path = "wire/lifetime.rs"]
 mod lifetime;
+#[path = "wire/limits.rs"]
+mod limits;
 #[path = "wire/load.rs"]
 mod load;
 #[path = "wire/locking.rs"]

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond the build: drivers for Python in a virtual environment, for Node, Java, Go and C, pgbench; in
-# an environment of its own ONNX Runtime and what makes the models of the tests, and those models.
+# Installs what the tests need beyond the build: drivers for Python in a virtual environment, for Node, Java, Go and C, pgbench, strace.
 # Does nothing where it is there already.
 set -euo pipefail
 
@@ -29,6 +28,7 @@ packages=()
 have javac || packages+=(default-jdk-headless)
 [ -e /usr/share/java/postgresql.jar ] || packages+=(libpostgresql-jdbc-java)
 have go || packages+=(golang-go)
+have strace || packages+=(strace)
 [ -d /usr/share/gocode/src/github.com/jackc/pgx/v4 ] || packages+=(golang-github-jackc-pgx-v4-dev)
 [ -e /usr/lib/x86_64-linux-gnu/libpq.so ] || packages+=(libpq-dev)
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
@@ -52,26 +52,17 @@ for program in python3 node npm; do
     fi
 done
 
-# A virtual environment of Python with what a file of requirements names.
-python_environment() {
-    local environment=$1 requirements=$2 wanted
-    wanted=$(sha256sum "$requirements" | cut -d' ' -f1)
-    if [ "$(cat "$environment/.requirements" 2>/dev/null || true)" != "$wanted" ]; then
-        say "making $environment"
-        mkdir -p "$(dirname "$environment")"
-        if ! python3 -m venv --clear "$environment"; then
-            install python3-venv
-            python3 -m venv --clear "$environment"
-        fi
-        "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
-        echo "$wanted" > "$environment/.requirements"
+wanted=$(sha256sum "$clients/python/requirements.txt" | cut -d' ' -f1)
+if [ "$(cat "$environment/.requirements" 2>/dev/null || true)" != "$wanted" ]; then
+    say "making $environment"
+    mkdir -p "$(dirname "$environment")"
+    if ! python3 -m venv --clear "$environment"; then
+        install python3-venv
+        python3 -m venv --clear "$environment"
     fi
-}
-
-python_environment "$environment" "$clients/python/requirements.txt"
-models="${CARGO_TARGET_DIR:-$root/target}/models"
-python_environment "$models-env" "$root/tools/models/requirements.txt"
-"$models-env/bin/python" "$root/tools/models/build.py" "$models"
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r "$clients/python/requirements.txt"
+    echo "$wanted" > "$environment/.requirements"
+fi
 
 wanted=$(sha256sum "$clients/node/package-lock.json" | cut -d' ' -f1)
 if [ "$(cat "$clients/node/node_modules/.lock" 2>/dev/null || true)" != "$wanted" ]; then

@@ -43,6 +43,7 @@ states! {
     BadCopyFileFormat = "22P04",
     UntranslatableCharacter = "22P05",
     ArraySubscriptError = "2202E",
+    InvalidRegularExpression = "2201B",
     InvalidArgumentForLogarithm = "2201E",
     InvalidArgumentForPowerFunction = "2201F",
     InvalidRowCountInLimitClause = "2201W",

@@ -240,8 +240,14 @@ fn parse_keep(text: &str) -> Result<Keep, String> {
     Ok(Keep { newest: number(newest)?, days: number(days)? })
 }
 
+/// What every file and folder made here is kept from: everybody but its owner.
+const MASK: libc::mode_t = 0o077;
+
 /// Runs the command that was asked for.
 pub(crate) fn run() -> ExitCode {
+    // Our own files ask for private modes; RocksDB's, and those that queries spill to, ask for whatever this leaves.
+    // SAFETY: it sets a number of the process, and fails never.
+    unsafe { libc::umask(MASK) };
     if let Err(message) = lodedb_wal::killpoint::arm_from_environment() {
         eprintln!("lodedb: {message}");
         return ExitCode::FAILURE;

@@ -9,7 +9,7 @@ use lodedb_sql::statement::{AlterTable, ColumnDefinition, ConstraintKind, TableA
 use lodedb_sql::{Datum, SqlError, SqlState};
 
 use super::authorize::Need;
-use super::ddl::relation_name;
+use super::ddl::{check_room_for_column, relation_name};
 use super::session::Session;
 use crate::catalog::{Change, Column, ColumnId, Index, IndexKind, KeyConstraint, Table};
 use crate::commit::Row;
@@ -226,6 +226,7 @@ impl Session {
     }
 
     async fn add_column(&mut self, table: &Arc<Table>, mut next: Table, column: &ColumnDefinition) -> Result<Table> {
+        check_room_for_column(&next)?;
         let id = next.columns.len() as ColumnId + 1;
         next.columns.push(Column {
             id,

@@ -24,12 +24,21 @@ use crate::commit::Transaction;
 use crate::commit::locks::LockMode;
 use crate::commit::row_writer::{IndexKey, index_key};
 use crate::compaction::{Progress, jobs};
+use crate::query::IndexedExpression;
 use crate::segment::{IndexKind as SegmentIndexKind, IndexSpec};
 
 /// PostgreSQL's limit of columns in a table.
 const COLUMNS_MAX: usize = 1600;
 /// PostgreSQL's limit of bytes in a name.
 const NAME_BYTES_MAX: usize = 63;
+
+/// Refuses one more column than a table may have. Those that were dropped count, as in PostgreSQL: their numbers are not used again.
+pub(super) fn check_room_for_column(table: &Table) -> Result<()> {
+    if table.columns.len() < COLUMNS_MAX {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::TooManyColumns, format!("tables can have at most {COLUMNS_MAX} columns")))
+}
 
 /// The name of a relation in the one schema there is.
 pub(super) fn relation_name(name: &ObjectName) -> Result<&str> {
@@ -101,12 +110,7 @@ impl TableBuilder<'_> {
                 format!("column \"{}\" specified more than once", definition.name),
             ));
         }
-        if self.table.columns.len() >= COLUMNS_MAX {
-            return Err(SqlError::new(
-                SqlState::TooManyColumns,
-                format!("tables can have at most {COLUMNS_MAX} columns"),
-            ));
-        }
+        check_room_for_column(&self.table)?;
         let id = self.table.columns.len() as ColumnId + 1;
         let mut column = Column {
             id,
@@ -431,8 +435,9 @@ impl Session {
                     return Err(SqlError::unsupported("a btree index on an expression"));
                 }
                 KeyClause::Expr { text, .. } => {
-                    let (ty, uses) = self.index_expression(&table, text)?;
-                    ("expr".to_owned(), None, ty, uses)
+                    let IndexedExpression { name, ty, uses } =
+                        self.index_expression(&table, "index expression", text)?;
+                    (name.unwrap_or_else(|| "expr".to_owned()), None, ty, uses)
                 }
             };
             keys.push(IndexedKey { name, column, ty, uses });
@@ -505,10 +510,10 @@ impl Session {
         Ok(())
     }
 
-    /// The type of an expression over the rows of a table, and the columns it names.
-    fn index_expression(&mut self, table: &Arc<Table>, text: &str) -> Result<(TypeWithModifier, Vec<ColumnId>)> {
+    /// What an index asks of an expression.
+    fn index_expression(&mut self, table: &Arc<Table>, what: &str, text: &str) -> Result<IndexedExpression> {
         let (engine, environment) = (self.engine().clone(), self.environment());
-        engine.query.index_expression(&self.transaction()?.reader(), &environment, table, text)
+        engine.query.index_expression(&self.transaction()?.reader(), &environment, table, (what, text))
     }
 
     /// Enters the rows there are into a new btree index, as far as this transaction will read it.
@@ -607,7 +612,7 @@ impl Session {
     ) -> Result<()> {
         let mut uses = key.uses.clone();
         if let Some(text) = &create.predicate_text {
-            let (ty, named) = self.index_expression(table, text)?;
+            let IndexedExpression { ty, uses: named, .. } = self.index_expression(table, "index predicate", text)?;
             if ty.ty != PgType::Scalar(ScalarType::Bool) {
                 let message = format!("argument of WHERE must be type boolean, not type {}", ty.ty.sql_name());
                 return Err(SqlError::new(SqlState::DatatypeMismatch, message));

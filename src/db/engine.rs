@@ -302,6 +302,7 @@ impl Db {
     pub(crate) fn open_on(fs: Arc<dyn FileSystem>, dir: &Path, options: Options) -> Result<Self, OpenError> {
         options.validate()?;
         super::processor::check().map_err(OpenError::Processor)?;
+        crate::segment::check_version()?;
         let opened = recovery::open(fs, dir, &options)?;
         let query = QueryEngine::new(crate::query::QueryOptions {
             memory_limit_bytes: options.query_memory_bytes.min(options.memory_limit()),

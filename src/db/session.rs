@@ -251,9 +251,12 @@ impl Session {
         self.cancel.clone()
     }
 
-    /// Parses a message: any number of statements.
+    /// Parses a message: any number of statements. In a block that failed, only what is no SQL at all is told.
     pub fn parse(&self, sql: &str) -> Result<Vec<ParsedStatement>> {
-        parse(sql)
+        parse(sql).map_err(|error| match self.check_not_failed() {
+            Err(failed) if error.state() != SqlState::SyntaxError => failed,
+            _ => error,
+        })
     }
 
     pub(super) fn environment(&self) -> Arc<Environment> {

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{ColumnarValue, Expr};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError};
@@ -24,6 +27,21 @@ use crate::catalog::Table;
 use crate::commit::{Reader, Row, RowId};
 use crate::segment::{RowFilter, Segment, SegmentView};
 use crate::store::row;
+
+/// An expression made ready. It is simplified first, as a plan's are: DataFusion runs some functions, such as `coalesce`, only so.
+pub(crate) fn physical_expr(
+    state: &dyn Session,
+    expr: Expr,
+    schema: &DFSchema,
+) -> DataFusionResult<Arc<dyn PhysicalExpr>> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(state.config().options().clone())
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let simple = simplifier.simplify(simplifier.coerce(expr, schema)?)?;
+    state.create_physical_expr(simple, schema)
+}
 
 /// Rows of a growing segment whose columns are decoded together.
 const CHUNK_ROWS: u32 = 512;
@@ -43,11 +61,7 @@ pub(crate) struct RowPredicate {
 impl RowPredicate {
     /// The condition that all of `filters` hold; they name columns of `table` without a qualifier. `None` if there is
     /// none.
-    pub(crate) fn new(
-        state: &dyn datafusion::catalog::Session,
-        table: &Arc<Table>,
-        filters: &[Expr],
-    ) -> DataFusionResult<Option<Self>> {
+    pub(crate) fn new(state: &dyn Session, table: &Arc<Table>, filters: &[Expr]) -> DataFusionResult<Option<Self>> {
         let Some(condition) = conjunction(filters.iter().cloned()) else { return Ok(None) };
         let mut positions: Vec<usize> =
             condition.column_refs().iter().filter_map(|column| table.position(&column.name)).collect();
@@ -56,7 +70,7 @@ impl RowPredicate {
         let fields: Vec<Field> =
             positions.iter().map(|&at| arrow_field(&table.columns[at].name, table.columns[at].ty, true)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let physical = state.create_physical_expr(condition, &DFSchema::try_from(schema.as_ref().clone())?)?;
+        let physical = physical_expr(state, condition, &DFSchema::try_from(schema.as_ref().clone())?)?;
         Ok(Some(Self { table: table.clone(), positions, schema, physical }))
     }
 

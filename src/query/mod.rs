@@ -43,15 +43,15 @@ use datafusion::sql::sqlparser::ast::Expr;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::ParsedStatement;
 use lodedb_sql::statement::{ExplainOptions, Statement};
-use lodedb_sql::{Datum, PgType, SqlError, TypeWithModifier};
+use lodedb_sql::{Datum, PgType, SqlError};
 
-use crate::catalog::{ColumnId, Table, TableId};
+use crate::catalog::{Table, TableId};
 use crate::commit::{Reader, Transaction};
 use crate::db::outcome::{BatchStream, Field};
 use crate::db::settings::Environment;
 
 pub use cancel::CancelToken;
-pub use dml::RowInserter;
+pub use dml::{IndexedExpression, RowInserter};
 pub use registered::name_objects;
 
 use plan::Body;
@@ -225,15 +225,15 @@ impl QueryEngine {
         dml::check_expressions(&self.registry, reader, environment, table)
     }
 
-    /// The type of an expression over the rows of a table that an index is to be on, and the columns it names.
+    /// What an index asks of an expression over the rows of its table: `what` is `index expression` or `index predicate`.
     pub fn index_expression(
         &self,
         reader: &Reader,
         environment: &Arc<Environment>,
         table: &Arc<Table>,
-        text: &str,
-    ) -> Result<(TypeWithModifier, Vec<ColumnId>)> {
-        dml::index_expression(&self.registry, reader, environment, table, text)
+        (what, text): (&str, &str),
+    ) -> Result<IndexedExpression> {
+        dml::index_expression(&self.registry, reader, environment, table, (what, text))
     }
 
     /// The lines of EXPLAIN. With ANALYZE the statement runs, in the transaction if it writes.

@@ -1,6 +1,6 @@
 //! The fence around FAISS: the few calls we make of its C API, each with its lengths checked before and its error text copied after.
 //!
-//! What FAISS 1.12 does that the callers rely on:
+//! What FAISS does in the version of [`VERSION`] that the callers rely on:
 //!
 //! - a search of one query starts no threads; training and adding use as many as [`Threads::enter`] allows;
 //! - searches of one index may run concurrently while nothing changes it: every method here that changes one takes `&mut self`;
@@ -19,6 +19,19 @@ use lodedb_sql::error::{Result, SqlError, SqlState};
 unsafe extern "C" {
     fn omp_set_num_threads(threads: c_int);
     fn omp_get_max_threads() -> c_int;
+}
+
+/// The FAISS this is written for. Files hold indexes in its own form, which `merge` takes apart, so another one is not taken for it.
+pub const VERSION: &str = "1.12.0";
+
+/// Refuses another FAISS than the one of [`VERSION`].
+pub fn check_version() -> Result<()> {
+    // SAFETY: a text of the library's own that is there for as long as the library.
+    let linked = unsafe { CStr::from_ptr(ffi::faiss_get_version()) }.to_string_lossy();
+    if linked == VERSION {
+        return Ok(());
+    }
+    Err(SqlError::internal(format!("this build is for FAISS {VERSION} and was linked with {linked}")))
 }
 
 /// How many threads FAISS may use for what the current thread asks of it, until this is dropped.

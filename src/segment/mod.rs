@@ -50,6 +50,7 @@ use serde::{Deserialize, Serialize};
 pub use bits::Bits;
 pub use blocks::{FileEntry, damaged_blocks, verify_file};
 pub use calibration::{Calibration, calibrate};
+pub use faiss::{VERSION as FAISS_VERSION, check_version};
 pub use index::SegmentIndex;
 pub use merge::{MergedRows, Merging, merge_index, merge_sealed};
 pub use mutable::Mutable;

@@ -173,7 +173,8 @@ impl Wire {
 
     /// The next packet before there is a session: its code and what follows the code.
     pub(super) async fn next_startup(&mut self) -> Result<(u32, Bytes), Stop> {
-        while self.input.len() < 8 {
+        // Judged as soon as it is there: a client that speaks out of turn may say less than a whole packet, and then wait.
+        while self.input.len() < 4 {
             self.fill(READ_BYTES).await?;
         }
         let length = self.input.get_u32() as usize;

@@ -19,6 +19,12 @@ pub enum StoreError {
         /// The LSN the store is at.
         applied: u64,
     },
+    /// The program was linked with another RocksDB than it is written for.
+    #[error("this build is for RocksDB {} and was linked with {linked}", super::ROCKSDB_VERSION)]
+    Version {
+        /// The version that it says it is.
+        linked: String,
+    },
     /// Anything else RocksDB reports, in its words.
     #[error("store: {0}")]
     Engine(String),
@@ -54,7 +60,7 @@ impl From<StoreError> for SqlError {
         let state = match error {
             StoreError::Damaged(_) => SqlState::DataCorrupted,
             StoreError::NoSpace(_) => SqlState::DiskFull,
-            StoreError::OutOfOrder { .. } => SqlState::InternalError,
+            StoreError::OutOfOrder { .. } | StoreError::Version { .. } => SqlState::InternalError,
             StoreError::Engine(_) => SqlState::IoError,
         };
         SqlError::new(state, error.to_string())

@@ -19,6 +19,9 @@ use super::batch::{Batch, Change};
 use super::primitive::Walk;
 use super::{Result, StoreError, StoreOptions};
 
+/// The RocksDB this is written for: what a power cut leaves of its files is mended by knowing them.
+pub const VERSION: &str = "11.8.1";
+
 /// How long a write waits for room on the disk before the database stops.
 const NO_SPACE_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -30,7 +33,9 @@ pub(super) struct Database {
 impl Database {
     pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Self> {
         refuse_headless(dir)?;
-        Ok(Self { db: DB::open_cf_descriptors(&options.database(), dir, families(options))? })
+        let db = DB::open_cf_descriptors(&options.database(), dir, families(options))?;
+        check_version(dir)?;
+        Ok(Self { db })
     }
 
     /// Opens what nobody writes to; this one cannot either.
@@ -188,6 +193,27 @@ fn refuse_headless(dir: &Path) -> Result<()> {
         return Err(StoreError::damaged(reason));
     }
     Ok(())
+}
+
+/// Refuses another RocksDB than the one of [`VERSION`]. What was linked is told by the file of options that it writes whenever it opens a
+/// database, and by nothing else that can be asked from here.
+pub(super) fn check_version(dir: &Path) -> Result<()> {
+    let io = |error: std::io::Error| StoreError::Engine(format!("the options in {}: {error}", dir.display()));
+    let mut newest = String::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        let name = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
+        let is_options = name.starts_with("OPTIONS-") && !name.ends_with(".dbtmp");
+        // Their numbers have six digits, and in the end more.
+        if is_options && (name.len(), &name) > (newest.len(), &newest) {
+            newest = name;
+        }
+    }
+    let options = std::fs::read_to_string(dir.join(newest)).map_err(io)?;
+    let linked = options.lines().find_map(|line| line.trim().strip_prefix("rocksdb_version="));
+    match linked {
+        Some(VERSION) => Ok(()),
+        linked => Err(StoreError::Version { linked: linked.unwrap_or("one that does not say which").to_owned() }),
+    }
 }
 
 fn families(options: &StoreOptions) -> [ColumnFamilyDescriptor; Family::ALL.len()] {

@@ -44,6 +44,7 @@ use lodedb_sql::Datum;
 pub use batch::Batch;
 pub use database::Store;
 pub use error::StoreError;
+pub use fence::VERSION as ROCKSDB_VERSION;
 pub use options::StoreOptions;
 pub use row::{RowView, ValueRef};
 pub use scan::{IndexScan, RowCursor, RowScan};

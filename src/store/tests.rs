@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use lodedb_sql::Datum;
 
+use super::fence;
 use super::key::{encode_key, key_range};
 use super::{Batch, Snapshot, Store, StoreError, StoreOptions, StoredRow};
 
@@ -61,6 +62,16 @@ fn crash_image(from: &Path, to: &Path) {
         }
         fs::remove_dir_all(to).expect("removed");
     }
+}
+
+#[test]
+fn another_rocksdb_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(open(dir.path()));
+    fence::check_version(dir.path()).expect("the one that wrote the options");
+    fs::write(dir.path().join("OPTIONS-1000000"), "[Version]\n  rocksdb_version=11.7.0\n").expect("written");
+    let refused = fence::check_version(dir.path()).expect_err("another one");
+    assert_eq!(refused, StoreError::Version { linked: "11.7.0".into() });
 }
 
 #[test]

@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod ledger;
 pub(crate) mod raw;
+pub(crate) mod reference;
 pub(crate) mod server;
 pub(crate) mod vectors;
 

@@ -25,6 +25,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     dir: PathBuf,
     arguments: &'static [&'static str],
+    under: &'static [&'static str],
     lines: Arc<Mutex<Vec<String>>>,
     _temporary: Option<TempDir>,
 }
@@ -50,9 +51,15 @@ impl Server {
 
     /// As [`Self::start_in`], with more arguments.
     pub(crate) fn start_in_with(dir: &Path, arguments: &'static [&'static str]) -> Self {
+        Self::start_under(&[], dir, arguments)
+    }
+
+    /// As [`Self::start_in_with`], by a program that is given the server's command and becomes the server.
+    pub(crate) fn start_under(under: &'static [&'static str], dir: &Path, arguments: &'static [&'static str]) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let (child, address) = launch(dir, arguments, &[], &lines).unwrap_or_else(|problem| panic!("{problem}"));
-        Self { child: Some(child), address, dir: dir.to_owned(), arguments, lines, _temporary: None }
+        let launched = launch(under, dir, arguments, &[], &lines);
+        let (child, address) = launched.unwrap_or_else(|problem| panic!("{problem}"));
+        Self { child: Some(child), address, dir: dir.to_owned(), arguments, under, lines, _temporary: None }
     }
 
     /// One server for all tests that run at this moment and do not stop it.
@@ -99,6 +106,19 @@ impl Server {
         self.lines.lock().expect("the log").join("\n")
     }
 
+    /// The same, when it says this: what is written may take a moment to be read.
+    pub(crate) fn log_with(&self, said: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            if log.contains(said) {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "the server never said {said:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// SIGKILL. The process is gone when this returns.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -142,7 +162,7 @@ impl Server {
     /// Starts again with more in its environment; the process may be gone before it serves, and says so.
     pub(crate) fn restart_with(&mut self, environment: &[(&str, &str)]) -> Result<(), String> {
         assert!(self.child.is_none(), "the server still runs");
-        let (child, address) = launch(&self.dir, self.arguments, environment, &self.lines)?;
+        let (child, address) = launch(self.under, &self.dir, self.arguments, environment, &self.lines)?;
         self.child = Some(child);
         self.address = address;
         Ok(())
@@ -218,13 +238,15 @@ fn address_of(text: &str) -> Option<SocketAddr> {
 
 /// Starts the program and waits until it says where it serves.
 fn launch(
+    under: &[&str],
     dir: &Path,
     arguments: &[&str],
     environment: &[(&str, &str)],
     lines: &Arc<Mutex<Vec<String>>>,
 ) -> Result<(Child, SocketAddr), String> {
-    let mut child = Command::new(&*PROGRAM)
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+    let words = [under, &[PROGRAM.as_str(), "serve", "--listen", "127.0.0.1:0", "--data"]].concat();
+    let mut child = Command::new(words[0])
+        .args(&words[1..])
         .arg(dir)
         .args(arguments)
         .env("LODEDB_LOG", "warn,lodedb=info")
@@ -233,7 +255,7 @@ fn launch(
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("{} does not start: {error}", *PROGRAM))?;
+        .map_err(|error| format!("{} does not start: {error}", words[0]))?;
     let stderr = child.stderr.take().ok_or("no standard error")?;
     let (sender, receiver) = mpsc::channel();
     let kept = lines.clone();

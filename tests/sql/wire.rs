@@ -31,15 +31,15 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-/// A client.
-pub(crate) struct Connection(Option<Client>);
+/// A client, and the name of what it is a client of.
+pub(crate) struct Connection(Option<Client>, &'static str);
 
 impl Connection {
     /// Connects.
-    pub(crate) async fn open(config: Config) -> Result<Self, Failure> {
+    pub(crate) async fn open(config: Config, engine: &'static str) -> Result<Self, Failure> {
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
-        Ok(Self(Some(client)))
+        Ok(Self(Some(client), engine))
     }
 }
 
@@ -84,7 +84,7 @@ impl AsyncDB for Connection {
     }
 
     fn engine_name(&self) -> &str {
-        "lodedb"
+        self.1
     }
 
     async fn sleep(duration: std::time::Duration) {

@@ -1,12 +1,15 @@
 //! Who comes in: rules, passwords, and clients that do not keep to the order of things.
 
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::harness::raw::{RawClient, field, message, query, startup};
+use crate::harness::raw::{RawClient, bind, close, describe, execute, field, message, parse, query, startup, sync};
+use crate::harness::server::PATIENCE;
 use crate::harness::{Server, error, one, rows, run};
 
 /// Arguments that are only known when a test runs.
@@ -27,11 +30,16 @@ impl Guarded {
     }
 
     pub(crate) fn start_with_rules(rules: &str, more: &[&str]) -> Self {
+        Self::start_under(&[], rules, more)
+    }
+
+    /// As [`Server::start_under`].
+    fn start_under(under: &'static [&'static str], rules: &str, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("rules");
         std::fs::write(&file, rules).expect("written");
         let words = [&["--hba", file.to_str().expect("UTF-8")], more].concat();
-        let server = Server::start_in_with(&dir.path().join("data"), arguments(&words));
+        let server = Server::start_under(under, &dir.path().join("data"), arguments(&words));
         Self { server, dir }
     }
 
@@ -166,6 +174,62 @@ async fn passwords_are_nowhere_to_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn not_even_the_longest_log_holds_a_password() {
+    let secret = "correct-horse-battery";
+    for format in ["text", "json"] {
+        let rules = "local all all trust\nhost all all all scram-sha-256\n";
+        let more = ["--log-min-duration", "0", "--log-format", format];
+        let guarded = Guarded::start_under(&["env", "LODEDB_LOG=trace"], rules, &more);
+        let admin = guarded.admin().await;
+        let (begins, ends) = (format!("ALTER ROLE ann PASSWORD '{secret}'"), "VALID UNTIL 'infinity'");
+        for sql in [
+            format!("CREATE ROLE ann LOGIN PASSWORD '{secret}'"),
+            format!("create user bob encrypted password E'{secret}'"),
+            format!("/* again */ ALTER USER ann PASSWORD $x${secret}$x$ {ends}"),
+            format!("{begins} {ends}; SELECT 1"),
+            format!("SELECT 1; {begins}"),
+            format!("BEGIN; CREATE ROLE cat PASSWORD '{secret}'; ROLLBACK"),
+        ] {
+            run(&admin, &sql).await;
+        }
+        // What fails is logged by its beginning, or not at all.
+        for sql in [
+            format!("CREATE ROLE ann PASSWORD '{secret}'"),
+            format!("ALTER ROLE nobody PASSWORD '{secret}'"),
+            format!("CREATE ROLE dan PASSWORD '{secret}' NONSENSE"),
+            format!("CREATE ROLE dan PASSWORD = '{secret}'"),
+            format!("CREATE ROLE dan PASWORD '{secret}'"),
+            format!("ALTER ROLE ann SET password = '{secret}'"),
+            format!("ALTER ROLE ann PASSWORD '{secret}"),
+            format!("EXPLAIN {begins}"),
+            format!("PREPARE p AS {begins}"),
+            format!("{begins}; SELECT nothing"),
+            format!("SELECT nothing; {begins}"),
+            format!("{begins}; SELEC 1"),
+        ] {
+            assert!(admin.batch_execute(&sql).await.is_err(), "{sql}");
+        }
+        admin.execute(&begins, &[]).await.expect("in the extended protocol too");
+        let client = guarded.login("ann", Some(secret)).await.expect("ann comes in");
+        assert_eq!(guarded.refused("ann", "correct-horse").await, failed("ann"));
+        assert_eq!(error(&client, &begins.replace("ann", "bob")).await.code().code(), "42501");
+        // A client that takes this for a place to say it in the clear.
+        tokio::task::block_in_place(|| {
+            let mut client = challenged(&guarded.server, "ann");
+            client.send(&message('p', format!("{secret}\0").as_bytes()));
+            assert_eq!(ended(&mut client), "08P01");
+        });
+        run(&admin, "SELECT 'the end of the log'").await;
+        let log = guarded.server.log_with("the end of the log");
+        assert!(log.contains("TRACE") && log.contains("CREATE ROLE ann LOGIN PASSWORD '********'"), "{log}");
+        for kept in ["correct-horse", "SCRAM-SHA-256$"] {
+            let found: Vec<&str> = log.lines().filter(|line| line.contains(kept)).collect();
+            assert!(found.is_empty(), "{found:#?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_rules_this_machine_is_trusted_by_the_names_there_are() {
     let server = Server::start();
     let connect = async |user: &str| {
@@ -219,7 +283,7 @@ async fn rules_are_read_again_when_they_change() {
     );
     write("host all all all md5\n");
     guarded.login("ann", None).await.expect("what cannot be read changes nothing");
-    assert!(guarded.server.log().contains("md5"), "{}", guarded.server.log());
+    guarded.server.log_with("md5");
     write("local all all trust\nhost all all all reject\n");
     let refused = guarded.refused("ann", "x").await;
     assert!(refused.1.starts_with("pg_hba.conf rejects connection for host"), "{refused:?}");
@@ -229,7 +293,7 @@ async fn rules_are_read_again_when_they_change() {
 }
 
 /// A client that has asked for a session and is to show who it is.
-fn challenged(server: &Server, user: &str) -> RawClient {
+pub(crate) fn challenged(server: &Server, user: &str) -> RawClient {
     let mut client = RawClient::bare(server.address());
     client.send(&startup(&[("user", user), ("database", "lodedb")]));
     let (tag, body) = client.answer().expect("an answer");
@@ -239,7 +303,7 @@ fn challenged(server: &Server, user: &str) -> RawClient {
 }
 
 /// SASLInitialResponse.
-fn initial(mechanism: &str, said: &[u8]) -> Vec<u8> {
+pub(crate) fn initial(mechanism: &str, said: &[u8]) -> Vec<u8> {
     let mut body = format!("{mechanism}\0").into_bytes();
     body.extend_from_slice(&(said.len() as u32).to_be_bytes());
     body.extend_from_slice(said);
@@ -255,32 +319,118 @@ fn ended(client: &mut RawClient) -> String {
     field(&body, 'C')
 }
 
+/// A client that was answered N to a request for encryption.
+fn unencrypted(server: &Server, request: u32) -> RawClient {
+    let mut client = RawClient::bare(server.address());
+    client.send(&[8u32.to_be_bytes(), request.to_be_bytes()].concat());
+    let mut answer = [0];
+    client.stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, *b"N");
+    client
+}
+
+/// A client that has said its first word and is to prove that it knows the password.
+fn asked_for_proof(server: &Server, user: &str) -> (RawClient, String) {
+    let mut client = challenged(server, user);
+    client.send(&initial("SCRAM-SHA-256", b"n,,n=,r=abc"));
+    let (tag, body) = client.answer().expect("an answer");
+    assert_eq!((tag, &body[..4]), ('R', &11u32.to_be_bytes()[..]));
+    (client, String::from_utf8(body[4..].to_vec()).expect("UTF-8"))
+}
+
+/// The last message of a client that does not know the password.
+fn wrong_proof(answer: &str) -> Vec<u8> {
+    let nonce = answer.split(',').next().expect("a nonce");
+    message('p', format!("c=biws,{nonce},p={}=", "A".repeat(43)).as_bytes())
+}
+
+/// What a session would obey: each kind of message alone, and a whole statement.
+pub(crate) fn words_of_a_session() -> Vec<Vec<u8>> {
+    let sql = "INSERT INTO t VALUES (1)";
+    let (made, bound, run) = (parse("", sql), bind("", "", &[], 0), execute("", 0));
+    let mut words = vec![
+        query(sql),
+        [&made[..], &bound, &run, &sync()].concat(),
+        made,
+        bound,
+        run,
+        describe('S', ""),
+        close('S', ""),
+        sync(),
+        message('d', b"1\n"),
+        message('c', &[]),
+        message('f', b"enough\0"),
+        message('F', &[0; 14]),
+        message('H', &[]),
+        message('X', &[]),
+    ];
+    // Every type there could be, with what would be a statement.
+    words.extend((0..=255u8).map(|tag| [&[tag][..], &query(sql)[1..]].concat()));
+    words
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_but_a_proof_is_taken_before_a_session() {
     let guarded = Guarded::start(&[]);
-    run(&guarded.admin().await, "CREATE ROLE ann LOGIN PASSWORD 'right'").await;
-    let types: Vec<u8> = (0..=255).filter(|&tag| tag != b'p').collect();
+    let admin = guarded.admin().await;
+    run(&admin, "CREATE ROLE ann LOGIN PASSWORD 'right'; CREATE TABLE t (a int); GRANT ALL ON t TO PUBLIC").await;
+    let server = &guarded.server;
+    const SSL: u32 = 80_877_103;
+    const GSS: u32 = 80_877_104;
+    type State<'a> = (&'a str, Box<dyn Fn(&str) -> RawClient + 'a>);
+    let states: [State<'_>; 6] = [
+        ("on a new connection", Box::new(|_| RawClient::bare(server.address()))),
+        ("after SSLRequest", Box::new(|_| unencrypted(server, SSL))),
+        ("after GSSENCRequest", Box::new(|_| unencrypted(server, GSS))),
+        ("instead of the first message", Box::new(|user| challenged(server, user))),
+        ("instead of the last message", Box::new(|user| asked_for_proof(server, user).0)),
+        (
+            "behind a wrong proof",
+            Box::new(|user| {
+                let (mut client, answer) = asked_for_proof(server, user);
+                client.send(&wrong_proof(&answer));
+                client
+            }),
+        ),
+    ];
+    let begun = Instant::now();
     tokio::task::block_in_place(|| {
-        for &tag in &types {
-            let sent = [&[tag][..], &4u32.to_be_bytes()].concat();
-            let mut client = challenged(&guarded.server, "ann");
-            client.send(&sent);
-            assert_eq!(ended(&mut client), "08P01", "type {tag} instead of the first message");
-            let mut client = challenged(&guarded.server, "ann");
-            client.send(&initial("SCRAM-SHA-256", b"n,,n=,r=abc"));
-            assert_eq!(client.answer().expect("an answer").0, 'R');
-            client.send(&sent);
-            assert_eq!(ended(&mut client), "08P01", "type {tag} instead of the last message");
-            if !(0x10..0x30).contains(&tag) {
-                continue;
+        let packet = startup(&[("user", "lodedb"), ("database", "lodedb")]);
+        for (number, words) in words_of_a_session().into_iter().chain([packet.clone()]).enumerate() {
+            for (at, (state, reach)) in states.iter().enumerate() {
+                // The first three wait for just that.
+                if at < 3 && words == packet {
+                    continue;
+                }
+                // Of these names none is known, so that none has failed before.
+                let mut client = reach(&format!("stranger{number}"));
+                client.send(&words);
+                let told = client.rest();
+                // A proof that is none, and one that is wrong.
+                let code = if at == 5 { "E(28P01)" } else { "E(08P01)" };
+                assert_eq!(told, code, "{:?} {state}", String::from_utf8_lossy(&words));
             }
-            let mut client = RawClient::bare(guarded.server.address());
-            client.send(&sent);
-            client.send(&[0; 16]);
-            let answers = client.rest();
-            assert!(answers.is_empty() || answers.ends_with("E(08P01)"), "type {tag} first of all: {answers}");
         }
+        // Everything at once, before anything is asked: a session would have begun by the end of it.
+        let mut client = RawClient::bare(server.address());
+        client.send(&[startup(&[("user", "ann"), ("database", "lodedb")]), query("INSERT INTO t VALUES (1)")].concat());
+        assert_eq!(client.rest(), "R E(08P01)");
+        let (mut client, answer) = asked_for_proof(server, "ann");
+        client.send(&[wrong_proof(&answer), query("INSERT INTO t VALUES (1)")].concat());
+        assert_eq!(client.rest(), "E(28P01)");
+        // A name that is no text.
+        let mut client = RawClient::bare(server.address());
+        let mut packet = startup(&[("user", "ann?"), ("database", "lodedb")]);
+        let at = packet.iter().position(|&byte| byte == b'?').expect("it is there");
+        packet[at] = 0xff;
+        client.send(&packet);
+        assert_eq!(client.rest(), "E(22021)");
     });
+    // Each was told at once, not when the time for a start was over.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(one(&admin, "SELECT count(*) FROM t").await, "0");
+    let client = guarded.login("ann", Some("right")).await.expect("whoever knows the password comes in");
+    assert_eq!(one(&client, "SELECT count(*) FROM t").await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,10 +462,7 @@ async fn messages_that_are_no_proof_end_the_connection() {
         // The last message: a proof of zeroes, the nonce of another exchange, and none at all.
         let proof = "A".repeat(43) + "=";
         let begun = |user: &str| {
-            let mut client = challenged(&guarded.server, user);
-            client.send(&initial("SCRAM-SHA-256", b"n,,n=,r=abc"));
-            let (_, body) = client.answer().expect("an answer");
-            let answer = String::from_utf8(body[4..].to_vec()).expect("UTF-8");
+            let (client, answer) = asked_for_proof(&guarded.server, user);
             let nonce = answer.split(',').next().expect("a nonce").to_owned();
             (client, nonce, answer)
         };
@@ -325,6 +472,7 @@ async fn messages_that_are_no_proof_end_the_connection() {
             (Some(("r=abc", "r=abd")), "08P01"),
             (Some(("p=A", "p=")), "08P01"),
             (Some((",p=", ",q=")), "08P01"),
+            (Some(("c=", "c=\0")), "08P01"),
         ] {
             let (mut client, nonce, _) = begun("ann");
             let said = format!("c=biws,{nonce},p={proof}");
@@ -332,6 +480,12 @@ async fn messages_that_are_no_proof_end_the_connection() {
             client.send(&message('p', said.as_bytes()));
             assert_eq!(ended(&mut client), code, "{change:?}");
         }
+        let (mut client, nonce, _) = begun("ann");
+        client.send(&message(
+            'p',
+            &[format!("c=biws,{nonce},x=").as_bytes(), b"\xff", format!(",p={proof}").as_bytes()].concat(),
+        ));
+        assert_eq!(ended(&mut client), "08P01", "what is not UTF-8");
         let (_, stale, _) = begun("ann");
         let (mut client, _, _) = begun("ann");
         client.send(&message('p', format!("c=biws,{stale},p={proof}").as_bytes()));
@@ -343,12 +497,6 @@ async fn messages_that_are_no_proof_end_the_connection() {
             assert_eq!(first, second, "{user}");
             assert!(first.ends_with(",i=16384"), "{user}: {first}");
         }
-        let mut client = challenged(&guarded.server, "ann");
-        client.send(&initial("SCRAM-SHA-256", b"n,,n=,r=abc"));
-        assert_eq!(client.answer().expect("an answer").0, 'R');
-        client.send(&query("SELECT 1"));
-        let answers = client.rest();
-        assert!(answers.ends_with("E(08P01)") && !answers.contains('D'), "{answers}");
     });
 }
 
@@ -400,4 +548,60 @@ fn what_would_let_others_in_is_refused_at_the_start() {
     assert!(said.contains("/nowhere/rules"), "{said}");
     let said = start(&["--listen", "127.0.0.1:0", "--tls-cert", "x"]);
     assert!(said.contains("--tls-key"), "{said}");
+}
+
+/// A connection from any address of loopback.
+fn from(address: Ipv4Addr, server: SocketAddr) -> RawClient {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((address, 0)).into()).expect("bound");
+    socket.connect(&server.into()).expect("connected");
+    socket.set_tcp_nodelay(true).expect("set");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    RawClient { stream: socket.into() }
+}
+
+/// How long each of two names takes, in turn: to be told its salt, and to be told that the proof is wrong. Not a test of the suite,
+/// since what else runs on the machine must not fail it: docs/security.md has the command, and what it said.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it measures, for a minute"]
+async fn a_name_that_is_known_takes_as_long_as_one_that_is_not() {
+    const TRIES: usize = 10_000;
+    // So many failures of one address under one name cost nothing.
+    const FREE: usize = 5;
+    for (known, unknown) in [("ann", "eve"), ("bob", "eva")] {
+        let guarded = Guarded::start(&[]);
+        run(&guarded.admin().await, "CREATE ROLE ann LOGIN PASSWORD 'right'; CREATE ROLE bob LOGIN").await;
+        let mut took = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+        tokio::task::block_in_place(|| {
+            for number in 0..TRIES {
+                let [high, low] = ((number / FREE) as u16).to_be_bytes();
+                // Which of them comes first changes, and so what it finds in caches.
+                for which in [number % 2, 1 - number % 2] {
+                    let mut client = from(Ipv4Addr::new(127, 1, high, low), guarded.server.address());
+                    client.send(&startup(&[("user", [known, unknown][which]), ("database", "lodedb")]));
+                    assert_eq!(client.answer().expect("an answer").0, 'R');
+                    let begun = Instant::now();
+                    client.send(&initial("SCRAM-SHA-256", b"n,,n=,r=abc"));
+                    let (_, body) = client.answer().expect("a salt");
+                    took[which][0].push(begun.elapsed());
+                    let proof = wrong_proof(std::str::from_utf8(&body[4..]).expect("UTF-8"));
+                    let begun = Instant::now();
+                    client.send(&proof);
+                    assert_eq!(client.answer().map(|(_, body)| field(&body, 'C')), Some("28P01".to_owned()));
+                    took[which][1].push(begun.elapsed());
+                }
+            }
+        });
+        for (at, part) in ["the salt", "the refusal"].into_iter().enumerate() {
+            let [there, not_there] = [0, 1].map(|which| {
+                took[which][at].sort_unstable();
+                took[which][at][TRIES / 2].as_secs_f64() * 1e6
+            });
+            let difference = (there / not_there - 1.0) * 100.0;
+            println!(
+                "{part}: {known} {there:.1} us, {unknown}, whom nobody knows, {not_there:.1} us: {difference:+.1} %"
+            );
+            assert!(difference.abs() < 5.0, "they can be told apart");
+        }
+    }
 }

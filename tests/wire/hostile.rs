@@ -65,6 +65,61 @@ async fn a_wrong_cancel_key_cancels_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn guessed_cancel_keys_hit_nothing() {
+    let server = Server::start();
+    let begin = || {
+        let mut raw = RawClient::bare(server.address());
+        let answers = raw.ask(&startup(&[("user", "lodedb"), ("database", "lodedb")]));
+        let (_, body) = answers.iter().find(|(tag, _)| *tag == 'K').expect("BackendKeyData").clone();
+        (raw, body[..4].to_vec(), body[4..].to_vec())
+    };
+    let cancel = |pid: &[u8], key: &[u8]| {
+        let mut raw = RawClient::bare(server.address());
+        let length = 8 + pid.len() as u32 + key.len() as u32;
+        raw.send(&[&length.to_be_bytes()[..], &80_877_102u32.to_be_bytes(), pid, key].concat());
+        raw.rest()
+    };
+    let (ended, _, old_key) = begin();
+    drop(ended);
+    let ((mut victim, pid, key), (_other, other_pid, other_key)) = (begin(), begin());
+    victim.send(&query("SELECT pg_sleep(600)"));
+    let mut guesses: Vec<Vec<u8>> = vec![
+        vec![0; 4],
+        vec![0xff; 4],
+        old_key,
+        other_key,
+        pid.clone(),
+        key.iter().rev().copied().collect(),
+        [&key[..], &[0]].concat(),
+        [&key[..], &key[..]].concat(),
+        [&[0; 4], &key[..]].concat(),
+        [&key[..], &[0; 252]].concat(),
+    ];
+    for bit in 0..32 {
+        let mut near = key.clone();
+        near[bit / 8] ^= 1 << (bit % 8);
+        guesses.push(near);
+    }
+    let seed = 20_261_122;
+    let mut random = StdRng::seed_from_u64(seed);
+    guesses.extend((0..2000).map(|_| random.random::<[u8; 4]>().to_vec()));
+    for guess in guesses.iter().filter(|guess| **guess != key) {
+        assert_eq!(cancel(&pid, guess), "", "a wrong key is answered by silence");
+    }
+    // The right key of another session, and what is too short or too long to be one.
+    assert_eq!(cancel(&other_pid, &key), "");
+    for wrong in [&key[..0], &key[..3], &[0; 257]] {
+        assert_eq!(cancel(&pid, wrong), "E(08P01)", "{} bytes", wrong.len());
+    }
+    let client = server.connect().await;
+    let number = i32::from_be_bytes([pid[0], pid[1], pid[2], pid[3]]);
+    let running = format!("SELECT query FROM pg_stat_activity WHERE state = 'active' AND pid = {number}");
+    assert_eq!(one(&client, &running).await, "SELECT pg_sleep(600)");
+    assert_eq!(cancel(&pid, &key), "");
+    assert_eq!(crate::harness::raw::shown(&victim.until_ready()), "T E(57014) ZI");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statement_timeout_ends_a_statement() {
     let server = Server::start();
     let client = server.connect().await;

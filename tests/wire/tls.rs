@@ -12,8 +12,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto, version};
 
-use super::auth::Guarded;
-use crate::harness::raw::{RawClient, field, startup};
+use super::auth::{Guarded, initial};
+use crate::harness::raw::{RawClient, field, message, startup};
 use crate::harness::server::PROGRAM;
 use crate::harness::{one, run};
 
@@ -133,8 +133,8 @@ async fn certificates_are_read_again_when_they_change() {
     std::fs::write(files.path().join("server.key"), "nothing").expect("written");
     let (_, shown) = shaken(&guarded, "ecdsa.crt", &[&version::TLS13]).await.expect("encrypted");
     assert_eq!(shown, certificate("ecdsa.crt"));
-    let log = guarded.server.log();
-    assert!(log.contains("server.key") && log.contains("not read again"), "{log}");
+    let log = guarded.server.log_with("not read again");
+    assert!(log.contains("server.key"), "{log}");
     install(files.path(), "rsa");
     shaken(&guarded, "rsa.crt", &[&version::TLS13]).await.expect("and back");
     // A connection that stands keeps what it was made with.
@@ -187,6 +187,99 @@ async fn old_versions_and_words_out_of_turn_are_refused() {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     assert!(answer.starts_with(b"E") && String::from_utf8_lossy(&answer).contains("08P01"), "{answer:?}");
+}
+
+/// Says something, and gives everything that is answered until the server closes.
+async fn answered(stream: &mut tokio_rustls::client::TlsStream<TcpStream>, words: &[u8]) -> Vec<u8> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut answer = Vec::new();
+    // It may have closed meanwhile, and does not always say goodbye.
+    let _ = stream.write_all(words).await;
+    let _ = stream.read_to_end(&mut answer).await;
+    answer
+}
+
+/// The code of an error that is all there is of an answer.
+fn only_error(answer: &[u8]) -> String {
+    assert!(answer.first() == Some(&b'E'), "{:?}", String::from_utf8_lossy(answer));
+    let length = u32::from_be_bytes([answer[1], answer[2], answer[3], answer[4]]) as usize;
+    assert_eq!(answer.len(), length + 1, "there is more than an error: {:?}", String::from_utf8_lossy(answer));
+    field(&answer[5..], 'C')
+}
+
+/// A connection that is encrypted and on which a client was asked for a proof.
+async fn challenged(guarded: &Guarded) -> tokio_rustls::client::TlsStream<TcpStream> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut stream, _) = shaken(guarded, "rsa.crt", &[&version::TLS13]).await.expect("encrypted");
+    stream.write_all(&startup(&[("user", "ann"), ("database", "lodedb")])).await.expect("written");
+    let mut asked = [0; 43];
+    stream.read_exact(&mut asked).await.expect("an answer");
+    assert_eq!((asked[0], &asked[9..]), (b'R', &b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"[..]));
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_a_proof_is_taken_encrypted_either() {
+    let (guarded, _files) = encrypted("rsa");
+    let admin = guarded.admin().await;
+    run(&admin, "CREATE ROLE ann LOGIN PASSWORD 'right'; CREATE TABLE t (a int); GRANT ALL ON t TO PUBLIC").await;
+    for words in super::auth::words_of_a_session() {
+        let (mut fresh, _) = shaken(&guarded, "rsa.crt", &[&version::TLS13]).await.expect("encrypted");
+        assert_eq!(only_error(&answered(&mut fresh, &words).await), "08P01", "{}", String::from_utf8_lossy(&words));
+        let answer = answered(&mut challenged(&guarded).await, &words).await;
+        assert_eq!(only_error(&answer), "08P01", "{}", String::from_utf8_lossy(&words));
+    }
+    assert_eq!(one(&admin, "SELECT count(*) FROM t").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_bound_to_this_certificate_or_to_none() {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use ring::digest::{SHA256, digest};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (guarded, _files) = encrypted("rsa");
+    run(&guarded.admin().await, "CREATE ROLE ann LOGIN PASSWORD 'right'").await;
+    for (mechanism, first, code) in [
+        // It says that it could bind and was told that the server cannot.
+        ("SCRAM-SHA-256", "y,,n=,r=abc", "28000"),
+        ("SCRAM-SHA-256", "p=tls-server-end-point,,n=,r=abc", "08P01"),
+        ("SCRAM-SHA-256-PLUS", "y,,n=,r=abc", "08P01"),
+        ("SCRAM-SHA-256-PLUS", "n,,n=,r=abc", "08P01"),
+        ("SCRAM-SHA-256-PLUS", "p=tls-unique,,n=,r=abc", "08P01"),
+        ("SCRAM-SHA-256-PLUS", "p=tls-exporter,,n=,r=abc", "08P01"),
+    ] {
+        let answer = answered(&mut challenged(&guarded).await, &initial(mechanism, first.as_bytes())).await;
+        assert_eq!(only_error(&answer), code, "{mechanism} {first}");
+    }
+    let hash = |name: &str| {
+        let certificate = CertificateDer::from_pem_file(fixture(name)).expect("a certificate");
+        digest(&SHA256, &certificate).as_ref().to_vec()
+    };
+    let header = b"p=tls-server-end-point,,".to_vec();
+    for (bound_to, code) in [
+        // Its own: only the proof is wrong.
+        ([&header[..], &hash("rsa.crt")].concat(), "28P01"),
+        // What somebody between the two would show, and nothing.
+        ([&header[..], &hash("ecdsa.crt")].concat(), "28000"),
+        (header.clone(), "28000"),
+        (b"n,,".to_vec(), "28000"),
+    ] {
+        let mut stream = challenged(&guarded).await;
+        let first = initial("SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,n=,r=abc");
+        stream.write_all(&first).await.expect("written");
+        let mut answer = [0; 9];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!((answer[0], &answer[5..]), (b'R', &11u32.to_be_bytes()[..]));
+        let length = u32::from_be_bytes([answer[1], answer[2], answer[3], answer[4]]) as usize;
+        let mut said = vec![0; length - 8];
+        stream.read_exact(&mut said).await.expect("the rest");
+        let said = String::from_utf8(said).expect("UTF-8");
+        let nonce = said.split(',').next().expect("a nonce");
+        let last = format!("c={},{nonce},p={}=", STANDARD.encode(&bound_to), "A".repeat(43));
+        let answer = answered(&mut stream, &message('p', last.as_bytes())).await;
+        assert_eq!(only_error(&answer), code, "{:?}", String::from_utf8_lossy(&bound_to));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

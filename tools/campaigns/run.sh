@@ -8,10 +8,12 @@
 #     tools/campaigns/run.sh points 600        the same, at named places of the code only
 #     tools/campaigns/run.sh damage 6000       one file damaged, the database opened and asked
 #     tools/campaigns/run.sh disk-full 40      each kind of work, with so many amounts of room left
+#     tools/campaigns/run.sh histories 1000    so many histories of concurrent transactions at each level of isolation
+#     tools/campaigns/run.sh differential 1000000  generated statements, on PostgreSQL as well
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 results="$PWD/docs/reliability/results.tsv"
-campaign=${1:?simulated, power, kills, points, damage or disk-full}
+campaign=${1:?simulated, power, kills, points, damage, disk-full, histories or differential}
 wanted=${2:?how many}
 [ -s "$results" ] || printf 'date\tcommit\tcampaign\tseeds\timages\tviolations\tseconds\n' >"$results"
 commit=$(git rev-parse --short HEAD)
@@ -24,6 +26,8 @@ case $campaign in
     points) test=(--test crash) amount=LODEDB_KILLS piece=100; export LODEDB_KILLS_AT_POINTS=1 ;;
     damage) test=(--test damage) only=damage_is_never amount=LODEDB_DAMAGES piece=500 ;;
     disk-full) test=(--test damage) only=disk_full amount=LODEDB_SIZES piece=$wanted ;;
+    histories) test=(--test wire) only=histories:: amount=LODEDB_HISTORIES piece=100 ;;
+    differential) test=(--test sql) only=generated_statements amount=LODEDB_STATEMENTS piece=50000 ;;
     *) echo "there is no campaign $campaign" >&2; exit 2 ;;
 esac
 

@@ -50,6 +50,8 @@ pub(crate) fn check_text(text: &str) -> Result<()> {
 struct Level {
     chained: usize,
     deepest: usize,
+    /// Since the last word between expressions there was a comparison: another one hangs on it.
+    compared: bool,
 }
 
 /// Refuses tokens that would parse into a tree too deep.
@@ -79,9 +81,16 @@ pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Resul
                 outer.deepest = outer.deepest.max(depth);
             }
             // One item of a list does not hang on the one before it.
-            Token::Comma => *level = Level { chained: 0, deepest: level.deepest.max(level.chained) },
+            Token::Comma => *level = Level { chained: 0, deepest: level.deepest.max(level.chained), compared: false },
             Token::Word(word) if word.quote_style.is_some() => {}
-            other => level.chained += weight(other),
+            other if is_comparison(other) => {
+                level.chained += if level.compared { ARITHMETIC } else { weight(other) };
+                level.compared = true;
+            }
+            other => {
+                level.compared &= !separates(other);
+                level.chained += weight(other);
+            }
         }
         if levels.last().is_some_and(|level| level.chained + level.deepest > CHAIN_MAX) {
             return Err(too_complex());
@@ -94,6 +103,32 @@ pub(crate) fn check_depth(source: Source<'_>, tokens: &[TokenWithSpan]) -> Resul
 const HEAVY: usize = 5;
 /// The weight of what is typed by its operands: finding the type of a chain takes the square of its length.
 const ARITHMETIC: usize = 25;
+
+/// Whether a token compares two operands, whose types have to be found first.
+fn is_comparison(token: &Token) -> bool {
+    match token {
+        Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq | Token::Tilde => true,
+        Token::Word(word) => word.keyword == Keyword::BETWEEN,
+        _ => false,
+    }
+}
+
+/// Whether what follows a token is an expression of its own.
+fn separates(token: &Token) -> bool {
+    let Token::Word(word) = token else { return false };
+    !matches!(
+        word.keyword,
+        Keyword::NoKeyword
+            | Keyword::TRUE
+            | Keyword::FALSE
+            | Keyword::NULL
+            | Keyword::IS
+            | Keyword::NOT
+            | Keyword::IN
+            | Keyword::LIKE
+            | Keyword::ILIKE
+    )
+}
 
 /// How much a token adds to the depth of the tree.
 fn weight(token: &Token) -> usize {
@@ -113,14 +148,13 @@ fn weight(token: &Token) -> usize {
         | Token::DoubleColon => ARITHMETIC,
         Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq | Token::Tilde => 1,
         Token::Word(word) => match word.keyword {
-            Keyword::AND | Keyword::OR => 2,
+            Keyword::AND | Keyword::OR | Keyword::IN => 2,
             Keyword::NOT
             | Keyword::IS
             | Keyword::LIKE
             | Keyword::ILIKE
             | Keyword::SIMILAR
             | Keyword::BETWEEN
-            | Keyword::IN
             | Keyword::NOTNULL => 1,
             Keyword::COLLATE
             | Keyword::AT

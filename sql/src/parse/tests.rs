@@ -64,6 +64,9 @@ fn chains_and_nests_beyond_the_bounds_are_too_complex() {
         format!("SELECT {}1", "(SELECT ".repeat(n)),
         format!("SELECT * FROM {}t", "(".repeat(n)),
         format!("SELECT 1{}", "!".repeat(n)),
+        format!("SELECT true{}", " IN (true)".repeat(3_000)),
+        format!("SELECT true{}", " = true".repeat(300)),
+        format!("SELECT a{}", " BETWEEN a AND a".repeat(n)),
     ] {
         let error = on_small_stack(sql.clone()).unwrap_err();
         assert!(matches!(error.state().code(), "54001" | "42601" | "0A000" | "42883"), "{error}: {sql:.40}");
@@ -80,6 +83,7 @@ fn chains_and_nests_within_the_bounds_need_no_large_stack() {
         format!("SELECT 1{}", "::int".repeat(n / 25)),
         format!("SELECT v{}", " <-> v".repeat(n / 5)),
         format!("SELECT a = 1{}", " OR a = 2".repeat(n / 3 - 1)),
+        format!("SELECT CASE a{} END", " WHEN b = 1 THEN c = 2".repeat(n / 3)),
         format!("SELECT {}1{}", "(".repeat(50), ")".repeat(50)),
         format!("INSERT INTO t VALUES (1::int + 2){}", ", (1::int + 2)".repeat(20_000)),
     ] {

@@ -116,7 +116,6 @@ fn comparisons(operator: &str) -> Vec<Candidate> {
         Time,
         Timestamp,
         Timestamptz,
-        Interval,
         Uuid,
         Oid,
         Oidvector,
@@ -139,6 +138,7 @@ fn comparisons(operator: &str) -> Vec<Candidate> {
         all.push(Candidate::new(Xid, Xid, Bool));
     }
     for (ty, names) in [
+        (Interval, ["interval_eq", "interval_ne", "interval_lt", "interval_le", "interval_gt", "interval_ge"]),
         (Jsonb, ["jsonb_eq", "jsonb_ne", "jsonb_lt", "jsonb_le", "jsonb_gt", "jsonb_ge"]),
         (Vector, ["vector_eq", "vector_ne", "vector_lt", "vector_le", "vector_gt", "vector_ge"]),
         (Halfvec, ["halfvec_eq", "halfvec_ne", "halfvec_lt", "halfvec_le", "halfvec_gt", "halfvec_ge"]),
@@ -181,10 +181,13 @@ fn arithmetic(operator: &str) -> Vec<Candidate> {
             all.push(Candidate::new(Int4, Date, Date).by("integer_pl_date"));
             all.push(Candidate::new(Date, Time, Timestamp).by("datetime_pl"));
             all.push(Candidate::new(Time, Date, Timestamp).by("timedate_pl"));
-            for (moment, result) in [(Date, Timestamp), (Timestamp, Timestamp), (Timestamptz, Timestamptz)] {
-                all.push(Candidate::new(moment, Interval, result).run(result, Interval));
-                all.push(Candidate::new(Interval, moment, result).run(Interval, result));
+            for moment in [Date, Timestamp] {
+                let (after, before) = ("timestamp_pl_interval", "interval_pl_timestamp");
+                all.push(Candidate::new(moment, Interval, Timestamp).run(Timestamp, Interval).by(after));
+                all.push(Candidate::new(Interval, moment, Timestamp).run(Interval, Timestamp).by(before));
             }
+            all.push(Candidate::new(Timestamptz, Interval, Timestamptz).by("timestamptz_pl_interval"));
+            all.push(Candidate::new(Interval, Timestamptz, Timestamptz).by("interval_pl_timestamptz"));
             all.push(Candidate::new(Time, Interval, Time).by("time_pl_interval"));
             all.push(Candidate::new(Interval, Time, Time).by("interval_pl_time"));
             all.push(Candidate::new(Interval, Interval, Interval));
@@ -196,9 +199,11 @@ fn arithmetic(operator: &str) -> Vec<Candidate> {
             all.push(Candidate::new(Date, Date, Int4).by("date_mi"));
             all.push(Candidate::new(Timestamp, Timestamp, Interval).by("timestamp_mi"));
             all.push(Candidate::new(Timestamptz, Timestamptz, Interval).by("timestamptz_mi"));
-            for (moment, result) in [(Date, Timestamp), (Timestamp, Timestamp), (Timestamptz, Timestamptz)] {
-                all.push(Candidate::new(moment, Interval, result).run(result, Interval));
+            for moment in [Date, Timestamp] {
+                let before = "timestamp_mi_interval";
+                all.push(Candidate::new(moment, Interval, Timestamp).run(Timestamp, Interval).by(before));
             }
+            all.push(Candidate::new(Timestamptz, Interval, Timestamptz).by("timestamptz_mi_interval"));
             all.push(Candidate::new(Time, Interval, Time).by("time_mi_interval"));
             all.push(Candidate::new(Time, Time, Interval).by("time_mi_time"));
             all.push(Candidate::new(Interval, Interval, Interval));
@@ -258,7 +263,12 @@ pub(super) fn polymorphic(operator: &str, left: Option<PgType>, right: Option<Pg
         // PostgreSQL takes an untyped literal beside an array for an array.
         "||" => OperatorChoice { left: whole, right: whole, result: whole, function: Some("array_cat") },
         _ if scalar(left) || scalar(right) => return None,
-        "=" | "<>" | "<" | "<=" | ">" | ">=" => same(None),
+        "=" | "<>" => same(None),
+        // An element that is NULL comes after every other.
+        "<" => same(Some("array_lt")),
+        "<=" => same(Some("array_le")),
+        ">" => same(Some("array_gt")),
+        ">=" => same(Some("array_ge")),
         "@>" => same(Some("contains_op")),
         "<@" => same(Some("contained_op")),
         "&&" => same(Some("overlap_op")),

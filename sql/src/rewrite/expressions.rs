@@ -1,14 +1,14 @@
 //! The rewriting of expressions, each after its parts.
 
 use sqlparser::ast::{
-    BinaryOperator, DateTimeField, Expr, Function, FunctionArguments, Interval, ObjectName, ObjectNamePart,
-    UnaryOperator, Value, ValueWithSpan,
+    AccessExpr, BinaryOperator, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Interval, ObjectName, ObjectNamePart, Subscript, UnaryOperator, Value, ValueWithSpan,
 };
 use sqlparser::tokenizer::Span;
 
 use super::names::is_call_without_brackets;
 use super::operators::{function_of, operator_named, quantified_name, written};
-use super::{Rewriter, as_cast, call, cast, queries};
+use super::{Rewriter, as_cast, call, cast, queries, records};
 use crate::error::{Result, SqlError, SqlState};
 use crate::type_name::{array_of, fold, resolve_type};
 use crate::types::{ScalarType, TypeWithModifier};
@@ -133,6 +133,15 @@ impl Rewriter<'_> {
             Expr::Collate { expr: value, collation } => {
                 self.check_collation(collation)?;
                 *expr = take(value);
+            }
+            Expr::CompoundFieldAccess { .. } => {
+                let plain = match records::field_of_column(expr) {
+                    None => slice(expr)?,
+                    column => column,
+                };
+                if let Some(plain) = plain {
+                    *expr = plain;
+                }
             }
             other => refuse_foreign(other)?,
         }
@@ -267,6 +276,7 @@ impl Rewriter<'_> {
         if !matches!(function.parameters, FunctionArguments::None) {
             return Err(SqlError::unsupported("a function with two lists of arguments"));
         }
+        place_named(function)?;
         if let FunctionArguments::Subquery(query) = &mut function.args {
             let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
                 return Err(SqlError::new(SqlState::SyntaxError, "syntax error in a subquery as an argument"));
@@ -290,6 +300,86 @@ impl Rewriter<'_> {
         }
         Err(self.place(SqlError::unsupported(format!("collation \"{name}\"")), span))
     }
+}
+
+/// `root[from:to]` as a call; either may be missing.
+fn slice(expr: &mut Expr) -> Result<Option<Expr>> {
+    let Expr::CompoundFieldAccess { root, access_chain: chain } = expr else { return Ok(None) };
+    if chain.iter().any(|access| matches!(access, AccessExpr::Dot(_))) {
+        return Err(SqlError::unsupported("a field of a record"));
+    }
+    let is_slice = |access: &AccessExpr| matches!(access, AccessExpr::Subscript(Subscript::Slice { .. }));
+    if !chain.iter().any(is_slice) {
+        return Ok(None);
+    }
+    let [AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride: None })] = chain.as_mut_slice()
+    else {
+        return Err(SqlError::unsupported("a slice with more than one subscript"));
+    };
+    let span = span_of(root);
+    let number = |value: i32| Expr::Value(Value::Number(value.to_string(), false).with_span(span));
+    let lower = match lower_bound {
+        Some(bound) => take(bound),
+        None => Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number(i32::MAX)) },
+    };
+    let upper = upper_bound.as_mut().map_or_else(|| number(i32::MAX), take);
+    Ok(Some(call("pg_array_slice", vec![take(root), lower, upper], span)))
+}
+
+/// The functions whose arguments may be named, with the names.
+const NAMED: &[(&str, &[&str])] = &[
+    ("make_date", &["year", "month", "day"]),
+    ("make_interval", &["years", "months", "weeks", "days", "hours", "mins", "secs"]),
+    ("make_time", &["hour", "min", "sec"]),
+    ("make_timestamp", &["year", "month", "mday", "hour", "min", "sec"]),
+    ("make_timestamptz", &["year", "month", "mday", "hour", "min", "sec", "timezone"]),
+];
+
+/// Puts arguments that are named into their places. Those of `make_interval` are zero where they are missing.
+fn place_named(function: &mut Function) -> Result<()> {
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    let Some(positional) = list.args.iter().position(|arg| !matches!(arg, FunctionArg::Unnamed(_))) else {
+        return Ok(());
+    };
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return Ok(()) };
+    let (name, span) = (fold(name), name.span);
+    let Some((_, names)) = NAMED.iter().find(|(of, _)| *of == name) else {
+        return Err(SqlError::unsupported(format!("a named argument of {name}")));
+    };
+    let given = std::mem::take(&mut list.args);
+    let undefined = || SqlError::new(SqlState::UndefinedFunction, format!("function {name} has no such arguments"));
+    let mut placed: Vec<Option<FunctionArg>> = names.iter().map(|_| None).collect();
+    for (at, arg) in given.into_iter().enumerate() {
+        let (at, value) = match arg {
+            FunctionArg::Named { name, arg, .. } | FunctionArg::ExprNamed { name: Expr::Identifier(name), arg, .. }
+                if at >= positional =>
+            {
+                (names.iter().position(|of| *of == fold(&name)).ok_or_else(undefined)?, arg)
+            }
+            FunctionArg::Unnamed(arg) if at < positional => (at, arg),
+            FunctionArg::Unnamed(_) => {
+                let message = "positional argument cannot follow named argument";
+                return Err(SqlError::new(SqlState::SyntaxError, message));
+            }
+            _ => return Err(undefined()),
+        };
+        match placed.get_mut(at) {
+            Some(place @ None) => *place = Some(FunctionArg::Unnamed(value)),
+            _ => return Err(undefined()),
+        }
+    }
+    let zero = || {
+        let zero = Value::Number("0".into(), false).with_span(span);
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(zero)))
+    };
+    list.args = if name == "make_interval" {
+        placed.into_iter().map(|arg| arg.unwrap_or_else(zero)).collect()
+    } else {
+        let missing = placed.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        placed.truncate(missing);
+        placed.into_iter().collect::<Option<_>>().ok_or_else(undefined)?
+    };
+    Ok(())
 }
 
 /// Whether a collation orders by code point, as all text here is ordered.

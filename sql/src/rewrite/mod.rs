@@ -15,6 +15,9 @@
 //! | `ARRAY(query)` | `(SELECT pg_array_or_empty(array_agg(..)) ..)` |
 //! | `x AT TIME ZONE z` | `timezone(z, x)` |
 //! | `^@`, `^`, prefix `@`, `\|/`, `\|\|/`, `~` | `starts_with`, `power`, `abs`, `sqrt`, `cbrt`, `pg_bitwise_not` |
+//! | `array[from:to]` | `pg_array_slice(array, from, to)` |
+//! | `make_interval(days => 3)` | `make_interval(0, 0, 0, 3, 0, 0, 0)` |
+//! | `SELECT (f(a)).x` | `SELECT r.x FROM .., LATERAL f(a) AS r`; see [`records`] |
 //! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
 //! | `current_schema`, `current_role` | `current_schema()`, `current_role()` |
 //!
@@ -27,6 +30,7 @@ mod expressions;
 mod names;
 mod operators;
 mod queries;
+mod records;
 
 #[cfg(test)]
 mod tests;
@@ -45,7 +49,7 @@ use crate::types::{PgType, TypeWithModifier};
 
 pub use columns::{columns_named, rename_column};
 pub(crate) use expressions::is_byte_order;
-pub use names::visible_name;
+pub use names::{check_column_count, visible_name};
 pub use operators::{operator_of, quantified_name};
 
 /// Walks a syntax tree and rewrites it in place.
@@ -81,7 +85,7 @@ impl<'a> Rewriter<'a> {
         let locks = std::mem::take(&mut query.locks);
         let walked = self.walk(query);
         query.locks = locks;
-        walked
+        walked.and_then(|()| records::check_result(query))
     }
 
     /// Rewrites the items of a RETURNING.

@@ -4,8 +4,11 @@
 //! of one SELECT to differ, PostgreSQL does not: the second `x` is called `x`, U+0001 and a number, and
 //! [`visible_name`] takes that off again.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
-    CastKind, DataType, Expr, Function, Ident, ObjectNamePart, SelectItem, SetExpr, TrimWhereField, Value,
+    CastKind, DataType, Expr, Function, Ident, ObjectNamePart, Query, SelectItem, SetExpr, TrimWhereField, Value,
+    visit_expressions,
 };
 
 use crate::error::{Result, SqlError, SqlState};
@@ -14,8 +17,17 @@ use crate::types::PgType;
 
 /// What separates a name from the number that makes it differ.
 const MARK: char = '\u{1}';
-/// The most columns of a list, as in PostgreSQL.
+/// The most columns of a list or a result, as in PostgreSQL. The protocol counts them in 16 bits.
 const COLUMNS_MAX: usize = 1664;
+
+/// Refuses more columns than a list or a result may have.
+pub fn check_column_count(count: usize) -> Result<()> {
+    if count <= COLUMNS_MAX {
+        return Ok(());
+    }
+    let message = format!("target lists can have at most {COLUMNS_MAX} entries");
+    Err(SqlError::new(SqlState::TooManyColumns, message))
+}
 
 /// The name of a column as a client sees it.
 pub fn visible_name(name: &str) -> &str {
@@ -24,10 +36,7 @@ pub fn visible_name(name: &str) -> &str {
 
 /// Gives every expression of a list without a name the one that PostgreSQL gives it.
 pub(super) fn name_items(items: &mut [SelectItem], having: bool) -> Result<()> {
-    if items.len() > COLUMNS_MAX {
-        let message = format!("target lists can have at most {COLUMNS_MAX} entries");
-        return Err(SqlError::new(SqlState::TooManyColumns, message));
-    }
+    check_column_count(items.len())?;
     let mut taken: Vec<String> = Vec::with_capacity(items.len());
     for n in 0..items.len() {
         let (name, aliased, column) = match &items[n] {
@@ -68,6 +77,31 @@ pub(super) fn name_items(items: &mut [SelectItem], having: bool) -> Result<()> {
         taken.push(name);
     }
     Ok(())
+}
+
+/// Gives expressions names that differ from the columns which ORDER BY names by their tables: `SELECT t.a::text .. ORDER BY t.a`.
+pub(super) fn free_ordered_columns(query: &mut Query) {
+    let (SetExpr::Select(select), Some(order_by)) = (query.body.as_mut(), &query.order_by) else { return };
+    let mut ordered = Vec::new();
+    let _ = visit_expressions(order_by, |expr| {
+        if let Expr::CompoundIdentifier(idents) = expr {
+            ordered.extend(idents.last().map(fold));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    if ordered.is_empty() {
+        return;
+    }
+    for (n, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && !is_column(expr)
+            && let name = output_name(expr)
+            && ordered.contains(&name)
+        {
+            let expr = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
+            *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("{name}{MARK}{n}")) };
+        }
+    }
 }
 
 /// Whether an expression is a column; not so the words that the rewriting makes calls of.
@@ -130,7 +164,7 @@ fn strong_name(expr: &Expr, depth: usize) -> Option<(String, bool)> {
         Expr::Ceil { .. } => strong("ceil"),
         Expr::Floor { .. } => strong("floor"),
         Expr::Position { .. } => strong("position"),
-        Expr::Substring { .. } => strong("substring"),
+        Expr::Substring { shorthand, .. } => strong(if *shorthand { "substr" } else { "substring" }),
         Expr::Overlay { .. } => strong("overlay"),
         Expr::AtTimeZone { .. } => strong("timezone"),
         Expr::Trim { trim_where, .. } => strong(match trim_where {

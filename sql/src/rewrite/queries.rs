@@ -4,25 +4,27 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Distinct, Expr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause,
-    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, Value, ValueWithSpan, VisitorMut,
+    OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Statement, TableAlias,
+    TableAliasColumnDef, TableFactor, TableWithJoins, Value, ValueWithSpan, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 
 use super::expressions::drop_schema;
-use super::names::name_items;
-use super::{Rewriter, call};
+use super::names::{free_ordered_columns, name_items};
+use super::{Rewriter, call, records};
 use crate::error::{Result, SqlError, SqlState};
 
 impl VisitorMut for Rewriter<'_> {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        free_ordered_columns(query);
         flow(check_query(query))
     }
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
         flow(
             self.check_aliases(&select.projection)
+                .and_then(|()| records::spread(select))
                 .and_then(|()| name_items(&mut select.projection, select.having.is_some()))
                 .and_then(|()| check_select(select)),
         )
@@ -61,6 +63,7 @@ fn check_query(query: &mut Query) -> Result<()> {
     if !query.pipe_operators.is_empty() {
         return Err(SqlError::unsupported("the operator |>"));
     }
+    check_set_operations(&query.body)?;
     if let Some(order_by) = &query.order_by {
         if matches!(order_by.kind, OrderByKind::All(_)) || order_by.interpolate.is_some() {
             return Err(SqlError::unsupported("ORDER BY ALL"));
@@ -94,6 +97,20 @@ fn check_query(query: &mut Query) -> Result<()> {
             }
             Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = Some(quantity),
             Some(_) => return Err(SqlError::new(SqlState::SyntaxError, "multiple LIMIT clauses not allowed")),
+        }
+    }
+    Ok(())
+}
+
+/// DataFusion's INTERSECT ALL and EXCEPT ALL do not count how often a row is there.
+fn check_set_operations(body: &SetExpr) -> Result<()> {
+    let mut bodies = vec![body];
+    while let Some(body) = bodies.pop() {
+        if let SetExpr::SetOperation { op, set_quantifier, left, right } = body {
+            if *op != SetOperator::Union && *set_quantifier == SetQuantifier::All {
+                return Err(SqlError::unsupported(format!("{op} ALL")));
+            }
+            bodies.extend([left.as_ref(), right.as_ref()]);
         }
     }
     Ok(())

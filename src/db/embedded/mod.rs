@@ -27,9 +27,11 @@ pub use value::{FromSql, ToSql, Value};
 use super::outcome::{Outcome, RowsTag};
 use super::session::{Session, rows_of};
 
-/// A runtime for sessions: several threads, whose stacks are as deep as planning a large statement needs (8 MiB).
+/// A runtime for sessions: several threads, whose stacks are as deep as planning the largest statement needs (64 MiB, of which the system
+/// gives what is used).
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().thread_stack_size(8 << 20).enable_all().build()
+    let stack = lodedb_sql::parse::limits::PLANNING_STACK_LENGTH_MIN;
+    tokio::runtime::Builder::new_multi_thread().thread_stack_size(stack).enable_all().build()
 }
 
 impl Session {

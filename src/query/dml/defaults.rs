@@ -18,6 +18,7 @@ use crate::catalog::rights::Privileges;
 use crate::catalog::{Column, SequenceId, Table};
 use crate::db::settings::Environment;
 use crate::query::arrow::pg_type;
+use crate::query::filter::physical_expr;
 use crate::query::plan::Planner;
 use crate::query::plan::operators::{assign_datum, operand_type};
 use crate::query::statement_state::{cast_environment, sql};
@@ -90,7 +91,7 @@ impl DefaultValue {
         let from = sql(operand_type(&expr, &none))?.map(|ty| ty.ty);
         let expr = planner.typing().assign(expr, from, &column.name, column.ty.ty).map_err(of_default)?;
         let (volatile, lasting) = (expr.is_volatile(), is_immutable(&expr));
-        let physical = sql(planner.state.create_physical_expr(expr, &none))?;
+        let physical = sql(physical_expr(planner.state.as_ref(), expr, &none))?;
         if volatile {
             return Ok(Self::Volatile { expr: physical, column: at });
         }

@@ -13,6 +13,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError, SqlState, TypeWithModifier};
 
 use crate::query::arrow::{datum_at, pg_type, scalar_datum};
+use crate::query::filter::physical_expr;
 use crate::query::plan::query::collect;
 use crate::query::statement_state::{Run, sql};
 
@@ -49,7 +50,7 @@ pub(crate) fn has_subquery(expr: &Expr) -> bool {
 pub(crate) async fn constant(run: &Run, expr: Expr) -> Result<(Datum, TypeWithModifier)> {
     let none = DFSchema::empty();
     if !has_subquery(&expr) {
-        let physical = sql(run.state.create_physical_expr(expr, &none))?;
+        let physical = sql(physical_expr(&run.state, expr, &none))?;
         let row = one_row();
         let field = sql(physical.return_field(row.schema_ref()))?;
         return Ok((value_of(physical.as_ref(), &row)?, pg_type(&field)));
@@ -78,7 +79,7 @@ impl RowExpressions {
                     return Err(SqlError::unsupported("a subquery in this place"));
                 }
                 let (_, field) = sql(expr.to_field(schema))?;
-                Ok((sql(state.create_physical_expr(expr, schema))?, pg_type(&field)))
+                Ok((sql(physical_expr(state, expr, schema))?, pg_type(&field)))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self { schema: schema.inner().clone(), compiled })

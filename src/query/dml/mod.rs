@@ -138,20 +138,32 @@ pub(crate) fn check_expressions(
     Ok(())
 }
 
-/// The type of an expression that an index is on, and the columns it names.
+/// An expression over the rows of a table that an index is on, or goes by.
+#[derive(Debug)]
+pub struct IndexedExpression {
+    /// What a column of it would be called, if anything.
+    pub name: Option<String>,
+    /// Its type.
+    pub ty: TypeWithModifier,
+    /// The columns it names, in order.
+    pub uses: Vec<ColumnId>,
+}
+
+/// What an index of a table asks of an expression, which is an `index expression` or an `index predicate`.
 pub(crate) fn index_expression(
     registry: &Arc<Registry>,
     reader: &Reader,
     environment: &Arc<Environment>,
     table: &Arc<Table>,
-    text: &str,
-) -> Result<(TypeWithModifier, Vec<ColumnId>)> {
+    (what, text): (&str, &str),
+) -> Result<IndexedExpression> {
     let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
     let mut ast = defaults::parse_expr(text)?;
     if contains_query(&ast) {
-        return Err(SqlError::new(SqlState::FeatureNotSupported, "cannot use subquery in index expression"));
+        return Err(SqlError::new(SqlState::FeatureNotSupported, format!("cannot use subquery in {what}")));
     }
     let schema = inserter::table_schema(table, &planner.catalog)?;
+    let name = planner.preparation().column_name(&ast);
     planner.preparation().expr(&mut ast)?;
     let expr = planner.expr(&ast, &schema).map_err(|error| planner.placed(error))?;
     // What a cast depends on of the session are zones and clocks, which have no part in vectors.
@@ -162,14 +174,14 @@ pub(crate) fn index_expression(
         _ => false,
     };
     if expr.exists(|expr| Ok(changes(expr))).unwrap_or(true) {
-        let message = "functions in index expression must be marked IMMUTABLE";
+        let message = format!("functions in {what} must be marked IMMUTABLE");
         return Err(SqlError::new(SqlState::InvalidObjectDefinition, message));
     }
     let ty = sql(operand_type(&expr, &schema))?.unwrap_or(TypeWithModifier::plain(ScalarType::Text));
     let uses = expr.column_refs().into_iter().filter_map(|column| table.position(&column.name));
     let mut uses: Vec<ColumnId> = uses.map(|at| table.columns[at].id).collect();
     uses.sort_unstable();
-    Ok((ty, uses))
+    Ok(IndexedExpression { name, ty, uses })
 }
 
 fn contains_query(expr: &Expr) -> bool {

@@ -7,7 +7,7 @@ use lodedb_sql::datum::ArrayDatum;
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState};
 
-use super::definition::{Call, Definition, Returns, function};
+use super::definition::{Call, Definition, Parameter, Returns, function};
 use super::types::*;
 
 /// PostgreSQL's limit of elements in an array.
@@ -209,7 +209,10 @@ fn from_string(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     Ok(array_of(ScalarType::Text, elements))
 }
 
-fn positions(args: &[Datum]) -> Result<Vec<i32>> {
+fn positions(args: &[Datum]) -> Result<Option<Vec<i32>>> {
+    if args[0].is_null() {
+        return Ok(None);
+    }
     let array = array(args, 0)?;
     one_dimension(array)?;
     let lower = array.dimensions.first().map_or(1, |(_, lower)| *lower);
@@ -219,7 +222,7 @@ fn positions(args: &[Datum]) -> Result<Vec<i32>> {
         .iter()
         .enumerate()
         .filter(|(_, element)| same(element, wanted) || (wanted.is_null() && element.is_null()));
-    Ok(found.map(|(place, _)| place as i32 + lower).collect())
+    Ok(Some(found.map(|(place, _)| place as i32 + lower).collect()))
 }
 
 fn remove(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
@@ -271,6 +274,23 @@ fn element_at(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     Ok(array.elements[place as usize].clone())
 }
 
+/// The elements between two subscripts, which may be beyond the bounds; none where they are the wrong way round.
+fn slice(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let array = array(args, 0)?;
+    let element = element_type(call, 0);
+    let (Datum::Int8(from), Datum::Int8(to)) = (&args[1], &args[2]) else { return Ok(Datum::Null) };
+    let Some((length, lower)) = array.dimensions.first() else { return Ok(array_of(element, Vec::new())) };
+    if array.dimensions.len() > 1 {
+        return Err(SqlError::unsupported("a slice of an array of several dimensions"));
+    }
+    let place =
+        |subscript: i64| subscript.saturating_sub(i64::from(*lower)).clamp(0, i64::from(*length) as i64) as usize;
+    let (from, to) = (place(*from), place(to.saturating_add(1)));
+    Ok(array_of(element, array.elements.get(from..to).unwrap_or_default().to_vec()))
+}
+
+const TWO_ARRAYS: &[Parameter] = &[ANY_ARRAY, ANY_ARRAY];
+
 /// The functions of this file.
 pub(super) const FUNCTIONS: &[Definition] = &[
     function("contains_op", &[ANY_ARRAY, ANY_ARRAY], TO_BOOL, |call, args| contains_op(call, args, (0, 1))),
@@ -315,11 +335,12 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("array_to_string", &[ANY_ARRAY, TEXT, TEXT], TO_TEXT, to_string).optional(1).null_allowed().stable(),
     function("string_to_array", &[TEXT, TEXT, TEXT], TO_TEXT_ARRAY, from_string).optional(1).null_allowed(),
     function("array_position", &[ANY_ARRAY, ANY], TO_INT4, |_, args| {
-        Ok(positions(args)?.first().map_or(Datum::Null, |place| Datum::Int4(*place)))
+        Ok(positions(args)?.unwrap_or_default().first().map_or(Datum::Null, |place| Datum::Int4(*place)))
     })
     .null_allowed(),
     function("array_positions", &[ANY_ARRAY, ANY], TO_INT4_ARRAY, |_, args| {
-        Ok(array_of(ScalarType::Int4, positions(args)?.into_iter().map(Datum::Int4).collect()))
+        let places = |found: Vec<i32>| array_of(ScalarType::Int4, found.into_iter().map(Datum::Int4).collect());
+        Ok(positions(args)?.map_or(Datum::Null, places))
     })
     .null_allowed(),
     function("array_remove", &[ANY_ARRAY, ANY], Returns::SameAs(0), remove).null_allowed(),
@@ -329,6 +350,11 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     })
     .optional(1),
     function("pg_array_element", &[ANY_ARRAY, INT8], Returns::ElementOf(0), element_at).variadic(),
+    function("array_lt", TWO_ARRAYS, TO_BOOL, |_, args| Ok(Datum::Bool(compare(&args[0], &args[1]).is_lt()))),
+    function("array_le", TWO_ARRAYS, TO_BOOL, |_, args| Ok(Datum::Bool(compare(&args[0], &args[1]).is_le()))),
+    function("array_gt", TWO_ARRAYS, TO_BOOL, |_, args| Ok(Datum::Bool(compare(&args[0], &args[1]).is_gt()))),
+    function("array_ge", TWO_ARRAYS, TO_BOOL, |_, args| Ok(Datum::Bool(compare(&args[0], &args[1]).is_ge()))),
+    function("pg_array_slice", &[ANY_ARRAY, INT8, INT8], Returns::SameAs(0), slice),
     function("pg_array_or_empty", &[ANY_ARRAY], Returns::SameAs(0), |call, args| {
         Ok(if args[0].is_null() { array_of(element_type(call, 0), Vec::new()) } else { args[0].clone() })
     })

@@ -1,14 +1,17 @@
 //! Dates, times and intervals: fields, truncation, differences, zones, and the operators among them.
 
+use std::cmp::Ordering;
+
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
 use chrono::{Datelike, NaiveDate, NaiveDateTime, Offset, TimeZone, Timelike};
 use chrono_tz::Tz;
+use lodedb_sql::compare::compare;
 use lodedb_sql::datum::Interval;
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, SqlError, SqlState};
 
-use super::definition::{Call, Definition, Returns, function};
+use super::definition::{Call, Definition, Parameter, Returns, function};
 use super::types::*;
 
 /// Microseconds of a day.
@@ -261,18 +264,26 @@ fn field(call: &Call<'_>, args: &[Datum]) -> Result<Option<FieldValue>> {
 fn date_part(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     Ok(match field(call, args)? {
         Some(FieldValue(value, digits)) => Datum::Float8(value as f64 / 10f64.powi(digits as i32)),
-        None => infinite_field(&args[1]).map_or(Datum::Null, Datum::Float8),
+        None => infinite_field(string(args, 0), &args[1]).map_or(Datum::Null, Datum::Float8),
     })
 }
 
 fn extract(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     Ok(match field(call, args)? {
         Some(FieldValue(value, digits)) => Datum::Numeric(BigDecimal::new(BigInt::from(value), i64::from(digits))),
+        None if infinite_field(string(args, 0), &args[1]).is_some() => {
+            return Err(SqlError::unsupported("infinity in numeric"));
+        }
         None => Datum::Null,
     })
 }
 
-fn infinite_field(value: &Datum) -> Option<f64> {
+/// A field of an infinite moment: infinite if it grows with time, else nothing.
+fn infinite_field(unit: &str, value: &Datum) -> Option<f64> {
+    if !matches!(unit_of(unit).as_str(), "year" | "decade" | "century" | "millennium" | "julian" | "isoyear" | "epoch")
+    {
+        return None;
+    }
     match value {
         Datum::Timestamp(us) | Datum::Timestamptz(us) => Some(if *us > 0 { f64::INFINITY } else { f64::NEG_INFINITY }),
         Datum::Date(days) => Some(if *days > 0 { f64::INFINITY } else { f64::NEG_INFINITY }),
@@ -345,20 +356,56 @@ fn difference(args: &[Datum]) -> Result<Datum> {
     Ok(Datum::Interval(Interval { months: 0, days, microseconds: difference % DAY_US }))
 }
 
+/// The days since 1970 of PostgreSQL's dates: from 4714-11-24 BC to 5874897-12-31.
+const DATES: std::ops::Range<i32> = -2_440_588..2_145_042_906;
+
 fn add_days(days: i32, more: i32) -> Result<Datum> {
     if days == i32::MAX || days == i32::MIN {
         return Ok(Datum::Date(days));
     }
     days.checked_add(more)
+        .filter(|days| DATES.contains(days))
         .map(Datum::Date)
         .ok_or_else(|| SqlError::new(SqlState::DatetimeFieldOverflow, "date out of range"))
 }
 
 fn date_and_int(args: &[Datum], date: usize, int: usize, sign: i32) -> Result<Datum> {
     match (&args[date], &args[int]) {
-        (Datum::Date(days), Datum::Int4(more)) => add_days(*days, more.wrapping_mul(sign)),
+        (Datum::Date(days), Datum::Int4(more)) => add_days(*days, more.saturating_mul(sign)),
         _ => Ok(Datum::Null),
     }
+}
+
+/// A moment moved by an interval: months, then days, by the clock of the zone if there is one, then the time.
+fn shifted_moment(us: i64, interval: Interval, sign: i64, zone: Option<Tz>) -> Result<i64> {
+    if is_infinite(us) {
+        return Ok(us);
+    }
+    let (months, days) = (i64::from(interval.months) * sign, i64::from(interval.days) * sign);
+    let mut moved = us;
+    if months != 0 || days != 0 {
+        let mut local = naive(zone.map_or(us, |zone| local_of(us, zone)))?;
+        let by = chrono::Months::new(u32::try_from(months.unsigned_abs()).map_err(|_| out_of_range())?);
+        local = match months {
+            0.. => local.checked_add_months(by),
+            _ => local.checked_sub_months(by),
+        }
+        .ok_or_else(out_of_range)?;
+        local =
+            chrono::TimeDelta::try_days(days).and_then(|by| local.checked_add_signed(by)).ok_or_else(out_of_range)?;
+        moved = zone.map_or(micros(local), |zone| moment_of(micros(local), zone));
+    }
+    interval.microseconds.checked_mul(sign).and_then(|by| moved.checked_add(by)).ok_or_else(out_of_range)
+}
+
+fn shifted(call: &Call<'_>, args: &[Datum], moment: usize, interval: usize, sign: i64) -> Result<Datum> {
+    let interval = interval_of(&args[interval]);
+    Ok(match &args[moment] {
+        Datum::Timestamptz(us) => {
+            Datum::Timestamptz(shifted_moment(*us, interval, sign, Some(call.environment().zone))?)
+        }
+        other => Datum::Timestamp(shifted_moment(us_of(other), interval, sign, None)?),
+    })
 }
 
 fn shifted_time(args: &[Datum], time: usize, interval: usize, sign: i64) -> Datum {
@@ -366,23 +413,34 @@ fn shifted_time(args: &[Datum], time: usize, interval: usize, sign: i64) -> Datu
     Datum::Time((us_of(&args[time]) + sign * shift).rem_euclid(DAY_US))
 }
 
-/// An interval times a factor: what is left of months goes to days, what is left of days to the time.
-fn scaled(interval: Interval, factor: f64) -> Result<Datum> {
-    let overflow = || SqlError::new(SqlState::DatetimeFieldOverflow, "interval out of range");
-    let months = f64::from(interval.months) * factor;
-    let days = f64::from(interval.days) * factor + (months - months.trunc()) * 30.0;
-    // Sums of fractions are a hair off; a microsecond decides.
-    let days = if (days - days.round()).abs() * (DAY_US as f64) < 1.0 { days.round() } else { days };
-    let microseconds = interval.microseconds as f64 * factor + (days - days.trunc()) * DAY_US as f64;
+/// An interval multiplied or divided by a number: what is left of months goes to days, what is left of days to the time, each rounded to
+/// six digits on the way, as in PostgreSQL's `interval_mul`.
+fn scaled(interval: Interval, scale: impl Fn(f64) -> f64) -> Result<Datum> {
+    let rounded = |value: f64| (value * 1e6).round_ties_even() / 1e6;
+    let (months, days) = (scale(f64::from(interval.months)), scale(f64::from(interval.days)));
+    let days_of_months = rounded((months - months.trunc()) * 30.0);
+    let seconds =
+        rounded((days - days.trunc() + days_of_months - days_of_months.trunc()) * (DAY_US / SECOND_US) as f64);
+    let whole_days = (seconds / (DAY_US / SECOND_US) as f64).trunc();
+    let seconds = seconds - whole_days * (DAY_US / SECOND_US) as f64;
+    let days = days.trunc() + days_of_months.trunc() + whole_days;
+    let microseconds = scale(interval.microseconds as f64) + seconds * SECOND_US as f64;
     if !(months.abs() < f64::from(i32::MAX) && days.abs() < f64::from(i32::MAX) && microseconds.abs() < i64::MAX as f64)
     {
-        return Err(overflow());
+        return Err(SqlError::new(SqlState::DatetimeFieldOverflow, "interval out of range"));
     }
     Ok(Datum::Interval(Interval {
         months: months as i32,
         days: days as i32,
         microseconds: microseconds.round_ties_even() as i64,
     }))
+}
+
+const TWO_INTERVALS: &[Parameter] = &[INTERVAL, INTERVAL];
+
+/// Two intervals compared as lengths of time, with months of 30 days and days of 24 hours.
+fn compared(args: &[Datum], test: fn(Ordering) -> bool) -> Result<Datum> {
+    Ok(Datum::Bool(test(compare(&args[0], &args[1]))))
 }
 
 fn factor(datum: &Datum) -> f64 {
@@ -432,7 +490,12 @@ fn field_overflow(what: &str) -> SqlError {
 }
 
 fn make_date(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
-    let date = NaiveDate::from_ymd_opt(int(args, 0), int(args, 1) as u32, int(args, 2) as u32);
+    // There is no year 0; -1 is 1 BC.
+    let year = match int(args, 0) {
+        0 => None,
+        year => Some(if year < 0 { year.wrapping_add(1) } else { year }),
+    };
+    let date = year.and_then(|year| NaiveDate::from_ymd_opt(year, int(args, 1) as u32, int(args, 2) as u32));
     let date = date.ok_or_else(|| {
         SqlError::new(
             SqlState::DatetimeFieldOverflow,
@@ -468,9 +531,23 @@ fn justify(value: Interval, hours: bool, days: bool) -> Interval {
         day_count += (microseconds / DAY_US) as i32;
         microseconds %= DAY_US;
     }
+    // What is left has the sign of what it is left of.
     if days {
         months += day_count / 30;
         day_count %= 30;
+        let rest = if hours { microseconds } else { 0 };
+        match months.signum() {
+            1 if day_count < 0 || (day_count == 0 && rest < 0) => (day_count, months) = (day_count + 30, months - 1),
+            -1 if day_count > 0 || (day_count == 0 && rest > 0) => (day_count, months) = (day_count - 30, months + 1),
+            _ => {}
+        }
+    }
+    if hours {
+        match day_count.signum() {
+            1 if microseconds < 0 => (microseconds, day_count) = (microseconds + DAY_US, day_count - 1),
+            -1 if microseconds > 0 => (microseconds, day_count) = (microseconds - DAY_US, day_count + 1),
+            _ => {}
+        }
     }
     Interval { months, days: day_count, microseconds }
 }
@@ -566,6 +643,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("integer_pl_date", &[INT4, DATE], TO_DATE, |_, args| date_and_int(args, 1, 0, 1)),
     function("date_mii", &[DATE, INT4], TO_DATE, |_, args| date_and_int(args, 0, 1, -1)),
     function("date_mi", &[DATE, DATE], TO_INT4, |_, args| match (&args[0], &args[1]) {
+        (Datum::Date(i32::MAX | i32::MIN), _) | (_, Datum::Date(i32::MAX | i32::MIN)) => {
+            Err(SqlError::new(SqlState::DatetimeFieldOverflow, "cannot subtract infinite dates"))
+        }
         (Datum::Date(a), Datum::Date(b)) => a.checked_sub(*b).map(Datum::Int4).ok_or_else(out_of_range),
         _ => Ok(Datum::Null),
     }),
@@ -575,6 +655,21 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("timedate_pl", &[TIME, DATE], TO_TIMESTAMP, |_, args| {
         Ok(Datum::Timestamp(us_of(&args[0]) + us_of(&args[1])))
     }),
+    function("timestamp_pl_interval", &[TIMESTAMP, INTERVAL], TO_TIMESTAMP, |call, args| shifted(call, args, 0, 1, 1)),
+    function("timestamp_mi_interval", &[TIMESTAMP, INTERVAL], TO_TIMESTAMP, |call, args| shifted(call, args, 0, 1, -1)),
+    function("interval_pl_timestamp", &[INTERVAL, TIMESTAMP], TO_TIMESTAMP, |call, args| shifted(call, args, 1, 0, 1)),
+    function("timestamptz_pl_interval", &[TIMESTAMPTZ, INTERVAL], TO_TIMESTAMPTZ, |call, args| {
+        shifted(call, args, 0, 1, 1)
+    })
+    .stable(),
+    function("timestamptz_mi_interval", &[TIMESTAMPTZ, INTERVAL], TO_TIMESTAMPTZ, |call, args| {
+        shifted(call, args, 0, 1, -1)
+    })
+    .stable(),
+    function("interval_pl_timestamptz", &[INTERVAL, TIMESTAMPTZ], TO_TIMESTAMPTZ, |call, args| {
+        shifted(call, args, 1, 0, 1)
+    })
+    .stable(),
     function("timestamp_mi", &[TIMESTAMP, TIMESTAMP], TO_INTERVAL, |_, args| difference(args)),
     function("timestamptz_mi", &[TIMESTAMPTZ, TIMESTAMPTZ], TO_INTERVAL, |_, args| difference(args)),
     function("time_mi_time", &[TIME, TIME], TO_INTERVAL, |_, args| {
@@ -583,16 +678,27 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("time_pl_interval", &[TIME, INTERVAL], TO_TIME, |_, args| Ok(shifted_time(args, 0, 1, 1))),
     function("interval_pl_time", &[INTERVAL, TIME], TO_TIME, |_, args| Ok(shifted_time(args, 1, 0, 1))),
     function("time_mi_interval", &[TIME, INTERVAL], TO_TIME, |_, args| Ok(shifted_time(args, 0, 1, -1))),
+    function("interval_eq", TWO_INTERVALS, TO_BOOL, |_, args| compared(args, Ordering::is_eq)),
+    function("interval_ne", TWO_INTERVALS, TO_BOOL, |_, args| compared(args, Ordering::is_ne)),
+    function("interval_lt", TWO_INTERVALS, TO_BOOL, |_, args| compared(args, Ordering::is_lt)),
+    function("interval_le", TWO_INTERVALS, TO_BOOL, |_, args| compared(args, Ordering::is_le)),
+    function("interval_gt", TWO_INTERVALS, TO_BOOL, |_, args| compared(args, Ordering::is_gt)),
+    function("interval_ge", TWO_INTERVALS, TO_BOOL, |_, args| compared(args, Ordering::is_ge)),
+    function("pg_interval_order", &[INTERVAL], TO_INT8, |_, args| {
+        let Interval { months, days, microseconds } = interval_of(&args[0]);
+        let days = i64::from(months) * 30 + i64::from(days);
+        Ok(Datum::Int8(days.saturating_mul(DAY_US).saturating_add(microseconds)))
+    }),
     function("interval_mul", &[INTERVAL, FLOAT8], TO_INTERVAL, |_, args| {
-        scaled(interval_of(&args[0]), factor(&args[1]))
+        scaled(interval_of(&args[0]), |value| value * factor(&args[1]))
     }),
     function("mul_d_interval", &[FLOAT8, INTERVAL], TO_INTERVAL, |_, args| {
-        scaled(interval_of(&args[1]), factor(&args[0]))
+        scaled(interval_of(&args[1]), |value| value * factor(&args[0]))
     }),
     function("interval_div", &[INTERVAL, FLOAT8], TO_INTERVAL, |_, args| {
         if factor(&args[1]) == 0.0 {
             return Err(SqlError::new(SqlState::DivisionByZero, "division by zero"));
         }
-        scaled(interval_of(&args[0]), 1.0 / factor(&args[1]))
+        scaled(interval_of(&args[0]), |value| value / factor(&args[1]))
     }),
 ];

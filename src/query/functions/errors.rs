@@ -77,7 +77,7 @@ fn translate(error: &DataFusionError) -> SqlError {
         },
         DataFusionError::External(inner) => match inner.downcast_ref::<DataFusionError>() {
             Some(inner) => translate(inner),
-            None => SqlError::internal(inner),
+            None => foreign_error(inner),
         },
         DataFusionError::SchemaError(inner, _) => schema_error(inner),
         DataFusionError::SQL(inner, _) => {
@@ -108,13 +108,13 @@ fn arrow_error(error: &ArrowError) -> SqlError {
         }
         ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
             Some(inner) => translate(inner),
-            None => SqlError::internal(inner),
+            None => foreign_error(inner),
         },
         ArrowError::ComputeError(text) | ArrowError::InvalidArgumentError(text) => execution_error(text),
         ArrowError::OffsetOverflowError(_) => {
             SqlError::new(SqlState::ProgramLimitExceeded, "the values of one batch are larger than 2 GiB")
         }
-        other => SqlError::internal(other),
+        other => foreign_error(other),
     }
 }
 
@@ -174,6 +174,21 @@ fn planning_error(text: &str) -> SqlError {
             .with_hint(
                 "No function matches the given name and argument types. You might need to add explicit type casts.",
             );
+    }
+    if let (Some(name), Some(ty)) =
+        (between(&line, "Function '", "' requires "), between(&line, "but received ", " (DataType"))
+    {
+        let message = format!("function {name}({}) does not exist", sql_name_of_arrow(ty));
+        return SqlError::new(SqlState::UndefinedFunction, message).with_hint(
+            "No function matches the given name and argument types. You might need to add explicit type casts.",
+        );
+    }
+    if let Some(name) = between(&line, "Function '", "' user-defined coercion failed") {
+        let name = name.to_uppercase();
+        return SqlError::new(SqlState::DatatypeMismatch, format!("{name} types cannot be matched"));
+    }
+    if line.starts_with("Unary operator '-' only supports") {
+        return SqlError::new(SqlState::UndefinedFunction, "operator does not exist: - of this type");
     }
     if let Some(error) = undefined_operator(&line) {
         return error;
@@ -249,7 +264,13 @@ fn undefined_operator(line: &str) -> Option<SqlError> {
         (None, Some(at)) if line.contains("Cannot infer common") => &line[at..],
         _ => return None,
     };
-    let shown = expression.split(' ').map(sql_name_of_arrow).collect::<Vec<_>>().join(" ");
+    let words: Vec<String> = expression.split(' ').map(sql_name_of_arrow).collect();
+    if let [left, operator @ ("AND" | "OR"), right] = &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        let wrong = if *left == "boolean" { right } else { left };
+        let message = format!("argument of {operator} must be type boolean, not type {wrong}");
+        return Some(SqlError::new(SqlState::DatatypeMismatch, message));
+    }
+    let shown = words.join(" ");
     Some(
         SqlError::new(SqlState::UndefinedFunction, format!("operator does not exist: {shown}")).with_hint(
             "No operator matches the given name and argument types. You might need to add explicit type casts.",
@@ -266,7 +287,22 @@ fn sql_name_of_arrow(word: &str) -> String {
     }
 }
 
+/// What the library of regular expressions says, several lines of which the last has the reason.
+fn regex_error(text: &str) -> Option<SqlError> {
+    let (_, rest) = text.split_once("regex parse error")?;
+    let reason = rest.lines().find_map(|line| line.trim().strip_prefix("error: ")).unwrap_or("syntax error");
+    Some(SqlError::new(SqlState::InvalidRegularExpression, format!("invalid regular expression: {reason}")))
+}
+
+/// An error of a library that says no more than its words.
+fn foreign_error(error: &impl std::fmt::Display) -> SqlError {
+    regex_error(&error.to_string()).unwrap_or_else(|| SqlError::internal(error))
+}
+
 fn execution_error(text: &str) -> SqlError {
+    if let Some(error) = regex_error(text) {
+        return error;
+    }
     let line = first_line(text);
     let lower = line.to_ascii_lowercase();
     if lower.contains("divide by zero") || lower.contains("division by zero") {
@@ -337,6 +373,9 @@ fn unqualified(name: &str) -> String {
 
 /// `42883`: no function of this name takes these arguments.
 pub(crate) fn undefined_function(name: &str, types: &[TypeWithModifier]) -> SqlError {
+    if name.starts_with("pg_any_") || name.starts_with("pg_all_") {
+        return SqlError::new(SqlState::WrongObjectType, "op ANY/ALL (array) requires array on right side");
+    }
     let shown: Vec<String> = types
         .iter()
         .map(|ty| match ty.ty {

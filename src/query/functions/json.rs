@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
+use lodedb_sql::compare::compare;
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
@@ -53,6 +54,10 @@ fn steps(args: &[Datum], place: usize) -> Vec<&str> {
 fn get<'a>(args: &'a [Datum]) -> Option<Json<'a>> {
     let value = json(args, 0);
     match &args[1] {
+        // A scalar of `jsonb` is an array of one element to these operators, and not to those of `json`.
+        Datum::Int8(0 | -1) | Datum::Int4(0 | -1) if matches!(args[0], Datum::Jsonb(_)) && is_scalar(value) => {
+            Some(value)
+        }
         Datum::Text(key) => value.field(key),
         Datum::Int8(place) => value.element(*place),
         Datum::Int4(place) => value.element(i64::from(*place)),
@@ -325,9 +330,6 @@ fn concat(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
         let entries = a.entries().chain(b.entries()).map(|(key, value)| (key, value.text().to_owned()));
         return canonical(&write_entries(entries));
     }
-    if (a.kind() == Kind::Object || b.kind() == Kind::Object) && a.kind() != Kind::Array && b.kind() != Kind::Array {
-        return Err(SqlError::new(SqlState::InvalidParameterValue, "invalid concatenation of jsonb objects"));
-    }
     let parts = |value: Json<'_>| -> Vec<String> {
         match value.kind() {
             Kind::Array => value.elements().map(|element| element.text().to_owned()).collect(),
@@ -490,43 +492,12 @@ fn pretty(value: Json<'_>, depth: usize, out: &mut String) {
     }
 }
 
-/// The order of `jsonb`: objects after arrays, booleans, numbers, strings and null; then by size and content.
-fn compare(a: Json<'_>, b: Json<'_>) -> Ordering {
-    let rank = |value: Json<'_>| match value.kind() {
-        Kind::Null => 0,
-        Kind::String => 1,
-        Kind::Number => 2,
-        Kind::Boolean => 3,
-        Kind::Array => 4,
-        Kind::Object => 5,
-    };
-    rank(a).cmp(&rank(b)).then_with(|| match a.kind() {
-        Kind::String => a.string().cmp(&b.string()),
-        Kind::Number => match (a.text().parse::<bigdecimal::BigDecimal>(), b.text().parse()) {
-            (Ok(a), Ok(b)) => a.cmp(&b),
-            _ => a.text().cmp(b.text()),
-        },
-        Kind::Boolean => (a.text() == "true").cmp(&(b.text() == "true")),
-        Kind::Null => Ordering::Equal,
-        Kind::Array => a.elements().count().cmp(&b.elements().count()).then_with(|| {
-            a.elements()
-                .zip(b.elements())
-                .map(|(a, b)| compare(a, b))
-                .find(|order| order.is_ne())
-                .unwrap_or(Ordering::Equal)
-        }),
-        Kind::Object => a.entries().count().cmp(&b.entries().count()).then_with(|| {
-            a.entries()
-                .zip(b.entries())
-                .map(|((ka, va), (kb, vb))| ka.cmp(&kb).then_with(|| compare(va, vb)))
-                .find(|order| order.is_ne())
-                .unwrap_or(Ordering::Equal)
-        }),
-    })
+fn is_scalar(value: Json<'_>) -> bool {
+    !matches!(value.kind(), Kind::Object | Kind::Array)
 }
 
 fn compared(args: &[Datum], test: fn(Ordering) -> bool) -> Result<Datum> {
-    Ok(Datum::Bool(test(compare(json(args, 0), json(args, 1)))))
+    Ok(Datum::Bool(test(compare(&args[0], &args[1]))))
 }
 
 /// Both types of JSON for a function that takes either and gives its own.

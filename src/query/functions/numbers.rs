@@ -51,6 +51,23 @@ fn checked(value: f64, args: &[Datum]) -> Result<Datum> {
     Ok(Datum::Float8(value))
 }
 
+/// As [`checked`], of a function that is zero nowhere.
+fn checked_positive(value: f64, args: &[Datum]) -> Result<Datum> {
+    let finite = args.iter().all(|arg| !matches!(arg, Datum::Float8(value) if !value.is_finite()));
+    if finite && value == 0.0 {
+        return Err(SqlError::new(SqlState::NumericValueOutOfRange, "value out of range: underflow"));
+    }
+    checked(value, args)
+}
+
+/// The angle whose sine or cosine the argument is.
+fn angle(args: &[Datum], of: fn(f64) -> f64) -> Result<Datum> {
+    if float(args, 0).abs() > 1.0 {
+        return Err(SqlError::new(SqlState::NumericValueOutOfRange, "input is out of range"));
+    }
+    Ok(Datum::Float8(of(float(args, 0))))
+}
+
 fn rounded(value: &BigDecimal, digits: i64, mode: RoundingMode) -> Datum {
     let digits = digits.clamp(-100, 60);
     let rounded = value.with_scale_round(digits, mode);
@@ -66,7 +83,7 @@ fn power(args: &[Datum]) -> Result<Datum> {
     if base < 0.0 && exponent.is_finite() && exponent.fract() != 0.0 {
         return refused("a negative number raised to a non-integer power yields a complex result");
     }
-    checked(base.powf(exponent), args)
+    if base == 0.0 { checked(base.powf(exponent), args) } else { checked_positive(base.powf(exponent), args) }
 }
 
 /// A whole power exactly, any other by way of floats.
@@ -134,11 +151,25 @@ fn numeric_division(args: &[Datum]) -> Result<(BigDecimal, BigDecimal)> {
     if b.is_zero() { Err(division_by_zero()) } else { Ok((a, b)) }
 }
 
-fn greatest_divisor(mut a: i64, mut b: i64) -> i64 {
+fn greatest_divisor(args: &[Datum]) -> Result<i128> {
+    let (mut a, mut b) = (i128::from(long(args, 0)), i128::from(long(args, 1)));
     while b != 0 {
-        (a, b) = (b, a.wrapping_rem(b));
+        (a, b) = (b, a % b);
     }
-    a.wrapping_abs()
+    Ok(a.abs())
+}
+
+fn least_multiple(args: &[Datum]) -> Result<i128> {
+    let (a, b) = (i128::from(long(args, 0)), i128::from(long(args, 1)));
+    Ok(if a == 0 || b == 0 { 0 } else { (a / greatest_divisor(args)? * b).abs() })
+}
+
+fn to_int4(value: i128) -> Result<Datum> {
+    i32::try_from(value).map(Datum::Int4).map_err(|_| out_of_range("integer"))
+}
+
+fn to_int8(value: i128) -> Result<Datum> {
+    i64::try_from(value).map(Datum::Int8).map_err(|_| out_of_range("bigint"))
 }
 
 fn factorial(args: &[Datum]) -> Result<Datum> {
@@ -237,7 +268,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
         }
     }),
     function("cbrt", &[FLOAT8], TO_FLOAT8, |_, args| Ok(Datum::Float8(float(args, 0).cbrt()))),
-    function("exp", &[FLOAT8], TO_FLOAT8, |_, args| checked(float(args, 0).exp(), args)),
+    function("exp", &[FLOAT8], TO_FLOAT8, |_, args| checked_positive(float(args, 0).exp(), args)),
+    function("asin", &[FLOAT8], TO_FLOAT8, |_, args| angle(args, f64::asin)),
+    function("acos", &[FLOAT8], TO_FLOAT8, |_, args| angle(args, f64::acos)),
     function("ln", &[FLOAT8], TO_FLOAT8, |_, args| logarithm(float(args, 0), f64::ln)),
     function("log", &[FLOAT8], TO_FLOAT8, |_, args| logarithm(float(args, 0), f64::log10)),
     function("log10", &[FLOAT8], TO_FLOAT8, |_, args| logarithm(float(args, 0), f64::log10)),
@@ -253,18 +286,10 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("pi", &[], TO_FLOAT8, |_, _| Ok(Datum::Float8(std::f64::consts::PI))),
     function("random", &[], TO_FLOAT8, |_, _| Ok(Datum::Float8(rand::rng().random::<f64>()))).volatile(),
     function("setseed", &[FLOAT8], TO_VOID, |_, _| Ok(Datum::Text(String::new()))).volatile(),
-    function("gcd", &[INT8, INT8], TO_INT8, |_, args| Ok(Datum::Int8(greatest_divisor(long(args, 0), long(args, 1))))),
-    function("lcm", &[INT8, INT8], TO_INT8, |_, args| {
-        let (a, b) = (long(args, 0), long(args, 1));
-        if a == 0 || b == 0 {
-            return Ok(Datum::Int8(0));
-        }
-        (a / greatest_divisor(a, b))
-            .checked_mul(b)
-            .and_then(i64::checked_abs)
-            .map(Datum::Int8)
-            .ok_or_else(|| out_of_range("bigint"))
-    }),
+    function("gcd", &[INT4, INT4], TO_INT4, |_, args| greatest_divisor(args).and_then(to_int4)),
+    function("gcd", &[INT8, INT8], TO_INT8, |_, args| greatest_divisor(args).and_then(to_int8)),
+    function("lcm", &[INT4, INT4], TO_INT4, |_, args| least_multiple(args).and_then(to_int4)),
+    function("lcm", &[INT8, INT8], TO_INT8, |_, args| least_multiple(args).and_then(to_int8)),
     function("factorial", &[INT8], TO_NUMERIC, |_, args| factorial(args)),
     function("width_bucket", &[FLOAT8, FLOAT8, FLOAT8, INT4], TO_INT4, |_, args| width_bucket(args)),
     function("scale", &[NUMERIC], TO_INT4, |_, args| Ok(Datum::Int4(decimal(args, 0).fractional_digit_count() as i32))),

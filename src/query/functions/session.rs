@@ -30,10 +30,12 @@ fn string(args: &[Datum], place: usize) -> &str {
 /// `version()`: programs read the number of PostgreSQL out of it.
 pub fn version() -> String {
     format!(
-        "PostgreSQL {} (LodeDB {}, {}) on {}-{}, compiled by rustc, 64-bit",
+        "PostgreSQL {} (LodeDB {}, {}, FAISS {}, RocksDB {}) on {}-{}, compiled by rustc, 64-bit",
         crate::SERVER_VERSION,
         env!("CARGO_PKG_VERSION"),
-        if cfg!(target_feature = "avx2") { "AVX2" } else { "generic" },
+        crate::db::processor::SPEED_CLASS,
+        crate::segment::FAISS_VERSION,
+        crate::store::ROCKSDB_VERSION,
         std::env::consts::ARCH,
         std::env::consts::OS,
     )

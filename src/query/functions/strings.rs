@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine as _, alphabet};
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState};
 use regex::{Regex, RegexBuilder};
@@ -76,7 +78,7 @@ pub(crate) fn regex(pattern: &str, flags: &str) -> Result<Regex> {
         .map_err(|error| {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
-            SqlError::new(SqlState::InvalidParameterValue, format!("invalid regular expression: {reason}"))
+            SqlError::new(SqlState::InvalidRegularExpression, format!("invalid regular expression: {reason}"))
         })?;
     PATTERNS.with_borrow_mut(|patterns| {
         if patterns.len() >= PATTERNS_KEPT {
@@ -288,22 +290,29 @@ fn encode(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     Ok(Datum::Text(out))
 }
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Base64 whose last digit may have bits that say nothing, as PostgreSQL reads it.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+/// The bytes that a line of 76 digits is of.
+const BASE64_LINE: usize = 57;
 
 /// Base64 with a line break after 76 characters, as PostgreSQL writes it.
 fn base64(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    for (group, chunk) in bytes.chunks(3).enumerate() {
-        if group > 0 && group % 19 == 0 {
-            out.push('\n');
-        }
-        let word = chunk.iter().enumerate().fold(0u32, |word, (i, byte)| word | u32::from(*byte) << (16 - 8 * i));
-        for i in 0..4 {
-            let digit = BASE64[(word >> (18 - 6 * i) & 63) as usize] as char;
-            out.push(if i <= chunk.len() { digit } else { '=' });
-        }
+    let lines: Vec<String> = bytes.chunks(BASE64_LINE).map(|line| BASE64.encode(line)).collect();
+    lines.join("\n")
+}
+
+/// The character of a code.
+fn character(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let code = int(args, 0);
+    let limit = |what: String| SqlError::new(SqlState::ProgramLimitExceeded, what);
+    match u32::try_from(code).map(|code| (code, char::from_u32(code))) {
+        Err(_) => Err(SqlError::new(SqlState::InvalidParameterValue, "character number must be positive")),
+        Ok((0, _)) => Err(limit("null character not permitted".to_owned())),
+        Ok((_, Some(character))) => Ok(Datum::Text(character.to_string())),
+        Ok((0x11_0000.., None)) => Err(limit(format!("requested character too large for encoding: {code}"))),
+        Ok((_, None)) => Err(limit(format!("requested character not valid for encoding: {code}"))),
     }
-    out
 }
 
 fn decode(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
@@ -325,20 +334,16 @@ fn decode(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
             Ok(Datum::Bytea(bytes?))
         }
         "base64" => {
-            let (mut word, mut bits, mut out) = (0u32, 0, Vec::new());
-            for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=') {
-                let digit = BASE64.iter().position(|digit| *digit == byte).ok_or_else(|| {
-                    invalid(format!("invalid symbol \"{}\" found while decoding base64 sequence", byte as char))
-                })?;
-                word = word << 6 | digit as u32;
-                bits += 6;
-                if bits >= 8 {
-                    bits -= 8;
-                    out.push((word >> bits) as u8);
-                    word &= (1 << bits) - 1;
+            let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+            BASE64.decode(digits).map(Datum::Bytea).map_err(|error| match error {
+                DecodeError::InvalidByte(_, b'=') => {
+                    invalid("unexpected \"=\" while decoding base64 sequence".to_owned())
                 }
-            }
-            Ok(Datum::Bytea(out))
+                DecodeError::InvalidByte(_, byte) => {
+                    invalid(format!("invalid symbol \"{}\" found while decoding base64 sequence", byte as char))
+                }
+                _ => invalid("invalid base64 end sequence".to_owned()),
+            })
         }
         "escape" => {
             let ty = lodedb_sql::TypeWithModifier::plain(ScalarType::Bytea);
@@ -413,6 +418,7 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("char_length", &[TEXT], TO_INT4, |_, args| Ok(count(string(args, 0).chars().count()))),
     function("character_length", &[TEXT], TO_INT4, |_, args| Ok(count(string(args, 0).chars().count()))),
     function("octet_length", &[TEXT], TO_INT4, |_, args| Ok(count(string(args, 0).len()))),
+    function("octet_length", &[BPCHAR], TO_INT4, |_, args| Ok(count(string(args, 0).len()))),
     function("octet_length", &[BYTEA], TO_INT4, |_, args| Ok(count(bytes(args, 0).len()))),
     function("bit_length", &[TEXT], TO_INT4, |_, args| Ok(count(string(args, 0).len() * 8))),
     function("bit_length", &[BYTEA], TO_INT4, |_, args| Ok(count(bytes(args, 0).len() * 8))),
@@ -432,6 +438,10 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("format", &[TEXT, ANY], TO_TEXT, format).variadic().null_allowed().stable(),
     function("encode", &[BYTEA, TEXT], TO_TEXT, encode),
     function("decode", &[TEXT, TEXT], TO_BYTEA, decode),
+    function("chr", &[INT4], TO_TEXT, character),
+    function("bit_count", &[BYTEA], TO_INT8, |_, args| {
+        Ok(Datum::Int8(bytes(args, 0).iter().map(|byte| i64::from(byte.count_ones())).sum()))
+    }),
     function("bytea_concat", &[BYTEA, BYTEA], TO_BYTEA, |_, args| {
         Ok(Datum::Bytea([bytes(args, 0), bytes(args, 1)].concat()))
     }),

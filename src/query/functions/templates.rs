@@ -15,8 +15,8 @@ use super::types::*;
 const PATTERNS: &[&str] = &[
     "YYYY", "Y,YYY", "IYYY", "MONTH", "Month", "month", "HH24", "HH12", "SSSSS", "SSSS", "DAY", "Day", "day", "DDD",
     "MON", "Mon", "mon", "YYY", "IDDD", "A.M.", "P.M.", "a.m.", "p.m.", "B.C.", "A.D.", "TZH", "TZM", "FF1", "FF2",
-    "FF3", "FF4", "FF5", "FF6", "YY", "IW", "WW", "MM", "MI", "DD", "DY", "Dy", "dy", "HH", "SS", "MS", "US", "AM",
-    "PM", "am", "pm", "BC", "AD", "TZ", "tz", "OF", "ID", "RM", "CC", "Q", "J", "D", "W", "Y", "FM", "TH", "th",
+    "FF3", "FF4", "FF5", "FF6", "TM", "YY", "IW", "WW", "MM", "MI", "DD", "DY", "Dy", "dy", "HH", "SS", "MS", "US",
+    "AM", "PM", "am", "pm", "BC", "AD", "TZ", "tz", "OF", "ID", "RM", "CC", "Q", "J", "D", "W", "Y", "FM", "TH", "th",
 ];
 
 const MONTHS: [&str; 12] = [
@@ -58,7 +58,8 @@ fn parse_template(template: &str) -> Vec<Piece> {
             .find(|pattern| rest.starts_with(**pattern))
             .or_else(|| PATTERNS.iter().find(|pattern| starts_with_ignoring_case(rest, pattern)));
         match found {
-            Some(&"FM") => fill = false,
+            // Names in the language of the session, which is English, and without blanks after them.
+            Some(&("FM" | "TM")) => fill = false,
             Some(&suffix @ ("TH" | "th")) => {
                 if let Some(Piece::Pattern { ordinal, .. }) = pieces.last_mut() {
                     *ordinal = Some(suffix);

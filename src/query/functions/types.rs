@@ -25,6 +25,7 @@ parameters! {
     FLOAT8 Float8,
     NUMERIC Numeric,
     TEXT Text,
+    BPCHAR Bpchar,
     NAME Name,
     CHAR Char,
     BYTEA Bytea,

@@ -21,7 +21,7 @@ use super::operator::{NeighborOperator, Query};
 use super::search::Ask;
 use crate::catalog::{Index, Table};
 use crate::query::arrow::{pg_type, scalar_datum};
-use crate::query::filter::RowPredicate;
+use crate::query::filter::{RowPredicate, physical_expr};
 use crate::query::scan::TableReader;
 use crate::query::scan::access;
 use crate::query::statement_state::{Reading, carry};
@@ -34,13 +34,24 @@ pub(crate) struct NeighborReader {
     position: usize,
     metric: Metric,
     query: Expr,
-    k: usize,
+    wanted: Wanted,
     conditions: Vec<Expr>,
+}
+
+/// How many neighbours are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) k: usize,
+    /// And all that are as far away as the k-th.
+    pub(crate) ties: bool,
 }
 
 impl fmt::Debug for NeighborReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NeighborReader").field("table", &self.table.name).field("k", &self.k).finish_non_exhaustive()
+        f.debug_struct("NeighborReader")
+            .field("table", &self.table.name)
+            .field("k", &self.wanted.k)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,11 +61,11 @@ impl NeighborReader {
         position: usize,
         metric: Metric,
         query: Expr,
-        k: usize,
+        wanted: Wanted,
         conditions: Vec<Expr>,
     ) -> Self {
         let base = Arc::new(reader.clone());
-        Self { table: reader.table().clone(), schema: base.schema(), base, position, metric, query, k, conditions }
+        Self { table: reader.table().clone(), schema: base.schema(), base, position, metric, query, wanted, conditions }
     }
 
     /// The query, worked out now if it is a constant, else as a plan of one row.
@@ -65,7 +76,7 @@ impl NeighborReader {
         }
         if crate::query::scan::is_plain(&self.query) {
             let none = DFSchema::empty();
-            let physical = state.create_physical_expr(self.query.clone(), &none)?;
+            let physical = physical_expr(state, self.query.clone(), &none)?;
             let row = crate::query::dml::evaluate::one_row();
             let datum = carry(crate::query::dml::evaluate::value_of(physical.as_ref(), &row))?;
             return Ok(Query::Constant(carry(vector_of(datum))?));
@@ -113,7 +124,9 @@ impl TableProvider for NeighborReader {
         let predicate = RowPredicate::new(state, &self.table, &self.conditions)?;
         let btrees: Vec<Arc<Index>> = self.base.indexes().to_vec();
         let access = carry(access::choose(&reading.reader, &self.table, &btrees, &self.conditions))?;
-        let ask = Ask::new(reading, self.table.clone(), self.position, self.metric, self.k, predicate, &access);
+        let Wanted { k, ties } = self.wanted;
+        let ask = Ask::new(reading, self.table.clone(), self.position, self.metric, k, predicate, &access);
+        let ask = Ask { ties, ..ask };
         let query = self.query(state).await?;
         let projection = self.base.projection(projection)?;
         let conditions = self.conditions.iter().map(ToString::to_string).collect();

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Sort, TableScan};
 use lodedb_sql::vector::Metric;
 use lodedb_sql::{PgType, ScalarType};
 
-use super::reader::NeighborReader;
+use super::reader::{NeighborReader, Wanted};
 use crate::query::plan::operators::operand_type;
 use crate::query::plan::relations::provider_of;
 use crate::query::scan::{TableReader, is_plain};
@@ -68,12 +68,19 @@ fn below_limit(plan: &LogicalPlan, k: usize) -> DataFusionResult<Option<LogicalP
 
 fn below_sort(sort: &Sort, k: usize) -> DataFusionResult<Option<LogicalPlan>> {
     let Some(key) = sort.expr.first().filter(|key| key.asc && !key.nulls_first) else { return Ok(None) };
-    let found = descend(&sort.input, key.expr.clone().unalias(), Vec::new(), k)?;
+    // Other keys order rows that are equally far away.
+    let wanted = Wanted { k, ties: sort.expr.len() > 1 };
+    let found = descend(&sort.input, key.expr.clone().unalias(), Vec::new(), wanted)?;
     Ok(found.map(|input| LogicalPlan::Sort(Sort { input: Arc::new(input), ..sort.clone() })))
 }
 
 /// Goes down to the table, with the sort key and the conditions met in terms of each plan's input.
-fn descend(plan: &LogicalPlan, key: Expr, conditions: Vec<Expr>, k: usize) -> DataFusionResult<Option<LogicalPlan>> {
+fn descend(
+    plan: &LogicalPlan,
+    key: Expr,
+    conditions: Vec<Expr>,
+    wanted: Wanted,
+) -> DataFusionResult<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::Projection(projection) => {
             let through = |expr: Expr| {
@@ -88,7 +95,7 @@ fn descend(plan: &LogicalPlan, key: Expr, conditions: Vec<Expr>, k: usize) -> Da
             };
             let Some(key) = through(key)? else { return Ok(None) };
             let Some(conditions) = all(conditions, through)? else { return Ok(None) };
-            descend(&projection.input, key, conditions, k)?
+            descend(&projection.input, key, conditions, wanted)?
                 .map(|input| plan.with_new_exprs(plan.expressions(), vec![input]))
                 .transpose()
         }
@@ -102,7 +109,7 @@ fn descend(plan: &LogicalPlan, key: Expr, conditions: Vec<Expr>, k: usize) -> Da
             };
             let Some(key) = through(key)? else { return Ok(None) };
             let Some(conditions) = all(conditions, through)? else { return Ok(None) };
-            descend(&alias.input, key, conditions, k)?
+            descend(&alias.input, key, conditions, wanted)?
                 .map(|input| plan.with_new_exprs(Vec::new(), vec![input]))
                 .transpose()
         }
@@ -110,9 +117,9 @@ fn descend(plan: &LogicalPlan, key: Expr, conditions: Vec<Expr>, k: usize) -> Da
             let mut conditions = conditions;
             conditions.extend(split_conjunction_owned(filter.predicate.clone()));
             // The condition goes with the search.
-            descend(&filter.input, key, conditions, k)
+            descend(&filter.input, key, conditions, wanted)
         }
-        LogicalPlan::TableScan(scan) => at_table(scan, &key, conditions, k),
+        LogicalPlan::TableScan(scan) => at_table(scan, &key, conditions, wanted),
         _ => Ok(None),
     }
 }
@@ -141,7 +148,12 @@ fn substitute(expr: Expr, replace: &dyn Fn(&Column) -> Option<Expr>) -> DataFusi
     Ok(complete.then_some(replaced.data))
 }
 
-fn at_table(scan: &TableScan, key: &Expr, conditions: Vec<Expr>, k: usize) -> DataFusionResult<Option<LogicalPlan>> {
+fn at_table(
+    scan: &TableScan,
+    key: &Expr,
+    conditions: Vec<Expr>,
+    wanted: Wanted,
+) -> DataFusionResult<Option<LogicalPlan>> {
     let Some(reader) = provider_of::<TableReader>(&scan.source) else { return Ok(None) };
     if scan.projection.is_some() || !scan.filters.is_empty() || scan.fetch.is_some() {
         return Ok(None);
@@ -158,7 +170,7 @@ fn at_table(scan: &TableScan, key: &Expr, conditions: Vec<Expr>, k: usize) -> Da
         })
         .collect::<DataFusionResult<Option<Vec<_>>>>()?;
     let Some(conditions) = conditions else { return Ok(None) };
-    let reader = NeighborReader::new(reader, column, metric, query, k, conditions);
+    let reader = NeighborReader::new(reader, column, metric, query, wanted, conditions);
     let source = provider_as_source(Arc::new(reader));
     Ok(Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
 }

@@ -36,6 +36,8 @@ pub(crate) struct Ask {
     pub(crate) position: usize,
     pub(crate) metric: Metric,
     pub(crate) k: usize,
+    /// Whether rows as far away as the k-th are wanted too, since something else orders them.
+    pub(crate) ties: bool,
     pub(crate) predicate: Option<RowPredicate>,
     /// Rows that alone can pass, where an index of keys names few.
     pub(crate) named: Option<(Arc<Index>, Arc<[RowId]>)>,
@@ -77,6 +79,7 @@ impl Ask {
             position,
             metric,
             k,
+            ties: false,
             predicate,
             named,
             effort,
@@ -84,8 +87,30 @@ impl Ask {
         }
     }
 
-    /// The k rows nearest to the query; a NULL query is equally far from all rows.
+    /// The k rows nearest to the query, and with [`Self::ties`] some more; a NULL query is equally far from all rows.
     pub(crate) fn run(&self, query: Option<&[f32]>) -> Result<(Vec<Found>, SearchStats)> {
+        if !self.ties || self.k == 0 {
+            return self.nearest(query);
+        }
+        let mut ask = Self { ties: false, ..self.clone() };
+        loop {
+            ask.k = ask.k.saturating_mul(2).saturating_add(8);
+            let (found, stats) = ask.nearest(query)?;
+            let as_far = |a: &Found, b: &Found| match (a.distance, b.distance) {
+                (Some(a), Some(b)) => compare_floats(a, b).is_eq(),
+                (a, b) => a.is_none() && b.is_none(),
+            };
+            let goes_on = match (found.get(self.k - 1), found.last()) {
+                (Some(kth), Some(last)) => found.len() == ask.k && as_far(kth, last),
+                _ => false,
+            };
+            if !goes_on {
+                return Ok((found, stats));
+            }
+        }
+    }
+
+    fn nearest(&self, query: Option<&[f32]>) -> Result<(Vec<Found>, SearchStats)> {
         self.cancel.check()?;
         if self.k == 0 {
             return Ok((Vec::new(), SearchStats::default()));

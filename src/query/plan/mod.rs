@@ -222,7 +222,9 @@ impl Planner {
         typing::type_tree(expr, schema, &self.typing())
     }
 
-    fn finish(&self, statement: &Statement, fields: Option<Arc<[Field]>>, body: Body) -> Planned {
+    fn finish(&self, statement: &Statement, fields: Option<Arc<[Field]>>, body: Body) -> Result<Planned> {
+        // What `*` stands for is not counted before.
+        lodedb_sql::rewrite::check_column_count(fields.as_ref().map_or(0, |fields| fields.len()))?;
         let mut found = self.names.found();
         if let Body::Hot(hot) = &body {
             found.push(Found { table: hot.table().clone(), is_read: hot.is_query() });
@@ -230,14 +232,14 @@ impl Planner {
         let needs = privileges::needed(&found, &body, statement);
         let tables = found.into_iter().map(|found| found.table);
         let indexes = |table: &Arc<Table>| self.catalog.indexes_of(table.id).cloned().collect();
-        Planned {
+        Ok(Planned {
             parameters: self.parameters.types(),
             fields,
             body,
             version: self.catalog.version(),
             tables: tables.map(|table| (table.clone(), indexes(&table))).collect(),
             needs,
-        }
+        })
     }
 }
 
@@ -273,7 +275,7 @@ pub(crate) async fn prepare(
 
 fn plan_statement(planner: &Planner, statement: &Statement, may_be_hot: bool) -> Result<Planned> {
     if may_be_hot && let Some((hot, fields)) = hot::recognise(planner, statement)? {
-        return Ok(planner.finish(statement, fields, Body::Hot(hot)));
+        return planner.finish(statement, fields, Body::Hot(hot));
     }
     match statement {
         Statement::Query(query) => plan_query(planner, statement, query),
@@ -285,15 +287,15 @@ fn plan_statement(planner: &Planner, statement: &Statement, may_be_hot: bool) ->
         Statement::Declare(declare) => plan_query(planner, statement, &declare.query),
         Statement::Insert(insert) => {
             let (plan, fields) = dml::insert::plan(planner, insert)?;
-            Ok(planner.finish(statement, fields, Body::Insert(Box::new(plan))))
+            planner.finish(statement, fields, Body::Insert(Box::new(plan)))
         }
         Statement::Update(update) => {
             let (plan, fields) = dml::update::plan(planner, update)?;
-            Ok(planner.finish(statement, fields, Body::Update(Box::new(plan))))
+            planner.finish(statement, fields, Body::Update(Box::new(plan)))
         }
         Statement::Delete(delete) => {
             let (plan, fields) = dml::delete::plan(planner, delete)?;
-            Ok(planner.finish(statement, fields, Body::Delete(Box::new(plan))))
+            planner.finish(statement, fields, Body::Delete(Box::new(plan)))
         }
         other => Err(SqlError::internal(format!("{} was to be planned", other.command_tag()))),
     }
@@ -305,10 +307,10 @@ fn plan_query(planner: &Planner, statement: &Statement, query: &ast::Query) -> R
     if !locks.is_empty()
         && let Some((plan, fields)) = dml::lock::plan(planner, query.clone(), &locks)?
     {
-        return Ok(planner.finish(statement, Some(fields), Body::Lock(Box::new(plan))));
+        return planner.finish(statement, Some(fields), Body::Lock(Box::new(plan)));
     }
     planner.preparation().query(&mut query)?;
     let plan = planner.settle(|planner| planner.query(&query))?;
     let fields = result::fields(&plan);
-    Ok(planner.finish(statement, Some(fields), Body::Query(plan)))
+    planner.finish(statement, Some(fields), Body::Query(plan))
 }

@@ -177,9 +177,7 @@ impl Typing<'_> {
         if let Some(name) = choice.function {
             return self.call(name, vec![left, right]);
         }
-        if let PgType::Scalar(ScalarType::Int2 | ScalarType::Int4 | ScalarType::Int8) = choice.result
-            && let Some(name) = checked_name(operator)
-        {
+        if let Some(name) = checked_name(operator, choice.result) {
             return self.call(name, vec![left, right]);
         }
         let op = datafusion_operator(operator).ok_or_else(|| broken("an operator without a name"))?;
@@ -188,12 +186,9 @@ impl Typing<'_> {
 
     /// An operand as the operator takes it.
     fn convert_operand(&self, operator: &str, expr: Expr, from: Option<PgType>, to: PgType) -> Result<Expr> {
-        // The other operators on text count the blanks that fill a `char(n)`.
-        if operator == "||"
-            && from == Some(PgType::Scalar(ScalarType::Bpchar))
-            && to != PgType::Scalar(ScalarType::Bpchar)
-        {
-            return self.cast_call(expr, TypeWithModifier::plain(to));
+        // Patterns are matched against the blanks that fill a `char(n)` as well.
+        if operator.contains('~') && from == Some(PgType::Scalar(ScalarType::Bpchar)) && is_text(to) {
+            return Ok(expr);
         }
         self.convert(expr, from, to)
     }
@@ -241,6 +236,7 @@ impl Typing<'_> {
             && source == target
             && is_text(from)
             && is_text(to.ty)
+            && from != PgType::Scalar(ScalarType::Bpchar)
             && to.ty != PgType::Scalar(ScalarType::Bpchar)
         {
             return Ok(expr);

@@ -155,7 +155,10 @@ impl Preparation<'_> {
                 Some((value, to)) => {
                     Some(self.name_and_strength(value).filter(|(_, strong)| *strong).unwrap_or((type_name(to), false)))
                 }
-                None => self.function_name(function).map(|name| (name, true)),
+                None => match sliced(function) {
+                    Some(root) => self.name_and_strength(root),
+                    None => self.function_name(function).map(|name| (name, true)),
+                },
             },
             Expr::Case { else_result, .. } => else_result
                 .as_ref()
@@ -170,7 +173,7 @@ impl Preparation<'_> {
             Expr::Ceil { .. } => strong("ceil"),
             Expr::Floor { .. } => strong("floor"),
             Expr::Position { .. } => strong("position"),
-            Expr::Substring { .. } => strong("substring"),
+            Expr::Substring { shorthand, .. } => strong(if *shorthand { "substr" } else { "substring" }),
             Expr::Trim { .. } => strong("btrim"),
             Expr::Overlay { .. } => strong("overlay"),
             Expr::Value(ValueWithSpan { value: Value::Boolean(_), .. }) => Some(("bool".to_owned(), false)),
@@ -235,6 +238,16 @@ impl Preparation<'_> {
     /// Whether the client wrote the name of the function, rather than an operator that became a call.
     fn is_written(&self, name: &Ident) -> bool {
         self.places.is_written(&name.value, name.span.start)
+    }
+}
+
+/// The array, if a call is what `array[from:to]` became.
+fn sliced(function: &Function) -> Option<&Expr> {
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.first()? {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(array)) if name.value == "pg_array_slice" => Some(array),
+        _ => None,
     }
 }
 
@@ -330,6 +343,8 @@ impl VisitorMut for Preparation<'_> {
                 {
                     let number = std::mem::replace(number.as_mut(), null());
                     *expr = integer(Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number) });
+                } else if is_least_integer(within) {
+                    *expr = integer(std::mem::replace(expr, null()));
                 }
             }
             Expr::Between { expr: value, negated, low, high } => {
@@ -409,6 +424,11 @@ fn is_number(expr: &Expr) -> bool {
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => is_number(expr),
         _ => false,
     }
+}
+
+/// Whether this is the one number that fits an integer only with its sign.
+fn is_least_integer(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) if digits == "2147483648")
 }
 
 /// Takes back the type given to an integer.

@@ -34,17 +34,31 @@ pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionRes
             inputs => Arc::new(merge_schema(inputs)),
         };
         let preserver = NamePreserver::new(&plan);
-        let mut changed = false;
         let rewritten = plan.map_expressions(|expr| {
             let name = preserver.save(&expr);
             let typed = expr.transform_up(|expr| type_expr(expr, &schema, typing))?;
-            changed |= typed.transformed;
             Ok(if typed.transformed { typed.update_data(|expr| name.restore(expr)) } else { typed })
         })?;
-        any |= changed;
+        let rewritten = rewritten.transform_data(|plan| order_intervals(plan, typing))?;
+        any |= rewritten.transformed;
         if any { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
     })
     .map(|typed| typed.data)
+}
+
+/// Sorts intervals as lengths of time: Arrow's order is that of months, then days, then the rest.
+fn order_intervals(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Sort(mut sort) = plan else { return Ok(Transformed::no(plan)) };
+    let schema = sort.input.schema().clone();
+    let mut any = false;
+    for key in &mut sort.expr {
+        let ty = operand_type(&key.expr, &schema).ok().flatten();
+        if ty.is_some_and(|ty| ty.ty == PgType::Scalar(ScalarType::Interval)) {
+            key.expr = carry(typing.call("pg_interval_order", vec![std::mem::take(&mut key.expr)]))?;
+            any = true;
+        }
+    }
+    Ok(Transformed::new_transformed(LogicalPlan::Sort(sort), any))
 }
 
 /// As [`type_plan`], for one expression over a schema.
@@ -222,6 +236,17 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             }
             Ok(Transformed::no(Expr::WindowFunction(call)))
         }
+        Expr::ScalarFunction(call)
+            if OF_TEXT.contains(&call.name()) && call.args.iter().any(|arg| is_padded(arg, schema)) =>
+        {
+            let ScalarFunction { func, args } = call;
+            let stripped = args.into_iter().map(|arg| match is_padded(&arg, schema) {
+                true => typing.cast_call(arg, TypeWithModifier::plain(ScalarType::Text)),
+                false => Ok(arg),
+            });
+            let call = ScalarFunction { func, args: carry(stripped.collect())? };
+            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+        }
         Expr::ScalarFunction(mut call) if call.args.iter().any(is_untyped) => {
             if let Some(literal) = carry(literal_cast(&call, typing))? {
                 return Ok(Transformed::yes(literal));
@@ -246,12 +271,67 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             let expr = Expr::ScalarFunction(call);
             Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
         }
+        // DataFusion takes the minus for a NOT of bits, and `a & -a` for zero.
+        Expr::Negative(within) if !matches!(within.as_ref(), Expr::Literal(..) | Expr::Cast(_)) => {
+            let zero = match operand_type(&within, schema).ok().flatten().map(|ty| ty.ty) {
+                Some(PgType::Scalar(ScalarType::Int2)) => ScalarValue::Int16(Some(0)),
+                Some(PgType::Scalar(ScalarType::Int4)) => ScalarValue::Int32(Some(0)),
+                Some(PgType::Scalar(ScalarType::Int8)) => ScalarValue::Int64(Some(0)),
+                _ => return Ok(Transformed::no(Expr::Negative(within))),
+            };
+            let difference = typing.call("integer_mi", vec![Expr::Literal(zero, None), *within]);
+            Ok(Transformed::yes(carry(difference)?))
+        }
         Expr::Cast(cast) => Ok(match integer_literal(&cast) {
             Some(literal) => Transformed::yes(literal),
             None => Transformed::no(Expr::Cast(cast)),
         }),
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Functions that take text, of which the blanks that fill a `char(n)` are no part.
+const OF_TEXT: &[&str] = &[
+    "ascii",
+    "bit_length",
+    "btrim",
+    "char_length",
+    "character_length",
+    "decode",
+    "initcap",
+    "left",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "overlay",
+    "position",
+    "quote_ident",
+    "quote_literal",
+    "regexp_like",
+    "regexp_match",
+    "regexp_replace",
+    "regexp_split_to_array",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "starts_with",
+    "string_to_array",
+    "strpos",
+    "substr",
+    "substring",
+    "translate",
+    "upper",
+];
+
+/// Whether an expression is a `char(n)`.
+fn is_padded(expr: &Expr, schema: &DFSchema) -> bool {
+    let ty = operand_type(expr, schema).ok().flatten();
+    ty.is_some_and(|ty| ty.ty == PgType::Scalar(ScalarType::Bpchar))
 }
 
 /// A value and the column of a subquery that it is compared with, both of the types that are compared.

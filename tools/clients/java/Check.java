@@ -152,6 +152,20 @@ public final class Check {
             }
         }
         expect(columns, List.of("id serial", "word text", "v vector"), "the columns");
+        List<String> keys = new ArrayList<>();
+        try (ResultSet rows = conn.getMetaData().getPrimaryKeys(null, "public", "jdbc")) {
+            while (rows.next()) {
+                keys.add(rows.getString("COLUMN_NAME") + " " + rows.getShort("KEY_SEQ") + " " + rows.getString("PK_NAME"));
+            }
+        }
+        expect(keys, List.of("id 1 jdbc_pkey"), "the primary key");
+        List<String> indexes = new ArrayList<>();
+        try (ResultSet rows = conn.getMetaData().getIndexInfo(null, "public", "jdbc", true, false)) {
+            while (rows.next()) {
+                indexes.add(rows.getString("INDEX_NAME") + " " + rows.getShort("ORDINAL_POSITION") + " " + rows.getString("COLUMN_NAME"));
+            }
+        }
+        expect(indexes, List.of("jdbc_pkey 1 id"), "the unique indexes");
         expect(conn.getMetaData().getDatabaseProductName(), "PostgreSQL", "the product");
     }
 
