@@ -283,8 +283,7 @@ fn slice(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     if array.dimensions.len() > 1 {
         return Err(SqlError::unsupported("a slice of an array of several dimensions"));
     }
-    let place =
-        |subscript: i64| subscript.saturating_sub(i64::from(*lower)).clamp(0, i64::from(*length) as i64) as usize;
+    let place = |subscript: i64| subscript.saturating_sub(i64::from(*lower)).clamp(0, i64::from(*length)) as usize;
     let (from, to) = (place(*from), place(to.saturating_add(1)));
     Ok(array_of(element, array.elements.get(from..to).unwrap_or_default().to_vec()))
 }
