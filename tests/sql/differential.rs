@@ -374,7 +374,7 @@ async fn generated_statements_are_answered_as_postgresql_answers_them() {
         tally.differences.len(),
         tally.statements
     );
-    assert!(only.is_some() || tally.rows * 2 > tally.statements, "most statements have rows");
+    assert!(only.is_some() || tally.rows * 3 > tally.statements, "a third of the statements has rows");
 }
 
 #[test]

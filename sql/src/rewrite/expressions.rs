@@ -304,15 +304,31 @@ impl Rewriter<'_> {
 
 /// `root[from:to]` as a call; either may be missing.
 fn slice(expr: &mut Expr) -> Result<Option<Expr>> {
-    let Expr::CompoundFieldAccess { root, access_chain: chain } = expr else { return Ok(None) };
-    if chain.iter().any(|access| matches!(access, AccessExpr::Dot(_))) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return Ok(None) };
+    // `t.c[1]` is a column of a table and its subscript.
+    let mut names = match root.as_ref() {
+        Expr::Identifier(name) => vec![name.clone()],
+        Expr::CompoundIdentifier(names) => names.clone(),
+        _ => Vec::new(),
+    };
+    let is_column = |access: &&AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+    let qualified = if names.is_empty() { 0 } else { access_chain.iter().take_while(is_column).count() };
+    if access_chain[qualified..].iter().any(|access| matches!(access, AccessExpr::Dot(_))) {
         return Err(SqlError::unsupported("a field of a record"));
     }
     let is_slice = |access: &AccessExpr| matches!(access, AccessExpr::Subscript(Subscript::Slice { .. }));
-    if !chain.iter().any(is_slice) {
+    if !access_chain.iter().any(is_slice) {
         return Ok(None);
     }
-    let [AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride: None })] = chain.as_mut_slice()
+    names.extend(access_chain.drain(..qualified).filter_map(|access| match access {
+        AccessExpr::Dot(Expr::Identifier(name)) => Some(name),
+        _ => None,
+    }));
+    if names.len() > 1 {
+        **root = Expr::CompoundIdentifier(names);
+    }
+    let [AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride: None })] =
+        access_chain.as_mut_slice()
     else {
         return Err(SqlError::unsupported("a slice with more than one subscript"));
     };

@@ -165,7 +165,7 @@ public final class Check {
                 indexes.add(rows.getString("INDEX_NAME") + " " + rows.getShort("ORDINAL_POSITION") + " " + rows.getString("COLUMN_NAME"));
             }
         }
-        expect(indexes, List.of("jdbc_pkey 1 id"), "the unique indexes");
+        expect(indexes, List.of("jdbc_pkey 1 id", "jdbc_word_key 1 word"), "the unique indexes");
         expect(conn.getMetaData().getDatabaseProductName(), "PostgreSQL", "the product");
     }
 
