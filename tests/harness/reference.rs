@@ -22,24 +22,13 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// The Python environment of the tests.
-fn environment() -> PathBuf {
-    let python = std::env::var_os("LODEDB_TEST_PYTHON").map_or_else(
-        || {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-            let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-            target.join("test-env/bin/python")
-        },
-        PathBuf::from,
-    );
-    python.parent().and_then(Path::parent).expect("LODEDB_TEST_PYTHON names a program of an environment").to_owned()
-}
-
 impl Reference {
     /// Starts it: C collation with the letters of Unicode, UTC, nothing made durable.
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let lib = environment().join("lib");
+        let python = super::python();
+        let environment = python.parent().and_then(Path::parent).expect("a program of an environment");
+        let lib = environment.join("lib");
         let versions = std::fs::read_dir(&lib).unwrap_or_else(|error| panic!("{}: {error}", lib.display()));
         let installed = versions
             .flatten()

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::{Server, one, run};
-use crate::programs::{python, root};
+use crate::harness::{Server, one, python, run};
+use crate::programs::root;
 
 const RESTING: usize = 1_000;
 const WORKING: usize = 64;

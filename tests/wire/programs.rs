@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Server, one, run};
+use crate::harness::{Server, one, python, run};
 
 /// What a program printed, both ways; it must have succeeded.
 #[track_caller]
@@ -252,19 +252,6 @@ async fn pgbench_searches_in_every_mode() {
 
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The Python that has what the tests need.
-pub(crate) fn python() -> PathBuf {
-    let python = std::env::var_os("LODEDB_TEST_PYTHON").map_or_else(
-        || {
-            let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-            target.join("test-env/bin/python")
-        },
-        PathBuf::from,
-    );
-    assert!(python.exists(), "there is no {}; run tools/install-test-deps.sh", python.display());
-    python
 }
 
 /// A check in Python, which prints `all held` at its end.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::harness::Server;
-use crate::programs::{node_modules, output, python, root};
+use crate::harness::{Server, python};
+use crate::programs::{node_modules, output, root};
 
 /// The first example in a language.
 fn example(language: &str) -> String {

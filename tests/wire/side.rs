@@ -10,8 +10,8 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use crate::harness::server::{PATIENCE, PROGRAM};
-use crate::harness::{Server, error, rows, run};
-use crate::programs::{output, python, root};
+use crate::harness::{Server, error, python, rows, run};
+use crate::programs::{output, root};
 
 /// The status and the body of an answer; `None` if nobody listens.
 fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
