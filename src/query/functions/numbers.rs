@@ -151,17 +151,17 @@ fn numeric_division(args: &[Datum]) -> Result<(BigDecimal, BigDecimal)> {
     if b.is_zero() { Err(division_by_zero()) } else { Ok((a, b)) }
 }
 
-fn greatest_divisor(args: &[Datum]) -> Result<i128> {
+fn greatest_divisor(args: &[Datum]) -> i128 {
     let (mut a, mut b) = (i128::from(long(args, 0)), i128::from(long(args, 1)));
     while b != 0 {
         (a, b) = (b, a % b);
     }
-    Ok(a.abs())
+    a.abs()
 }
 
-fn least_multiple(args: &[Datum]) -> Result<i128> {
+fn least_multiple(args: &[Datum]) -> i128 {
     let (a, b) = (i128::from(long(args, 0)), i128::from(long(args, 1)));
-    Ok(if a == 0 || b == 0 { 0 } else { (a / greatest_divisor(args)? * b).abs() })
+    if a == 0 || b == 0 { 0 } else { (a / greatest_divisor(args) * b).abs() }
 }
 
 fn to_int4(value: i128) -> Result<Datum> {
@@ -286,10 +286,10 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("pi", &[], TO_FLOAT8, |_, _| Ok(Datum::Float8(std::f64::consts::PI))),
     function("random", &[], TO_FLOAT8, |_, _| Ok(Datum::Float8(rand::rng().random::<f64>()))).volatile(),
     function("setseed", &[FLOAT8], TO_VOID, |_, _| Ok(Datum::Text(String::new()))).volatile(),
-    function("gcd", &[INT4, INT4], TO_INT4, |_, args| greatest_divisor(args).and_then(to_int4)),
-    function("gcd", &[INT8, INT8], TO_INT8, |_, args| greatest_divisor(args).and_then(to_int8)),
-    function("lcm", &[INT4, INT4], TO_INT4, |_, args| least_multiple(args).and_then(to_int4)),
-    function("lcm", &[INT8, INT8], TO_INT8, |_, args| least_multiple(args).and_then(to_int8)),
+    function("gcd", &[INT4, INT4], TO_INT4, |_, args| to_int4(greatest_divisor(args))),
+    function("gcd", &[INT8, INT8], TO_INT8, |_, args| to_int8(greatest_divisor(args))),
+    function("lcm", &[INT4, INT4], TO_INT4, |_, args| to_int4(least_multiple(args))),
+    function("lcm", &[INT8, INT8], TO_INT8, |_, args| to_int8(least_multiple(args))),
     function("factorial", &[INT8], TO_NUMERIC, |_, args| factorial(args)),
     function("width_bucket", &[FLOAT8, FLOAT8, FLOAT8, INT4], TO_INT4, |_, args| width_bucket(args)),
     function("scale", &[NUMERIC], TO_INT4, |_, args| Ok(Datum::Int4(decimal(args, 0).fractional_digit_count() as i32))),
