@@ -27,12 +27,7 @@ demo-small: build-deps
 	@tools/demo.sh --rows 20000 $(DEMO_ARGS)
 
 test: test-deps
-	LODEDB_TEST_PYTHON="$(CARGO_TARGET_DIR)/test-env/bin/python" \
-	LODEDB_TEST_NODE_DIR="$(CURDIR)/tools/clients/node" \
-	cargo test --release --workspace
-	tools/models.sh
-	tools/power.sh
-	LODEDB_FUZZ_RESULTS=/dev/null LODEDB_FUZZ_SEED=1 tools/fuzz.sh 20
+	tools/test.sh
 
 bench: build-deps
 	tools/bench/run.sh $(BENCH_ARGS)

@@ -25,7 +25,6 @@ instrument=(
     -Cllvm-args=-sanitizer-coverage-pc-table
     -Cllvm-args=-sanitizer-coverage-trace-compares
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0
-    -Ccodegen-units=1
 )
 RUSTFLAGS="${instrument[*]}" cargo build --release --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "$folder"
 programs="$folder/$host/release"
