@@ -53,7 +53,8 @@ pub(crate) struct ConflictRun {
     expressions: RowExpressions,
     places: Vec<(usize, Option<DefaultValue>)>,
     has_condition: bool,
-    computation: Option<Computation>,
+    /// One for each column that is to be computed again.
+    computations: Vec<Computation>,
     checks: Arc<RowChecks>,
     touched: HashSet<RowId>,
 }
@@ -226,7 +227,7 @@ impl ConflictPlan {
             expressions: RowExpressions::new(&planner.state, &update.schema, exprs)?,
             places,
             has_condition: update.condition.is_some(),
-            computation: Computation::due(planner, table, &assigned)?,
+            computations: Computation::each_due(planner, table, &assigned)?,
             checks: checks.clone(),
             touched: HashSet::new(),
         }))
@@ -313,8 +314,12 @@ impl ConflictRun {
     /// The new form of a row with what is computed from it, checked. What was computed for the row refused, with those it came
     /// with, is mostly what is wanted here too.
     fn complete(&self, writing: &Writing<'_>, mut new: Row, excluded: &Row) -> Result<Row> {
-        let left = self.computation.as_ref().filter(|computation| !computation.take_over(excluded, &mut new));
-        generated::complete(left, &self.checks, std::slice::from_mut(&mut new), &writing.environment)?;
+        for computation in &self.computations {
+            if !computation.take_over(excluded, &mut new) {
+                generated::complete_one(computation, &self.checks, &mut new, &writing.environment)?;
+            }
+        }
+        self.checks.check(std::slice::from_ref(&new))?;
         Ok(new)
     }
 }

@@ -177,6 +177,13 @@ impl Computation {
         Self::new(planner, table, |generated| is_due(generated, changed))
     }
 
+    /// The same, each by itself.
+    pub(crate) fn each_due(planner: &Planner, table: &Arc<Table>, changed: &[usize]) -> Result<Vec<Self>> {
+        let due = planner.catalog.generated_of(table.id).filter(|generated| is_due(generated, changed));
+        let each = due.map(|due| Self::new(planner, table, |generated| generated.column == due.column));
+        each.filter_map(Result::transpose).collect()
+    }
+
     /// Computes the columns of rows; those before the one refused have them.
     pub(crate) fn fill(&self, rows: &mut [Row], environment: &Environment) -> Result<(), Refused> {
         let is_long = self.is_dear || rows.len() > FEW_ROWS;
@@ -252,9 +259,24 @@ pub(crate) fn complete(
         return checks.check(rows);
     };
     checks.check(&rows[..refused.row])?;
-    // Of a value that its own column does not take, that is what is wrong.
-    let error = checks.misshapen(&rows[refused.row]).unwrap_or(refused.error);
-    Err(Refused { error, ..refused })
+    let row = refused.row;
+    Err(Refused { row, error: blamed(checks, &rows[row], refused.error) })
+}
+
+/// Completes one row with what is computed, and does not check it.
+pub(crate) fn complete_one(
+    computation: &Computation,
+    checks: &RowChecks,
+    row: &mut Row,
+    environment: &Environment,
+) -> Result<()> {
+    let filled = computation.fill(std::slice::from_mut(row), environment);
+    filled.map_err(|refused| blamed(checks, row, refused.error))
+}
+
+/// What is wrong with a row that cannot be computed: with a value that its own column does not take, that.
+fn blamed(checks: &RowChecks, row: &Row, error: SqlError) -> SqlError {
+    checks.misshapen(row).unwrap_or(error)
 }
 
 /// Computes one column of rows that have the others, and checks them.
