@@ -1,4 +1,4 @@
-//! What exists: tables, columns, indexes, sequences and roles, and who may do what ([`rights`]).
+//! What exists: tables, columns, indexes, sequences, models and roles, and who may do what ([`rights`]).
 //!
 //! A [`Catalog`] is an immutable value; a [`Change`] makes the next one. It is part of every
 //! [`ReadView`](crate::commit::ReadView), so a statement sees one catalog from its start to its end. Changes
@@ -27,6 +27,8 @@ pub type TableId = u32;
 pub type IndexId = u32;
 /// The OID of a sequence.
 pub type SequenceId = u32;
+/// The OID of a model.
+pub type ModelId = u32;
 /// The number of a column in its table, from 1, never used again (`attnum`).
 pub type ColumnId = u32;
 
@@ -168,6 +170,49 @@ pub struct Sequence {
     pub owner: Option<(TableId, ColumnId)>,
 }
 
+/// How a column is computed from the others of its row (`GENERATED ALWAYS AS (..) STORED`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generated {
+    /// The table.
+    pub table: TableId,
+    /// The column.
+    pub column: ColumnId,
+    /// The expression as SQL text.
+    pub expression: String,
+    /// The columns that it names.
+    pub uses: Vec<ColumnId>,
+    /// The models that it names.
+    pub models: Vec<ModelId>,
+}
+
+/// A model that embeds. Its files lie in `models/` of the database, in the folder called [`Model::hash`], and never change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its OID.
+    pub id: ModelId,
+    /// Its name; models have names of their own, beside those of relations.
+    pub name: String,
+    /// What it embeds: `text`, `image` or `text_image`.
+    pub kind: String,
+    /// The dimensions of its vectors.
+    pub dims: u32,
+    /// BLAKE3 of all its files, in hexadecimal: another version has another.
+    pub hash: String,
+    /// Its files, by name.
+    pub files: Vec<ModelFile>,
+}
+
+/// A file of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Its path in the model's folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3 of its content, in hexadecimal.
+    pub hash: String,
+}
+
 /// One step from a catalog to the next: whole after-images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Change {
@@ -191,6 +236,14 @@ pub enum Change {
     PutAccess(Access),
     /// Sets or takes away default privileges.
     PutDefault(DefaultAccess),
+    /// Creates or replaces a model.
+    PutModel(Model),
+    /// Drops a model.
+    DropModel(ModelId),
+    /// Sets how a column is computed.
+    PutGenerated(Generated),
+    /// A column is computed no more.
+    DropGenerated(TableId, ColumnId),
 }
 
 /// All that exists, at one moment.
@@ -203,6 +256,23 @@ pub struct Catalog {
     sequences: BTreeMap<SequenceId, Arc<Sequence>>,
     names: BTreeMap<String, u32>,
     rights: Rights,
+    models: BTreeMap<ModelId, Arc<Model>>,
+    generated: BTreeMap<(TableId, ColumnId), Arc<Generated>>,
+}
+
+/// A catalog as it was before there were models: what manifests of format 3 hold.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub(crate) struct CatalogWithoutModels {
+    /// Its fields come first, one by one.
+    older: CatalogWithoutRights,
+    rights: Rights,
+}
+
+impl From<CatalogWithoutModels> for Catalog {
+    fn from(CatalogWithoutModels { older, rights }: CatalogWithoutModels) -> Self {
+        Self { rights, ..older.into() }
+    }
 }
 
 /// A catalog as it was before there were roles: what manifests of format 2 hold.
@@ -220,7 +290,7 @@ pub(crate) struct CatalogWithoutRights {
 impl From<CatalogWithoutRights> for Catalog {
     fn from(older: CatalogWithoutRights) -> Self {
         let CatalogWithoutRights { version, next_oid, tables, indexes, sequences, names } = older;
-        Self { version, next_oid, tables, indexes, sequences, names, rights: Rights::default() }
+        Self { version, next_oid, tables, indexes, sequences, names, ..Self::default() }
     }
 }
 
@@ -328,6 +398,30 @@ impl Catalog {
     pub fn sequences(&self) -> impl Iterator<Item = &Arc<Sequence>> {
         self.sequences.values()
     }
+    /// The model of this name.
+    pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models().find(|model| model.name == name)
+    }
+    /// The model of this id.
+    pub fn model_by_id(&self, id: ModelId) -> Option<&Arc<Model>> {
+        self.models.get(&id)
+    }
+    /// Every model, by id.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+    /// How the columns of a table are computed that are, by their numbers.
+    pub fn generated_of(&self, table: TableId) -> impl Iterator<Item = &Arc<Generated>> {
+        self.generated.range((table, 0)..=(table, ColumnId::MAX)).map(|(_, generated)| generated)
+    }
+    /// How a column is computed, if it is.
+    pub fn generated(&self, table: TableId, column: ColumnId) -> Option<&Arc<Generated>> {
+        self.generated.get(&(table, column))
+    }
+    /// Every computed column.
+    pub fn all_generated(&self) -> impl Iterator<Item = &Arc<Generated>> {
+        self.generated.values()
+    }
     /// The indexes of a table, by id.
     pub fn indexes_of(&self, table: TableId) -> impl Iterator<Item = &Arc<Index>> {
         self.indexes.values().filter(move |index| index.table == table)
@@ -382,6 +476,7 @@ impl Catalog {
                 for sequence in owned {
                     self.drop_sequence(sequence);
                 }
+                self.generated.retain(|(table, _), _| table != id);
                 self.rights.drop_object(*id);
             }
             Change::DropIndex(id) => self.drop_index(*id),
@@ -393,12 +488,28 @@ impl Catalog {
             Change::DropRole(id) => self.rights.drop_role(*id),
             Change::PutAccess(access) => {
                 // What it is about may be gone since the change was made.
-                let exists = self.tables.contains_key(&access.object) || self.sequences.contains_key(&access.object);
+                let exists = self.tables.contains_key(&access.object)
+                    || self.sequences.contains_key(&access.object)
+                    || self.models.contains_key(&access.object);
                 if exists || matches!(access.object, PUBLIC_SCHEMA | DATABASE) {
                     self.rights.put_access(access);
                 }
             }
             Change::PutDefault(default) => self.rights.put_default(default),
+            Change::PutModel(model) => {
+                self.next_oid = self.next_oid().max(model.id + 1);
+                self.models.insert(model.id, Arc::new(model.clone()));
+            }
+            Change::DropModel(id) => {
+                self.models.remove(id);
+                self.rights.drop_object(*id);
+            }
+            Change::PutGenerated(generated) => {
+                self.generated.insert((generated.table, generated.column), Arc::new(generated.clone()));
+            }
+            Change::DropGenerated(table, column) => {
+                self.generated.remove(&(*table, *column));
+            }
         }
     }
 

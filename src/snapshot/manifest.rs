@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lodedb_wal::fs::{self, FileSystem};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, CatalogWithoutRights, IndexId, SequenceId, TableId};
+use crate::catalog::{Catalog, CatalogWithoutModels, CatalogWithoutRights, IndexId, SequenceId, TableId};
 use crate::commit::RowId;
 use crate::fault::{Fault, planted};
 use crate::segment::{FileEntry, SegmentFiles, SegmentId};
 
 use super::framed::Form;
 
-const FORM: Form = Form { magic: b"LODEMANI", format: 3, name: "manifest" };
-/// The format before, which is read still: its catalog knows no roles.
+const FORM: Form = Form { magic: b"LODEMANI", format: 4, name: "manifest" };
+/// The format before, which is read still: its catalog knows no models.
+const FORM_3: Form = Form { magic: b"LODEMANI", format: 3, name: "manifest" };
+/// The one before that: its catalog knows no roles either.
 const FORM_2: Form = Form { magic: b"LODEMANI", format: 2, name: "manifest" };
 /// How many generations are kept.
 pub const RETAINED: usize = 2;
@@ -40,26 +43,32 @@ pub struct Manifest {
     pub tables: Vec<TableManifest>,
 }
 
-/// The payload of a manifest of format 2.
+/// The payload of a manifest of a format before, with the catalog of that.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
-struct Manifest2 {
+struct Older<C> {
     generation: u64,
     lsn: u64,
     time_us: i64,
-    catalog: CatalogWithoutRights,
+    catalog: C,
     sequences: Vec<(SequenceId, i64)>,
     next_segment: SegmentId,
     unsettled_from: SegmentId,
     tables: Vec<TableManifest>,
 }
 
-impl From<Manifest2> for Manifest {
-    fn from(older: Manifest2) -> Self {
-        let Manifest2 { generation, lsn, time_us, catalog, sequences, next_segment, unsettled_from, tables } = older;
+impl<C: Into<Catalog>> From<Older<C>> for Manifest {
+    fn from(older: Older<C>) -> Self {
+        let Older { generation, lsn, time_us, catalog, sequences, next_segment, unsettled_from, tables } = older;
         let catalog = catalog.into();
         Self { generation, lsn, time_us, catalog, sequences, next_segment, unsettled_from, tables }
     }
+}
+
+/// Reads a manifest of a format before.
+fn decode_older<C: Into<Catalog> + DeserializeOwned>(form: &Form, bytes: &[u8]) -> Result<(u64, Manifest), String> {
+    let (generation, older): (u64, Older<C>) = form.decode(bytes)?;
+    Ok((generation, older.into()))
 }
 
 /// What a manifest says of a table.
@@ -148,11 +157,12 @@ impl Manifest {
         FORM.encode(self.generation, self)
     }
 
-    /// Reads what [`Self::encode`] wrote, here or in the version that wrote format 2.
+    /// Reads what [`Self::encode`] wrote, here or in a version that wrote format 2 or 3.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let (generation, manifest): (u64, Self) = if FORM_2.begins(bytes) {
-            let (generation, older): (u64, Manifest2) = FORM_2.decode(bytes)?;
-            (generation, older.into())
+            decode_older::<CatalogWithoutRights>(&FORM_2, bytes)?
+        } else if FORM_3.begins(bytes) {
+            decode_older::<CatalogWithoutModels>(&FORM_3, bytes)?
         } else {
             FORM.decode(bytes)?
         };
