@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use datafusion::arrow::record_batch::RecordBatch;
 use lodedb_sql::cast::CastEnvironment;
 use lodedb_sql::copy::{
     CopyColumn, CopyDecoder, CopyDirection, CopyEncoder, CopyFormat, CopyHeader, CopyOptions, ForceColumns,
@@ -11,11 +11,11 @@ use lodedb_sql::copy::{
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::{ParsedStatement, Places};
 use lodedb_sql::statement::{Copy, CopyClause, CopyDirection as Direction, CopyRelation, Privilege, Statement};
-use lodedb_sql::{Datum, SqlError, SqlState};
+use lodedb_sql::{Datum, SqlError, SqlState, TypeWithModifier};
 
 use super::authorize::Need;
 use super::ddl::relation_name;
-use super::outcome::{BatchStream, Outcome};
+use super::outcome::{BatchStream, Field, Outcome};
 use super::session::{Session, or_cancelled};
 use crate::catalog::Table;
 use crate::catalog::rights::Privileges;
@@ -124,27 +124,17 @@ impl CopyIn {
 
 /// Rows on their way to the client.
 pub struct CopyOut {
-    batches: BatchStream,
-    encoder: CopyEncoder,
-    types: Vec<lodedb_sql::TypeWithModifier>,
+    pub(crate) batches: BatchStream,
+    pub(crate) fields: Arc<[Field]>,
+    /// Writes headers and trailers, and the rows of the formats that are text.
+    pub(crate) encoder: CopyEncoder,
+    types: Vec<TypeWithModifier>,
     binary: bool,
-    rows: u64,
-    /// The header, until there is a row to send it with.
-    header: Vec<u8>,
-    ready: std::collections::VecDeque<Bytes>,
-    state: OutState,
-}
-
-#[derive(PartialEq)]
-enum OutState {
-    Header,
-    Rows,
-    Done,
 }
 
 impl std::fmt::Debug for CopyOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CopyOut").field("rows", &self.rows).finish_non_exhaustive()
+        f.debug_struct("CopyOut").field("fields", &self.fields).finish_non_exhaustive()
     }
 }
 
@@ -154,59 +144,9 @@ impl CopyOut {
         self.binary
     }
 
-    /// How many columns there are.
-    pub fn column_count(&self) -> usize {
-        self.types.len()
-    }
-
-    /// The next message: one row, as PostgreSQL sends them; the header goes with the first. `None` at the end.
-    pub async fn next(&mut self) -> Option<Result<Bytes>> {
-        loop {
-            if let Some(message) = self.ready.pop_front() {
-                return Some(Ok(message));
-            }
-            let mut out = Vec::new();
-            match self.state {
-                OutState::Header => {
-                    self.encoder.header(&mut self.header);
-                    self.state = OutState::Rows;
-                }
-                OutState::Rows => match self.batches.next().await {
-                    Some(Ok(batch)) => {
-                        let rows = match batch_rows(&batch, &self.types) {
-                            Ok(rows) => rows,
-                            Err(error) => return Some(Err(error)),
-                        };
-                        self.rows += rows.len() as u64;
-                        out.append(&mut self.header);
-                        let mut ends = Vec::with_capacity(rows.len());
-                        for row in &rows {
-                            self.encoder.row(row, &mut out);
-                            ends.push(out.len());
-                        }
-                        let bytes = Bytes::from(out);
-                        let mut start = 0;
-                        for end in ends {
-                            self.ready.push_back(bytes.slice(start..end));
-                            start = end;
-                        }
-                    }
-                    Some(Err(error)) => return Some(Err(error)),
-                    None => {
-                        self.state = OutState::Done;
-                        let header = std::mem::take(&mut self.header);
-                        self.encoder.trailer(&mut out);
-                        self.ready.extend([header, out].into_iter().filter(|part| !part.is_empty()).map(Bytes::from));
-                    }
-                },
-                OutState::Done => return None,
-            }
-        }
-    }
-
-    /// The command tag, at the end.
-    pub fn tag(&self) -> String {
-        format!("COPY {}", self.rows)
+    /// The rows of a batch, as [`CopyEncoder::row`] takes them.
+    pub(crate) fn values(&self, batch: &RecordBatch) -> Result<Vec<Vec<Datum>>> {
+        batch_rows(batch, &self.types)
     }
 }
 
@@ -361,13 +301,10 @@ impl Session {
         let batches = self.db.engine().query.query(plan, reader, environment, &[], cancel).await?.batches;
         Ok(Outcome::CopyOut(Box::new(CopyOut {
             batches,
+            fields,
             types: columns.iter().map(|column| column.ty).collect(),
             encoder: CopyEncoder::new(&options, columns, self.zone())?,
             binary: options.format == CopyFormat::Binary,
-            rows: 0,
-            header: Vec::new(),
-            ready: std::collections::VecDeque::new(),
-            state: OutState::Header,
         })))
     }
 }

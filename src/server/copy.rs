@@ -1,7 +1,10 @@
 //! COPY's sub-protocol, the same within a Query and within an Execute.
 
+use futures::StreamExt;
 use lodedb_sql::error::{SqlError, SqlState};
 
+use super::encode::{Columns, conform};
+use super::frontend::Formats;
 use super::wire::{FLUSH_BYTES, Frame, Stop, Wire, violation};
 use super::{backend, frontend, rows};
 use crate::db::Session;
@@ -42,20 +45,51 @@ pub(super) async fn receive(
     }
 }
 
-/// Gives rows to the client; returns the command tag.
+/// Gives rows to the client, a message each, as PostgreSQL does, and the header with the first; returns the command tag.
 pub(super) async fn send(
     wire: &mut Wire,
     session: &mut Session,
     cancel: &CancelToken,
     mut copy: Box<CopyOut>,
 ) -> Result<String, Stop> {
-    backend::copy_response(&mut wire.out, b'H', copy.format_is_binary(), copy.column_count());
-    while let Some(data) = wire.watching(cancel, copy.next()).await {
-        backend::copy_data(&mut wire.out, &data?);
-        if wire.out.len() >= FLUSH_BYTES {
-            rows::flush(wire, session, cancel).await?;
+    let binary = copy.format_is_binary();
+    backend::copy_response(&mut wire.out, b'H', binary, copy.fields.len());
+    let (fields, zone, formats) = (copy.fields.clone(), session.zone(), Formats::All(true));
+    let mut before = Vec::new();
+    copy.encoder.header(&mut before);
+    let mut sent = 0;
+    while let Some(batch) = wire.watching(cancel, copy.batches.next()).await {
+        let batch = batch?;
+        sent += batch.num_rows();
+        if binary {
+            let batch = conform(batch, &fields)?;
+            let columns = Columns::bind(&batch, &fields, &formats, zone)?;
+            for row in 0..batch.num_rows() {
+                columns.write_copied_row(row, &before, &mut wire.out)?;
+                before.clear();
+                flush_if_full(wire, session, cancel).await?;
+            }
+        } else {
+            for row in copy.values(&batch)? {
+                copy.encoder.row(&row, &mut before);
+                backend::copy_data(&mut wire.out, &before);
+                before.clear();
+                flush_if_full(wire, session, cancel).await?;
+            }
         }
     }
+    if !before.is_empty() {
+        backend::copy_data(&mut wire.out, &before);
+        before.clear();
+    }
+    copy.encoder.trailer(&mut before);
+    if !before.is_empty() {
+        backend::copy_data(&mut wire.out, &before);
+    }
     backend::copy_done(&mut wire.out);
-    Ok(copy.tag())
+    Ok(format!("COPY {sent}"))
+}
+
+async fn flush_if_full(wire: &mut Wire, session: &mut Session, cancel: &CancelToken) -> Result<(), Stop> {
+    if wire.out.len() >= FLUSH_BYTES { rows::flush(wire, session, cancel).await } else { Ok(()) }
 }

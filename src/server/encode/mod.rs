@@ -49,10 +49,19 @@ impl<'a> Columns<'a> {
 
     /// Appends the DataRow of one row.
     pub(super) fn write_row(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
+        self.write_message(b'D', &[], row, out)
+    }
+
+    /// Appends one row as COPY's binary format has it, `before` in the same message. What a DataRow says is the same.
+    pub(super) fn write_copied_row(&self, row: usize, before: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        self.write_message(b'd', before, row, out)
+    }
+
+    fn write_message(&self, tag: u8, before: &[u8], row: usize, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
-        let count = self.0.len() as u16;
-        let [high, low] = count.to_be_bytes();
-        out.extend_from_slice(&[b'D', 0, 0, 0, 0, high, low]);
+        out.extend_from_slice(&[tag, 0, 0, 0, 0]);
+        out.extend_from_slice(before);
+        out.extend_from_slice(&(self.0.len() as u16).to_be_bytes());
         let written = self.0.iter().try_for_each(|column| column.write_value(row, out));
         let length = out.len() - start - 1;
         if written.is_err() || length > ROW_BYTES_MAX {
