@@ -15,6 +15,8 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -63,6 +65,7 @@ impl Registry {
             .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_query_planner(Arc::new(StatementPlanner))
+            .with_physical_optimizer_rules(physical_rules())
             .build();
         let mut template = state;
         for function in super::plan::checked::functions() {
@@ -105,6 +108,13 @@ impl Registry {
 fn settle_options(state: &mut SessionState) {
     let options = state.config_options().clone();
     state.execution_props_mut().config_options = Some(options);
+}
+
+/// DataFusion's rules for physical plans but one: what filters can be pushed has been by then, and that one takes columns by their names
+/// where a join was turned round, so that a filter may end at the other side's column of the same name.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let rules = PhysicalOptimizer::new().rules.into_iter();
+    rules.filter(|rule| !rule.name().starts_with("FilterPushdown")).collect()
 }
 
 /// Functions of DataFusion's that PostgreSQL has not, or not there, and whose result is as large as a number says.

@@ -242,6 +242,13 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        reason: "an operator of arrays takes text[] beside varchar[]",
+        is: |_, ours, theirs| {
+            matches!(theirs, Outcome::Refused(state, words) if state == "42883" && words.contains("character varying[]"))
+                && !matches!(ours, Outcome::Refused(..) | Outcome::Broken(_))
+        },
+    },
+    Known {
         reason: "age has no infinite timestamps",
         is: |sql, ours, _| {
             sql.contains("age(")

@@ -193,13 +193,13 @@ fn field_of(unit: &str, local_us: i64, epoch_us: i64, zone: Option<Tz>, ty: &str
         "hour" => whole(i64::from(time.hour())),
         "day" => whole(i64::from(date.day())),
         "week" => whole(i64::from(date.iso_week().week())),
-        "isoyear" => whole(i64::from(date.iso_week().year())),
+        "isoyear" => whole(i64::from(before_christ(date.iso_week().year()))),
         "month" => whole(i64::from(date.month())),
         "quarter" => whole(i64::from((date.month() - 1) / 3 + 1)),
-        "year" => whole(i64::from(if date.year() <= 0 { date.year() - 1 } else { date.year() })),
+        "year" => whole(i64::from(before_christ(date.year()))),
         "decade" => whole(i64::from(date.year().div_euclid(10))),
-        "century" => whole(i64::from((date.year() - 1).div_euclid(100) + 1)),
-        "millennium" => whole(i64::from((date.year() - 1).div_euclid(1000) + 1)),
+        "century" => whole(i64::from(age_of(date.year(), 100))),
+        "millennium" => whole(i64::from(age_of(date.year(), 1000))),
         "dow" => whole(i64::from(date.weekday().num_days_from_sunday())),
         "isodow" => whole(i64::from(date.weekday().number_from_monday())),
         "doy" => whole(i64::from(date.ordinal())),
@@ -209,6 +209,16 @@ fn field_of(unit: &str, local_us: i64, epoch_us: i64, zone: Option<Tz>, ty: &str
         "timezone_minute" if zone.is_some() => whole((local_us - epoch_us) / (60 * SECOND_US) % 60),
         _ => Err(unknown_unit(unit, ty)),
     }
+}
+
+/// The number of a year: that before 1 is -1.
+fn before_christ(year: i32) -> i32 {
+    if year <= 0 { year - 1 } else { year }
+}
+
+/// The number of the century or millennium of a year: there is no 0 either.
+fn age_of(year: i32, years: i32) -> i32 {
+    if year > 0 { (year + years - 1) / years } else { -((years - year) / years) }
 }
 
 fn interval_field(unit: &str, value: Interval) -> Result<FieldValue> {

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType, visit_relations,
+    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
+    SetExpr, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    visit_relations,
 };
 use lodedb_sql::parse::Places;
 use lodedb_sql::resolve::function_parameter_types;
 use lodedb_sql::rewrite::as_cast;
-use lodedb_sql::{PgType, ScalarType, SqlError, TypeWithModifier};
+use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::forms;
 use super::parameters::Parameters;
@@ -202,8 +203,8 @@ impl Preparation<'_> {
         let ObjectNamePart::Identifier(name) = function.name.0.last()? else { return None };
         let lower = folded(name);
         match lower.as_str() {
-            // ARRAY(query) came this way.
-            "pg_array_or_empty" => return Some("array".into()),
+            // ARRAY[..] and ARRAY(query) came this way.
+            "make_array" | "pg_array_or_empty" => return Some("array".into()),
             "timezone" if !self.is_written(name) => return Some("timezone".into()),
             "l2_distance" | "cosine_distance" | "l1_distance" | "starts_with" | "power" | "abs" | "sqrt" | "cbrt"
                 if !self.is_written(name) =>
@@ -289,6 +290,16 @@ impl VisitorMut for Preparation<'_> {
         {
             // A number there is the place of a column.
             keys.iter_mut().for_each(|key| untype(&mut key.expr));
+            if let Some(number) = keys.iter().find_map(|key| below_zero(&key.expr)) {
+                let message = format!("ORDER BY position {number} is not in select list");
+                return ControlFlow::Break(SqlError::new(SqlState::InvalidColumnReference, message));
+            }
+            if let SetExpr::Select(select) = query.body.as_ref()
+                && let Some(name) = keys.iter().find_map(|key| ambiguous(&key.expr, &select.projection))
+            {
+                let message = format!("ORDER BY \"{name}\" is ambiguous");
+                return ControlFlow::Break(SqlError::new(SqlState::AmbiguousColumn, message));
+            }
         }
         if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
             for expr in limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value)) {
@@ -386,6 +397,8 @@ impl VisitorMut for Preparation<'_> {
                         if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found };
                 }
             }
+            // DataFusion plans its elements as if there were no query around this one.
+            Expr::Array(array) if !array.elem.is_empty() => *expr = array_call(std::mem::take(&mut array.elem)),
             Expr::Function(function) => {
                 if let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
                     && name.value == "pg_cast"
@@ -431,8 +444,55 @@ fn is_least_integer(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) if digits == "2147483648")
 }
 
-/// Takes back the type given to an integer.
+/// `make_array(elements)`.
+fn array_call(elements: Vec<Expr>) -> Expr {
+    let args = elements.into_iter().map(|element| FunctionArg::Unnamed(FunctionArgExpr::Expr(element))).collect();
+    Expr::Function(Function {
+        name: vec![Ident::new("make_array")].into(),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// The number that a key is, if it is a plain one with a minus.
+fn below_zero(key: &Expr) -> Option<String> {
+    match key {
+        Expr::UnaryOp { op: UnaryOperator::Minus, .. } if is_number(key) => Some(key.to_string()),
+        _ => None,
+    }
+}
+
+/// The name that a key of ORDER BY is, if two columns of the result have it that are not the same expression.
+fn ambiguous(key: &Expr, items: &[SelectItem]) -> Option<String> {
+    let Expr::Identifier(ident) = key else { return None };
+    let name = folded(ident);
+    let is_plain = |expr: &Expr| matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+    let named: Vec<&Expr> = items
+        .iter()
+        .filter_map(|item| match item {
+            SelectItem::ExprWithAlias { expr, alias } if shown_name(&alias.value) == name => Some(expr),
+            SelectItem::UnnamedExpr(expr @ Expr::Identifier(column)) if folded(column) == name => Some(expr),
+            SelectItem::UnnamedExpr(expr @ Expr::CompoundIdentifier(names)) => {
+                names.last().is_some_and(|column| folded(column) == name).then_some(expr)
+            }
+            _ => None,
+        })
+        .collect();
+    let (first, others) = named.split_first()?;
+    // Of two plain columns it takes their tables to know whether they are one.
+    others.iter().any(|other| *other != *first && !(is_plain(first) && is_plain(other))).then_some(name)
+}
+
+/// Takes back the type given to an integer, and the brackets around it.
 fn untype(expr: &mut Expr) {
+    if let within @ Expr::Cast { data_type: DataType::Int4(None), .. } = unnested(expr) {
+        *expr = within.clone();
+    }
     if let Expr::Cast { expr: number, data_type: DataType::Int4(None), .. } = expr
         && is_number(number)
     {

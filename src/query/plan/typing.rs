@@ -13,6 +13,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, WindowFunctionDefinition};
 use lodedb_sql::resolve::{common_type, function_parameter_types, resolve_operator};
+use lodedb_sql::text::parse_text;
 use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::operators::{Typing, operand_type};
@@ -400,7 +401,10 @@ fn integer_literal(cast: &Cast) -> Option<Expr> {
 
 /// The literal that the cast of an untyped one is, for types whose text says all.
 fn literal_cast(call: &ScalarFunction, typing: &Typing<'_>) -> lodedb_sql::error::Result<Option<Expr>> {
-    use ScalarType::{Bit, Bool, Date, Float4, Float8, Halfvec, Int2, Int4, Int8, Sparsevec, Uuid, Varbit, Vector};
+    use ScalarType::{
+        Bit, Bool, Date, Float4, Float8, Halfvec, Int2, Int4, Int8, Interval, Json, Jsonb, Numeric, Sparsevec, Time,
+        Timestamp, Uuid, Varbit, Vector,
+    };
     let number = |expr: &Expr| match expr {
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(*value),
         _ => None,
@@ -416,6 +420,13 @@ fn literal_cast(call: &ScalarFunction, typing: &Typing<'_>) -> lodedb_sql::error
             ),
         ) if call.name() == CAST_FUNCTION && number(modifier) == Some(-1) => {
             typing.convert(value.clone(), None, ty).map(Some)
+        }
+        // It stays a cast, and is refused here all the same if it is none: what is multiplied by 0 may never be computed.
+        Some(ty @ PgType::Scalar(Numeric | Time | Timestamp | Interval | Json | Jsonb))
+            if call.name() == CAST_FUNCTION =>
+        {
+            let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = value else { return Ok(None) };
+            parse_text(text, TypeWithModifier::plain(ty)).map(|_| None)
         }
         _ => Ok(None),
     }
