@@ -5,14 +5,14 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::logical_expr::ColumnarValue;
 use lodedb_sql::error::Result;
-use lodedb_sql::{Datum, ScalarType, SqlError, SqlState};
+use lodedb_sql::{Datum, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::array::array_of;
 use super::definition::{Call, Definition, function};
 use super::types::{BYTEA, TEXT, TEXT_ARRAY, TO_JSONB, TO_VECTOR, TO_VECTOR_ARRAY};
 use crate::catalog::{Catalog, Model};
 use crate::models::NotEmbedded;
-use crate::query::arrow::{datums_to_array, vector_type};
+use crate::query::arrow::datums_to_array;
 use crate::query::interrupt::giving_way;
 
 type Vectors = std::result::Result<Vec<Arc<[f32]>>, NotEmbedded>;
@@ -95,7 +95,7 @@ fn column<'a, T: ?Sized>(
         .into_iter();
     let datums: Vec<Datum> =
         values.iter().map(|value| value.and_then(|_| vectors.next()).map_or(Datum::Null, Datum::Vector)).collect();
-    Ok(Some(ColumnarValue::Array(datums_to_array(&datums, &vector_type())?)))
+    Ok(Some(ColumnarValue::Array(datums_to_array(&datums, TypeWithModifier::plain(ScalarType::Vector))?)))
 }
 
 fn texts_of(array: &ArrayRef) -> Option<Vec<Option<&str>>> {
