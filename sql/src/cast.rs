@@ -166,6 +166,24 @@ pub fn can_cast(from: impl Into<PgType>, to: impl Into<PgType>, context: CastCon
     road(from.into(), to.into(), context).is_some()
 }
 
+/// Whether a cast gives the same in every session and at any time, as PostgreSQL marks the functions behind it.
+pub fn is_immutable(from: PgType, to: PgType) -> bool {
+    use ScalarType as T;
+    let is_day = |ty| matches!(ty, T::Date | T::Timestamp | T::Timestamptz);
+    let is_named = |ty| matches!(ty, T::Regclass | T::Regtype | T::Regproc | T::Regnamespace | T::Record);
+    match (from, to) {
+        (PgType::Array(from), PgType::Array(to)) => is_immutable(PgType::Scalar(from), PgType::Scalar(to)),
+        // The text of an array is that of its elements.
+        (PgType::Array(_), other) | (other, PgType::Array(_)) => !is_string(other),
+        (PgType::Scalar(a), PgType::Scalar(b)) => match (is_string(from), is_string(to)) {
+            (true, true) => true,
+            (true, false) => !is_day(b) && !is_named(b) && !matches!(b, T::Time | T::Interval),
+            (false, true) => !is_day(a) && !is_named(a),
+            (false, false) => a == b || (a != T::Timestamptz && b != T::Timestamptz),
+        },
+    }
+}
+
 /// Converts a value; the modifier of the new type is applied as the context wants it (an explicit cast cuts strings
 /// that storing refuses).
 pub fn cast(

@@ -93,6 +93,7 @@ states! {
     InvalidColumnReference = "42P10",
     InvalidTableDefinition = "42P16",
     InvalidObjectDefinition = "42P17",
+    WindowingError = "42P20",
     IndeterminateDatatype = "42P18",
     DiskFull = "53100",
     OutOfMemory = "53200",

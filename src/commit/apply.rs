@@ -366,7 +366,11 @@ impl State {
             | Change::PutRole(_)
             | Change::DropRole(_)
             | Change::PutAccess(_)
-            | Change::PutDefault(_) => {}
+            | Change::PutDefault(_)
+            | Change::PutModel(_)
+            | Change::DropModel(_)
+            | Change::PutGenerated(_)
+            | Change::DropGenerated(..) => {}
         }
         Arc::make_mut(&mut self.catalog).apply(change);
         Ok(())

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use lodedb_sql::cast::{CastContext, CastEnvironment, cast};
 use lodedb_sql::error::Result;
-use lodedb_sql::rewrite::rename_column;
-use lodedb_sql::statement::{AlterTable, ColumnDefinition, ConstraintKind, TableAction};
+use lodedb_sql::rewrite::{rename_column, rename_table};
+use lodedb_sql::statement::{AlterTable, ColumnDefinition, ConstraintKind, Generated, TableAction};
 use lodedb_sql::{Datum, SqlError, SqlState};
 
 use super::authorize::Need;
 use super::ddl::{check_room_for_column, relation_name};
 use super::session::Session;
-use crate::catalog::{Change, Column, ColumnId, Index, IndexKind, KeyConstraint, Table};
+use crate::catalog::{Change, Column, ColumnId, Generated as Computed, Index, IndexKind, KeyConstraint, Table};
 use crate::commit::Row;
 use crate::commit::locks::LockMode;
+use crate::commit::view::ScannedRow;
 
 impl Session {
     /// ALTER TABLE.
@@ -47,7 +48,7 @@ impl Session {
                     }
                     return Err(SqlError::new(SqlState::DuplicateColumn, message));
                 }
-                if column.generated.is_some() {
+                if matches!(column.generated, Some(Generated::Serial | Generated::Identity { .. })) {
                     return Err(SqlError::unsupported("ADD COLUMN with a serial or identity column"));
                 }
                 if !constraints.is_empty() {
@@ -55,7 +56,7 @@ impl Session {
                 }
                 next = self.add_column(&table, next, column).await?;
             }
-            TableAction::DropColumn { if_exists, name, .. } => {
+            TableAction::DropColumn { if_exists, name, cascade } => {
                 let Some(position) = next.position(name) else {
                     let message = format!("column \"{name}\" of relation \"{}\" does not exist", next.name);
                     if *if_exists {
@@ -72,19 +73,10 @@ impl Session {
                         .with_hint("Drop the constraints first."));
                 }
                 let id = next.columns[position].id;
-                let tx = self.transaction()?;
-                let catalog = tx.reader().catalog();
-                for index in catalog.indexes_of(next.id).filter(|index| uses(index, id)) {
-                    tx.change_catalog(Change::DropIndex(index.id));
+                let computed = self.computed_from(&next, id, *cascade)?;
+                for id in computed.into_iter().chain([id]) {
+                    self.drop_column(&mut next, id)?;
                 }
-                for sequence in catalog.sequences().filter(|sequence| sequence.owner == Some((next.id, id))) {
-                    tx.change_catalog(Change::DropSequence(sequence.id));
-                }
-                let column = &mut next.columns[position];
-                column.dropped = true;
-                column.not_null = false;
-                column.default = None;
-                column.name = format!("........pg.dropped.{id}........");
                 self.transaction()?.change_catalog(Change::PutTable(next.clone()));
             }
             TableAction::RenameTo { name } => {
@@ -94,8 +86,8 @@ impl Session {
                 if tx.reader().catalog().has_relation(name) {
                     return Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
                 }
-                next.name.clone_from(name);
-                tx.change_catalog(Change::PutTable(next.clone()));
+                let from = std::mem::replace(&mut next.name, name.clone());
+                self.put_renamed(&mut next, |text| rename_table(text, &from, name))?;
             }
             TableAction::RenameColumn { from, to } => {
                 let position = next.position(from).ok_or_else(|| {
@@ -107,33 +99,15 @@ impl Session {
                         format!("column \"{to}\" of relation \"{}\" already exists", next.name),
                     ));
                 }
-                for check in &mut next.checks {
-                    check.condition = rename_column(&check.condition, &next.columns[position].name, to)?;
-                }
                 let from = std::mem::replace(&mut next.columns[position].name, to.clone());
-                let tx = self.transaction()?;
-                tx.change_catalog(Change::PutTable(next.clone()));
-                let indexes: Vec<_> = tx.reader().catalog().indexes_of(next.id).cloned().collect();
-                for index in indexes {
-                    let mut index = index.as_ref().clone();
-                    let IndexKind::Exact { expression, predicate, .. } = &mut index.kind else { continue };
-                    for text in [expression, predicate].into_iter().flatten() {
-                        *text = rename_column(text, &from, to)?;
-                    }
-                    tx.change_catalog(Change::PutIndex(index));
-                }
+                self.put_renamed(&mut next, |text| rename_column(text, &from, to))?;
             }
             TableAction::SetNotNull { column, not_null } => {
                 let position = self.column_of(&next, column)?;
                 if *not_null {
                     for row in self.transaction()?.reader().scan(&table, next.columns[position].ty.is_vector())? {
                         if row?.values[position].is_null() {
-                            return Err(SqlError::new(
-                                SqlState::NotNullViolation,
-                                format!("column \"{column}\" of relation \"{}\" contains null values", next.name),
-                            )
-                            .with_table(&next.name)
-                            .with_column(column));
+                            return Err(contains_null(&next, column));
                         }
                     }
                 }
@@ -142,12 +116,34 @@ impl Session {
             }
             TableAction::SetDefault { column, default_text, .. } => {
                 let position = self.column_of(&next, column)?;
+                if self.catalog().generated(next.id, next.columns[position].id).is_some() {
+                    let message = format!("column \"{column}\" of relation \"{}\" is a generated column", next.name);
+                    let error = SqlError::new(SqlState::SyntaxError, message);
+                    return Err(match default_text {
+                        Some(_) => error,
+                        None => error.with_hint("Use ALTER TABLE ... ALTER COLUMN ... DROP EXPRESSION instead."),
+                    });
+                }
                 next.columns[position].default.clone_from(default_text);
                 let tx = self.transaction()?;
                 tx.change_catalog(Change::PutTable(next.clone()));
                 let reader = tx.reader();
                 let (engine, environment) = (self.engine().clone(), self.environment());
                 engine.query.check_expressions(&reader, &environment, &Arc::new(next.clone())).await?;
+            }
+            TableAction::DropExpression { column, if_exists } => {
+                let id = next.columns[self.column_of(&next, column)?].id;
+                let tx = self.transaction()?;
+                if tx.reader().catalog().generated(next.id, id).is_some() {
+                    tx.change_catalog(Change::DropGenerated(next.id, id));
+                    return Ok(table);
+                }
+                let message =
+                    format!("column \"{column}\" of relation \"{}\" is not a stored generated column", next.name);
+                if !*if_exists {
+                    return Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, message));
+                }
+                self.notice("NOTICE", SqlError::new(SqlState::SuccessfulCompletion, format!("{message}, skipping")));
             }
             TableAction::AddConstraint(constraint) => {
                 let (columns, key, suffix) = match &constraint.kind {
@@ -216,6 +212,77 @@ impl Session {
         Ok(Arc::new(next))
     }
 
+    /// Puts a table in which a name has changed, and the expressions that name it.
+    fn put_renamed(&mut self, table: &mut Table, renamed: impl Fn(&str) -> Result<String>) -> Result<()> {
+        for check in &mut table.checks {
+            check.condition = renamed(&check.condition)?;
+        }
+        let tx = self.transaction()?;
+        tx.change_catalog(Change::PutTable(table.clone()));
+        let catalog = tx.reader().catalog();
+        for generated in catalog.generated_of(table.id) {
+            let expression = renamed(&generated.expression)?;
+            tx.change_catalog(Change::PutGenerated(Computed { expression, ..generated.as_ref().clone() }));
+        }
+        for index in catalog.indexes_of(table.id) {
+            let mut index = index.as_ref().clone();
+            let IndexKind::Exact { expression, predicate, .. } = &mut index.kind else { continue };
+            for text in [expression, predicate].into_iter().flatten() {
+                *text = renamed(text)?;
+            }
+            tx.change_catalog(Change::PutIndex(index));
+        }
+        Ok(())
+    }
+
+    /// The columns that are computed from one that is to be dropped: they go with it, if that was asked for.
+    fn computed_from(&mut self, table: &Table, column: ColumnId, cascade: bool) -> Result<Vec<ColumnId>> {
+        let catalog = self.catalog();
+        let computed = catalog.generated_of(table.id).filter(|generated| generated.uses.contains(&column));
+        let computed: Vec<ColumnId> = computed.map(|generated| generated.column).collect();
+        let shown = |id: ColumnId| format!("column {} of table {}", table.columns[id as usize - 1].name, table.name);
+        let lines =
+            |line: &dyn Fn(String) -> String| computed.iter().map(|&id| line(shown(id))).collect::<Vec<_>>().join("\n");
+        if computed.is_empty() {
+            return Ok(computed);
+        }
+        if !cascade {
+            let message = format!("cannot drop {} because other objects depend on it", shown(column));
+            return Err(SqlError::new(SqlState::DependentObjectsStillExist, message)
+                .with_detail(lines(&|other| format!("{other} depends on {}", shown(column))))
+                .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+        }
+        let notice = |message: String| SqlError::new(SqlState::SuccessfulCompletion, message);
+        let notice = match computed.as_slice() {
+            [one] => notice(format!("drop cascades to {}", shown(*one))),
+            many => notice(format!("drop cascades to {} other objects", many.len()))
+                .with_detail(lines(&|other| format!("drop cascades to {other}"))),
+        };
+        self.notice("NOTICE", notice);
+        Ok(computed)
+    }
+
+    /// Drops a column and what belongs to it, but does not put the table back.
+    fn drop_column(&mut self, table: &mut Table, id: ColumnId) -> Result<()> {
+        let tx = self.transaction()?;
+        let catalog = tx.reader().catalog();
+        for index in catalog.indexes_of(table.id).filter(|index| uses(index, id)) {
+            tx.change_catalog(Change::DropIndex(index.id));
+        }
+        for sequence in catalog.sequences().filter(|sequence| sequence.owner == Some((table.id, id))) {
+            tx.change_catalog(Change::DropSequence(sequence.id));
+        }
+        if catalog.generated(table.id, id).is_some() {
+            tx.change_catalog(Change::DropGenerated(table.id, id));
+        }
+        let column = &mut table.columns[id as usize - 1];
+        column.dropped = true;
+        column.not_null = false;
+        column.default = None;
+        column.name = format!("........pg.dropped.{id}........");
+        Ok(())
+    }
+
     fn column_of(&self, table: &Table, name: &str) -> Result<usize> {
         table.position(name).ok_or_else(|| {
             SqlError::new(
@@ -241,8 +308,12 @@ impl Session {
         let tx = self.transaction()?;
         let rows: Vec<_> = tx.reader().scan(table, true)?.collect::<Result<_>>()?;
         tx.change_catalog(Change::PutTable(next.clone()));
-        let reader = tx.reader();
-        engine.query.check_expressions(&reader, &environment, &Arc::new(next.clone())).await?;
+        let definition = Arc::new(next.clone());
+        if let Some(Generated::Stored { text }) = &column.generated {
+            self.put_generated(&definition, vec![(id, text.clone())])?;
+        }
+        let reader = self.transaction()?.reader();
+        engine.query.check_expressions(&reader, &environment, &definition).await?;
         let value = match &column.default {
             None => Datum::Null,
             Some(expr) => {
@@ -260,28 +331,35 @@ impl Session {
         if rows.is_empty() {
             return Ok(next);
         }
-        if value.is_null() {
-            if column.not_null {
-                return Err(SqlError::new(
-                    SqlState::NotNullViolation,
-                    format!("column \"{}\" of relation \"{}\" contains null values", column.name, next.name),
-                )
-                .with_table(&next.name)
-                .with_column(&column.name));
-            }
-            return Ok(next);
+        let is_computed = matches!(column.generated, Some(Generated::Stored { .. }));
+        if value.is_null() && !is_computed {
+            return if column.not_null { Err(contains_null(&next, &column.name)) } else { Ok(next) };
         }
-        let definition = Arc::new(next.clone());
-        let tx = self.transaction()?;
-        for row in rows {
+        let widened = |row: &ScannedRow, value: &Datum| -> Row {
             let mut values = row.values.to_vec();
             values.resize(next.columns.len(), Datum::Null);
-            let old: Row = values.clone().into();
             values[id as usize - 1] = value.clone();
-            tx.update(&definition, row.id, &old, values.into()).await?;
+            values.into()
+        };
+        let mut changed: Vec<Row> = rows.iter().map(|row| widened(row, &value)).collect();
+        if is_computed {
+            let computed = engine.query.compute(&reader, &environment, &definition, id, &mut changed);
+            computed.map_err(|error| match error.state() {
+                SqlState::NotNullViolation => contains_null(&next, &column.name),
+                _ => error,
+            })?;
+        }
+        let tx = self.transaction()?;
+        for (row, new) in rows.iter().zip(changed) {
+            tx.update(&definition, row.id, &widened(row, &Datum::Null), new).await?;
         }
         Ok(next)
     }
+}
+
+fn contains_null(table: &Table, column: &str) -> SqlError {
+    let message = format!("column \"{column}\" of relation \"{}\" contains null values", table.name);
+    SqlError::new(SqlState::NotNullViolation, message).with_table(&table.name).with_column(column)
 }
 
 fn uses(index: &Index, column: ColumnId) -> bool {

@@ -17,8 +17,8 @@ use super::authorize::Need;
 use super::ddl::relation_name;
 use super::outcome::{BatchStream, Field, Outcome};
 use super::session::{Session, or_cancelled};
-use crate::catalog::Table;
 use crate::catalog::rights::Privileges;
+use crate::catalog::{Catalog, Column, Table};
 use crate::commit::Refused;
 use crate::commit::locks::LockMode;
 use crate::query::RowInserter;
@@ -81,8 +81,8 @@ impl CopyIn {
     fn after_read(&mut self, read: Result<()>) -> Result<()> {
         self.lines.extend(self.decoder.take_lines());
         let Err(error) = read else { return Ok(()) };
-        let rows = self.inserter.fill(std::mem::take(&mut self.pending))?;
-        self.inserter.check(&rows).map_err(|refused| self.in_context(refused))?;
+        let mut rows = self.inserter.fill(std::mem::take(&mut self.pending))?;
+        self.inserter.finish(&mut rows).map_err(|refused| self.in_context(refused))?;
         Err(error)
     }
 
@@ -100,7 +100,7 @@ impl CopyIn {
         let rows = std::mem::take(&mut self.pending);
         self.rows += rows.len() as u64;
         let mut rows = self.inserter.fill(rows)?;
-        let checked = self.inserter.check(&rows);
+        let checked = self.inserter.finish(&mut rows);
         if let Err(refused) = &checked {
             // An earlier row may have a key that is taken.
             rows.truncate(refused.row);
@@ -185,10 +185,11 @@ fn options(clause: &CopyClause) -> Result<CopyOptions> {
     })
 }
 
-/// The places in a row of the columns a COPY names; all visible ones where it names none.
-fn positions(table: &Table, names: &[String]) -> Result<Vec<usize>> {
+/// The places in a row of the columns a statement names; where it names none, all visible ones that are not computed.
+fn positions(catalog: &Catalog, table: &Table, names: &[String]) -> Result<Vec<usize>> {
     if names.is_empty() {
-        return Ok(table.visible_columns().map(|(at, _)| at).collect());
+        let given = |column: &Column| catalog.generated(table.id, column.id).is_none();
+        return Ok(table.visible_columns().filter(|(_, column)| given(column)).map(|(at, _)| at).collect());
     }
     let mut positions = Vec::new();
     for name in names {
@@ -209,6 +210,15 @@ fn positions(table: &Table, names: &[String]) -> Result<Vec<usize>> {
     Ok(positions)
 }
 
+/// `42P10` for a column that is computed.
+fn check_copied(catalog: &Catalog, table: &Table, positions: &[usize]) -> Result<()> {
+    let mut columns = positions.iter().map(|&at| &table.columns[at]);
+    let Some(column) = columns.find(|column| catalog.generated(table.id, column.id).is_some()) else { return Ok(()) };
+    let message = format!("column \"{}\" is a generated column", column.name);
+    Err(SqlError::new(SqlState::InvalidColumnReference, message)
+        .with_detail("Generated columns cannot be used in COPY."))
+}
+
 /// A table that rows are about to be put into.
 pub(super) struct Writing {
     pub(super) table: Arc<Table>,
@@ -226,9 +236,9 @@ impl Session {
             .locked_table(name, LockMode::RowExclusive, need)
             .await?
             .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))?;
-        let positions = positions(&table, columns)?;
         let (engine, environment) = (self.db.engine().clone(), self.environment());
         let reader = self.transaction()?.reader();
+        let positions = positions(&reader.catalog(), &table, columns)?;
         let inserter = engine.query.row_inserter(&reader, &environment, &table, &positions)?;
         Ok(Writing { table, positions, inserter })
     }
@@ -249,6 +259,7 @@ impl Session {
             return Err(SqlError::unsupported("COPY ... WHERE"));
         }
         let Writing { table, positions, inserter } = self.start_writing(relation_name(name)?, columns).await?;
+        check_copied(&self.catalog(), &table, &positions)?;
         let copied: Vec<CopyColumn> = positions
             .iter()
             .map(|&at| CopyColumn { name: table.columns[at].name.clone(), ty: table.columns[at].ty })
@@ -278,9 +289,11 @@ impl Session {
                 ..ParsedStatement::unwritten(Statement::Query(query.clone()))
             },
             CopyRelation::Table { name, columns } => {
-                let table = self.reader().catalog().require_table(relation_name(name)?)?.clone();
-                let names: Vec<String> =
-                    positions(&table, columns)?.into_iter().map(|at| quoted(&table.columns[at].name)).collect();
+                let catalog = self.reader().catalog();
+                let table = catalog.require_table(relation_name(name)?)?;
+                let positions = positions(&catalog, table, columns)?;
+                check_copied(&catalog, table, &positions)?;
+                let names: Vec<String> = positions.into_iter().map(|at| quoted(&table.columns[at].name)).collect();
                 let text = format!("SELECT {} FROM {}", names.join(", "), quoted(&table.name));
                 self.parse(&text)?.remove(0)
             }

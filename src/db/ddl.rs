@@ -93,6 +93,8 @@ struct TableBuilder<'a> {
     table: Table,
     indexes: Vec<Index>,
     sequences: Vec<Sequence>,
+    /// The columns that are computed, and how.
+    generated: Vec<(ColumnId, String)>,
 }
 
 impl TableBuilder<'_> {
@@ -121,23 +123,28 @@ impl TableBuilder<'_> {
             identity: None,
             dropped: false,
         };
-        if let Some(generated) = &definition.generated {
-            let options = match generated {
-                Generated::Serial => SequenceOptions::default(),
-                Generated::Identity { always, options } => {
-                    column.identity = Some(if *always { Identity::Always } else { Identity::ByDefault });
-                    options.clone()
-                }
-            };
-            let name = free_name(self.catalog, &self.taken, &format!("{}_{}_seq", self.table.name, column.name));
-            self.taken.insert(name.clone());
-            let mut sequence = sequence_of(self.engine.next_oid(), name, &options, Some(ty.ty))?;
-            sequence.owner = Some((self.table.id, id));
-            column.default = Some(format!("nextval('{}'::regclass)", quoted(&sequence.name)));
-            column.not_null = true;
-            self.sequences.push(sequence);
+        match &definition.generated {
+            None => {}
+            Some(Generated::Serial) => self.add_sequence(&mut column, &SequenceOptions::default())?,
+            Some(Generated::Identity { always, options }) => {
+                column.identity = Some(if *always { Identity::Always } else { Identity::ByDefault });
+                self.add_sequence(&mut column, options)?;
+            }
+            Some(Generated::Stored { text }) => self.generated.push((id, text.clone())),
         }
         self.table.columns.push(column);
+        Ok(())
+    }
+
+    /// Gives a column a sequence of its own.
+    fn add_sequence(&mut self, column: &mut Column, options: &SequenceOptions) -> Result<()> {
+        let name = free_name(self.catalog, &self.taken, &format!("{}_{}_seq", self.table.name, column.name));
+        self.taken.insert(name.clone());
+        let mut sequence = sequence_of(self.engine.next_oid(), name, options, Some(column.ty.ty))?;
+        sequence.owner = Some((self.table.id, column.id));
+        column.default = Some(format!("nextval('{}'::regclass)", quoted(&sequence.name)));
+        column.not_null = true;
+        self.sequences.push(sequence);
         Ok(())
     }
 
@@ -336,6 +343,7 @@ impl Session {
             table: Table { id: engine.next_oid(), name, columns: Vec::new(), checks: Vec::new() },
             indexes: Vec::new(),
             sequences: Vec::new(),
+            generated: Vec::new(),
         };
         for column in &create.columns {
             builder.add_column(column)?;
@@ -343,7 +351,7 @@ impl Session {
         for constraint in &create.constraints {
             builder.add_constraint(constraint)?;
         }
-        let TableBuilder { table, indexes, sequences, .. } = builder;
+        let TableBuilder { table, indexes, sequences, generated, .. } = builder;
         let made: Vec<(u32, ObjectKind)> = std::iter::once((table.id, ObjectKind::Table))
             .chain(sequences.iter().map(|sequence| (sequence.id, ObjectKind::Sequence)))
             .collect();
@@ -356,10 +364,26 @@ impl Session {
             tx.change_catalog(Change::PutIndex(index));
         }
         let table = Arc::new(table);
-        let reader = tx.reader();
+        self.put_generated(&table, generated)?;
+        let reader = self.transaction()?.reader();
         engine.query.check_expressions(&reader, &self.environment(), &table).await?;
         self.own(&made)?;
         Ok(Some(table))
+    }
+
+    /// Notes how columns of a table are computed.
+    pub(super) fn put_generated(&mut self, table: &Arc<Table>, columns: Vec<(ColumnId, String)>) -> Result<()> {
+        let (engine, environment) = (self.engine().clone(), self.environment());
+        let tx = self.transaction()?;
+        let reader = tx.reader();
+        let catalog = reader.catalog();
+        let before = catalog.generated_of(table.id).map(|generated| generated.column);
+        let computed: Vec<ColumnId> = before.chain(columns.iter().map(|(column, _)| *column)).collect();
+        for column in columns {
+            let generated = engine.query.generated(&reader, &environment, table, &computed, column)?;
+            tx.change_catalog(Change::PutGenerated(generated));
+        }
+        Ok(())
     }
 
     /// DROP TABLE.

@@ -45,8 +45,8 @@ use lodedb_sql::parse::ParsedStatement;
 use lodedb_sql::statement::{ExplainOptions, Statement};
 use lodedb_sql::{Datum, PgType, SqlError};
 
-use crate::catalog::{Table, TableId};
-use crate::commit::{Reader, Transaction};
+use crate::catalog::{ColumnId, Generated, Table, TableId};
+use crate::commit::{Reader, Row, Transaction};
 use crate::db::outcome::{BatchStream, Field};
 use crate::db::settings::Environment;
 
@@ -215,7 +215,31 @@ impl QueryEngine {
         RowInserter::new(&self.registry, reader, environment, table, positions)
     }
 
-    /// Checks the DEFAULT and CHECK expressions of a table before it comes to be.
+    /// What the catalog keeps of the expression that is to compute a column; `computed` are all columns of the table that are.
+    pub fn generated(
+        &self,
+        reader: &Reader,
+        environment: &Environment,
+        table: &Arc<Table>,
+        computed: &[ColumnId],
+        column: (ColumnId, String),
+    ) -> Result<Generated> {
+        dml::generated::define(&self.registry, reader, environment, table, computed, column)
+    }
+
+    /// Computes a column of rows that have the others, and checks the rows.
+    pub fn compute(
+        &self,
+        reader: &Reader,
+        environment: &Arc<Environment>,
+        table: &Arc<Table>,
+        column: ColumnId,
+        rows: &mut [Row],
+    ) -> Result<()> {
+        dml::generated::compute(&self.registry, reader, environment, table, column, rows)
+    }
+
+    /// Checks the DEFAULT, CHECK and GENERATED expressions of a table before it comes to be.
     pub async fn check_expressions(
         &self,
         reader: &Reader,

@@ -134,6 +134,51 @@ async fn columns_may_be_named_and_the_rest_take_their_defaults() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn computed_columns_are_left_out_both_ways_and_computed() {
+    let server = Server::shared();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE copy_computed (id int PRIMARY KEY, v vector(2) GENERATED ALWAYS AS (ARRAY[n, id]::vector) STORED, n int, \
+         share int GENERATED ALWAYS AS (100 / n) STORED CHECK (share < 50))",
+    )
+    .await;
+    let lines: String = (1..=10_000).map(|id| format!("{id}\t{}\n", id + 2)).collect();
+    assert_eq!(copy_in(&client, "COPY copy_computed FROM STDIN", lines.as_bytes()).await, Ok(10_000));
+    let near = rows(&client, "SELECT id, v, share FROM copy_computed ORDER BY v <-> '[52,50]' LIMIT 1").await;
+    assert_eq!(near, [["50", "[52,50]", "1"]]);
+    let binary = copy_out(&client, "COPY copy_computed TO STDOUT (FORMAT binary)").await;
+    let sql = "UPDATE copy_computed SET n = n + $1 WHERE id = $2 RETURNING v::text, share";
+    let row = ok(client.query_one(sql, &[&8, &40]).await, sql);
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, i32>(1)), ("[50,40]", 2));
+    assert_eq!(
+        copy_out(&client, "COPY (SELECT * FROM copy_computed WHERE id = 40) TO STDOUT").await,
+        b"40\t[50,40]\t50\t2\n"
+    );
+    run(&client, "TRUNCATE copy_computed").await;
+    assert_eq!(copy_in(&client, "COPY copy_computed (n, id) FROM STDIN", b"4\t1\n5\t2\n").await, Ok(2));
+    assert_eq!(copy_out(&client, "COPY copy_computed TO STDOUT").await, b"1\t4\n2\t5\n");
+    run(&client, "TRUNCATE copy_computed").await;
+    assert_eq!(copy_in(&client, "COPY copy_computed FROM STDIN BINARY", &binary).await, Ok(10_000));
+    let wrong = [
+        ("COPY copy_computed FROM STDIN", "20001\t9\n20002\t0\n20003\t1\n", "22012", "COPY copy_computed, line 2"),
+        ("COPY copy_computed FROM STDIN", "20001\t9\n20002\t1\n20003\t0\n", "23514", "COPY copy_computed, line 2"),
+        ("COPY copy_computed FROM STDIN", "20001\t9\n5\t9\n20003\t0\n", "23505", "COPY copy_computed, line 2"),
+        ("COPY copy_computed FROM STDIN", "20001\t0\nx\t9\n", "22012", "COPY copy_computed, line 1"),
+    ];
+    for (sql, data, state, line) in wrong {
+        let error = copy_in(&client, sql, data.as_bytes()).await.expect_err(data);
+        assert_eq!((error.code().code(), error.where_()), (state, Some(line)), "{data}");
+    }
+    let named = copy_in(&server.connect().await, "COPY copy_computed (id, share) FROM STDIN", b"")
+        .await
+        .expect_err("a computed column");
+    assert_eq!((named.code().code(), named.message()), ("42P10", "column \"share\" is a generated column"));
+    assert_eq!(named.detail(), Some("Generated columns cannot be used in COPY."));
+    assert_eq!(one(&client, "SELECT count(*) FROM copy_computed").await, "10000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_line_is_named_and_nothing_is_kept() {
     let server = Server::shared();
     let client = server.connect().await;

@@ -21,6 +21,41 @@ fn outcome(from: PgType, text: &str, to: TypeWithModifier, context: CastContext)
 }
 
 #[test]
+fn what_zones_clocks_and_catalogs_have_no_part_in() {
+    use ScalarType as T;
+    for (from, to, expected) in [
+        (T::Int4, T::Text, true),
+        (T::Text, T::Int4, true),
+        (T::Float8, T::Varchar, true),
+        (T::Text, T::Jsonb, true),
+        (T::Text, T::Vector, true),
+        (T::Time, T::Text, true),
+        (T::Text, T::Time, false),
+        (T::Interval, T::Text, true),
+        (T::Text, T::Interval, false),
+        (T::Date, T::Text, false),
+        (T::Text, T::Date, false),
+        (T::Timestamp, T::Text, false),
+        (T::Timestamp, T::Date, true),
+        (T::Date, T::Timestamp, true),
+        (T::Timestamp, T::Timestamptz, false),
+        (T::Date, T::Timestamptz, false),
+        (T::Timestamptz, T::Date, false),
+        (T::Timestamptz, T::Timestamptz, true),
+        (T::Oid, T::Regclass, true),
+        (T::Text, T::Regclass, false),
+        (T::Regclass, T::Text, false),
+    ] {
+        assert_eq!(is_immutable(PgType::Scalar(from), PgType::Scalar(to)), expected, "{from:?} to {to:?}");
+    }
+    let array = PgType::Array;
+    assert!(is_immutable(array(T::Int4), array(T::Text)) && !is_immutable(array(T::Date), array(T::Text)));
+    assert!(is_immutable(array(T::Float4), PgType::Scalar(T::Vector)));
+    assert!(!is_immutable(array(T::Int4), PgType::Scalar(T::Text)));
+    assert!(!is_immutable(PgType::Scalar(T::Text), array(T::Int4)));
+}
+
+#[test]
 fn scalars_convert_as_in_postgresql() {
     use ScalarType as T;
     for (from, text, to, expected) in [

@@ -47,7 +47,7 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::parse::Source;
 use crate::types::{PgType, TypeWithModifier};
 
-pub use columns::{columns_named, rename_column};
+pub use columns::{columns_named, rename_column, rename_table};
 pub(crate) use expressions::is_byte_order;
 pub use names::{check_column_count, visible_name};
 pub use operators::{operator_of, quantified_name};

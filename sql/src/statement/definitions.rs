@@ -56,7 +56,7 @@ pub struct ColumnDefinition {
     pub generated: Option<Generated>,
 }
 
-/// How a column gets values from a sequence of its own.
+/// What gives a column its values, if not a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Generated {
     /// `serial` and its kin.
@@ -67,6 +67,11 @@ pub enum Generated {
         always: bool,
         /// The options of the sequence.
         options: SequenceOptions,
+    },
+    /// GENERATED ALWAYS AS (expression) STORED.
+    Stored {
+        /// The text of the expression.
+        text: String,
     },
 }
 
@@ -152,6 +157,8 @@ pub enum TableAction {
     SetNotNull { column: String, not_null: bool },
     /// ALTER COLUMN .. SET DEFAULT, or DROP DEFAULT where there is none.
     SetDefault { column: String, default: Option<Expr>, default_text: Option<String> },
+    /// ALTER COLUMN .. DROP EXPRESSION.
+    DropExpression { column: String, if_exists: bool },
     /// ALTER COLUMN .. TYPE.
     SetType { column: String, ty: TypeWithModifier, using: Option<Expr> },
     /// ALTER COLUMN .. SET STORAGE or STATISTICS: nothing to do.

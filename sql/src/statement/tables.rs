@@ -40,7 +40,7 @@ impl Reader<'_> {
                 if let Some(constraint) = self.table_constraint()? {
                     constraints.push(constraint);
                 } else {
-                    columns.push(self.column(&mut constraints)?);
+                    columns.push(self.column(&name.name, &mut constraints)?);
                 }
                 if !self.take(&Token::Comma) {
                     break;
@@ -121,7 +121,7 @@ impl Reader<'_> {
     }
 
     /// A column, its constraints put with the table's.
-    fn column(&mut self, constraints: &mut Vec<TableConstraint>) -> Result<ColumnDefinition> {
+    fn column(&mut self, table: &str, constraints: &mut Vec<TableConstraint>) -> Result<ColumnDefinition> {
         let name = self.name()?;
         let here = self.peek().clone();
         let written = self.written_type()?;
@@ -137,6 +137,10 @@ impl Reader<'_> {
             default_text: None,
             generated: serial.then_some(Generated::Serial),
         };
+        let clash = |column: &ColumnDefinition, what: &str| {
+            let message = format!("{what} specified for column \"{}\" of table \"{table}\"", column.name);
+            Err(SqlError::new(SqlState::SyntaxError, message))
+        };
         let mut declared_null = false;
         loop {
             let constraint = if self.take_words("constraint") { Some(self.name()?) } else { None };
@@ -146,8 +150,7 @@ impl Reader<'_> {
                 declared_null = true;
             } else if self.take_words("default") {
                 if column.default.is_some() {
-                    let message = format!("multiple default values specified for column \"{}\"", column.name);
-                    return Err(SqlError::new(SqlState::SyntaxError, message));
+                    return clash(&column, "multiple default values");
                 }
                 let (default, text) = self.default_value()?;
                 (column.default, column.default_text) = (Some(default), Some(text));
@@ -165,8 +168,12 @@ impl Reader<'_> {
                 let kind = self.check()?;
                 constraints.push(TableConstraint { name: constraint, kind });
             } else if self.take_words("generated") {
-                column.generated = Some(self.generated()?);
-                column.not_null = true;
+                let generated = self.generated()?;
+                if let Some(before) = &column.generated {
+                    return clash(&column, twice_generated(before, &generated));
+                }
+                column.not_null |= !matches!(generated, Generated::Stored { .. });
+                column.generated = Some(generated);
             } else if self.take_words("collate") {
                 self.collation()?;
             } else if self.peek_words("references") {
@@ -182,17 +189,16 @@ impl Reader<'_> {
             }
         }
         if declared_null && column.not_null {
-            let message = format!("conflicting NULL/NOT NULL declarations for column \"{}\"", column.name);
+            let message =
+                format!("conflicting NULL/NOT NULL declarations for column \"{}\" of table \"{table}\"", column.name);
             return Err(SqlError::new(SqlState::SyntaxError, message));
         }
-        if column.default.is_some() && column.generated.is_some() {
-            let message = match column.generated {
-                Some(Generated::Serial) => format!("multiple default values specified for column \"{}\"", column.name),
-                _ => format!("both default and identity specified for column \"{}\"", column.name),
-            };
-            return Err(SqlError::new(SqlState::SyntaxError, message));
+        match &column.generated {
+            Some(generated) if column.default.is_some() => {
+                clash(&column, twice_generated(&Generated::Serial, generated))
+            }
+            _ => Ok(column),
         }
-        Ok(column)
     }
 
     fn default_value(&mut self) -> Result<(Expr, String)> {
@@ -223,7 +229,11 @@ impl Reader<'_> {
         };
         self.expect_words("as")?;
         if self.peek().token == Token::LParen {
-            return self.unsupported("GENERATED ALWAYS AS (..) STORED");
+            if !always {
+                let message = "for a generated column, GENERATED ALWAYS must be specified";
+                return Err(self.place_here(SqlError::new(SqlState::SyntaxError, message)));
+            }
+            return self.generation_expression();
         }
         self.expect_words("identity")?;
         let mut options = SequenceOptions::default();
@@ -232,6 +242,20 @@ impl Reader<'_> {
             self.expect(&Token::RParen)?;
         }
         Ok(Generated::Identity { always, options })
+    }
+
+    /// `(expression) STORED`.
+    fn generation_expression(&mut self) -> Result<Generated> {
+        self.expect(&Token::LParen)?;
+        let mark = self.mark();
+        self.expr()?;
+        let text = self.text_since(mark);
+        self.expect(&Token::RParen)?;
+        if self.peek_words("virtual") {
+            return self.unsupported("GENERATED ALWAYS AS (..) VIRTUAL");
+        }
+        self.expect_words("stored")?;
+        Ok(Generated::Stored { text })
     }
 
     /// `(condition)`.
@@ -322,11 +346,11 @@ impl Reader<'_> {
         let _ = self.take_words("only");
         let name = self.object_name()?;
         let _ = self.take(&Token::Mul);
-        let actions = self.list(Self::table_action)?;
+        let actions = self.list(|reader| reader.table_action(&name.name))?;
         Ok(Statement::AlterTable(Box::new(AlterTable { name, if_exists, actions })))
     }
 
-    fn table_action(&mut self) -> Result<TableAction> {
+    fn table_action(&mut self, table: &str) -> Result<TableAction> {
         if self.take_words("rename to") {
             return Ok(TableAction::RenameTo { name: self.name()? });
         }
@@ -353,7 +377,7 @@ impl Reader<'_> {
             let _ = self.take_words("column");
             let if_not_exists = self.take_words("if not exists");
             let mut constraints = Vec::new();
-            let column = self.column(&mut constraints)?;
+            let column = self.column(table, &mut constraints)?;
             return Ok(TableAction::AddColumn { if_not_exists, column: Box::new(column), constraints });
         }
         if self.take_words("drop constraint") {
@@ -426,6 +450,12 @@ impl Reader<'_> {
         if self.take_words("drop default") {
             return Ok(TableAction::SetDefault { column, default: None, default_text: None });
         }
+        if self.take_words("drop expression") {
+            return Ok(TableAction::DropExpression { column, if_exists: self.take_words("if exists") });
+        }
+        if self.peek_words("set expression") {
+            return self.unsupported("ALTER COLUMN ... SET EXPRESSION");
+        }
         if self.take_words("set storage") {
             return Ok(TableAction::SetStorage { column, storage: self.label()? });
         }
@@ -441,6 +471,21 @@ impl Reader<'_> {
             return Ok(TableAction::SetType { column, ty, using });
         }
         self.unsupported("this form of ALTER COLUMN")
+    }
+}
+
+/// What a column has too much of; a serial is as good as a default.
+fn twice_generated(before: &Generated, after: &Generated) -> &'static str {
+    use Generated::{Identity, Serial, Stored};
+    match (before, after) {
+        (Serial, Serial) => "multiple default values",
+        (Serial, Identity { .. }) | (Identity { .. }, Serial) => "both default and identity",
+        (Serial, Stored { .. }) | (Stored { .. }, Serial) => "both default and generation expression",
+        (Identity { .. }, Identity { .. }) => "multiple identity specifications",
+        (Stored { .. }, Stored { .. }) => "multiple generation clauses",
+        (Identity { .. }, Stored { .. }) | (Stored { .. }, Identity { .. }) => {
+            "both identity and generation expression"
+        }
     }
 }
 

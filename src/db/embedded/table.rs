@@ -7,6 +7,7 @@ use lodedb_sql::{SqlError, SqlState, TypeWithModifier};
 use super::rows::Rows;
 use super::value::{ToSql, Value};
 use crate::db::session::{Session, or_cancelled};
+use crate::query::dml::generated::check_insertable;
 use crate::query::dml::quoted;
 
 /// Rows put into the transaction together.
@@ -96,6 +97,11 @@ impl Session {
             return Ok(0);
         }
         let mut writing = self.start_writing(table, &names).await?;
+        let catalog = self.catalog();
+        writing
+            .positions
+            .iter()
+            .try_for_each(|&at| check_insertable(&catalog, &writing.table, &writing.table.columns[at]))?;
         let environment = self.cast_environment();
         let types: Vec<TypeWithModifier> = writing.positions.iter().map(|&at| writing.table.columns[at].ty).collect();
         let mut columns: Vec<_> = values.into_iter().map(Vec::into_iter).collect();

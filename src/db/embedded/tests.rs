@@ -128,6 +128,20 @@ async fn values_are_cast_and_refused_as_postgresql_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn computed_columns_are_computed_for_rows_without_sql() {
+    let mut opened = items().await;
+    let session = &mut opened.session;
+    let table = "CREATE TABLE computed (id bigint, twice bigint GENERATED ALWAYS AS (id * 2) STORED)";
+    session.execute_sql(table).await.unwrap();
+    let ids: Vec<i64> = (1..=10_000).collect();
+    assert_eq!(session.table("computed").insert().column("id", &ids).run().await.unwrap(), 10_000);
+    let rows = session.query("SELECT sum(twice)::bigint FROM computed", &[]).await.unwrap();
+    assert_eq!(rows.first().unwrap().get::<i64>(0).unwrap(), 100_010_000);
+    let given = session.table("computed").insert().column("id", &[1_i64]).column("twice", &[2_i64]);
+    assert_eq!(state(given.run().await), SqlState::GeneratedAlways);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_rows_go_in_all_or_none() {
     let mut opened = items().await;
     let session = &mut opened.session;

@@ -12,6 +12,7 @@ use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::defaults::DefaultValue;
 use super::evaluate::RowExpressions;
+use super::generated::{self, Computation};
 use super::returning::{table_columns, table_fields};
 use super::update::assigned_columns;
 use super::{RowChecks, Writing, bind_tree, param_values};
@@ -52,6 +53,7 @@ pub(crate) struct ConflictRun {
     expressions: RowExpressions,
     places: Vec<(usize, Option<DefaultValue>)>,
     has_condition: bool,
+    computation: Option<Computation>,
     checks: Arc<RowChecks>,
     touched: HashSet<RowId>,
 }
@@ -199,7 +201,7 @@ impl ConflictPlan {
     pub(crate) fn start(
         &self,
         writing: &Writing<'_>,
-        table: &Table,
+        table: &Arc<Table>,
         planner: &Planner,
         checks: &Arc<RowChecks>,
     ) -> Result<Option<ConflictRun>> {
@@ -207,6 +209,7 @@ impl ConflictPlan {
         let values = param_values(&writing.planned.parameters, writing.params)?;
         let mut exprs = Vec::new();
         let mut places = Vec::with_capacity(update.assignments.len());
+        let assigned: Vec<usize> = update.assignments.iter().map(|(at, _)| *at).collect();
         for (at, expr) in &update.assignments {
             match expr {
                 Some(expr) => {
@@ -223,6 +226,7 @@ impl ConflictPlan {
             expressions: RowExpressions::new(&planner.state, &update.schema, exprs)?,
             places,
             has_condition: update.condition.is_some(),
+            computation: Computation::due(planner, table, &assigned)?,
             checks: checks.clone(),
             touched: HashSet::new(),
         }))
@@ -271,7 +275,7 @@ impl ConflictPlan {
             // Deleted before it could be locked: its key may be free now.
             let Some(old) = tx.latest_row(table, other).await? else { continue };
             let Some(new) = run.changed(writing, table, &old.values, &row)? else { return Ok(Settled::Nothing) };
-            run.checks.check(std::slice::from_ref(&new))?;
+            let new = run.complete(writing, new, &row)?;
             tx.update(table, other, &old.values, new.clone()).await?;
             run.touched.insert(other);
             return Ok(Settled::Row(new));
@@ -304,5 +308,13 @@ impl ConflictRun {
             return Ok(None);
         }
         Ok(Some(new.into()))
+    }
+
+    /// The new form of a row with what is computed from it, checked. What was computed for the row refused, with those it came
+    /// with, is mostly what is wanted here too.
+    fn complete(&self, writing: &Writing<'_>, mut new: Row, excluded: &Row) -> Result<Row> {
+        let left = self.computation.as_ref().filter(|computation| !computation.take_over(excluded, &mut new));
+        generated::complete(left, &self.checks, std::slice::from_mut(&mut new), &writing.environment)?;
+        Ok(new)
     }
 }

@@ -149,7 +149,7 @@ impl DefaultValue {
 }
 
 /// The error of a default that its column does not take, in PostgreSQL's words.
-fn of_default(error: SqlError) -> SqlError {
+pub(super) fn of_default(error: SqlError) -> SqlError {
     if error.state() != SqlState::DatatypeMismatch {
         return error;
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{ArrayRef, NullArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::session_state::SessionState;
@@ -83,6 +83,16 @@ impl RowExpressions {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self { schema: schema.inner().clone(), compiled })
+    }
+
+    /// The columns they are read from.
+    pub(crate) fn fields(&self) -> &Fields {
+        self.schema.fields()
+    }
+
+    /// The type of each.
+    pub(crate) fn types(&self) -> impl Iterator<Item = TypeWithModifier> + '_ {
+        self.compiled.iter().map(|(_, ty)| *ty)
     }
 
     /// A batch of rows of the schema.

@@ -15,10 +15,11 @@ use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier
 use super::conflict::{self, ConflictPlan, Settled};
 use super::defaults::DefaultValue;
 use super::evaluate::constant;
+use super::generated::check_insertable;
 use super::returning::Returning;
 use super::update::{assign_projection, assigned_column};
 use super::{RowInserter, Writing, bind, bind_tree, lock_target, param_values, target};
-use crate::catalog::{Identity, Table};
+use crate::catalog::{Catalog, Identity, Table};
 use crate::commit::{Row, Transaction};
 use crate::db::outcome::Field;
 use crate::db::settings::Environment;
@@ -191,13 +192,14 @@ pub(crate) fn fit_columns(positions: &mut Vec<usize>, given: usize, named: bool)
 
 /// `428C9` for a value given to a column that is always generated.
 pub(crate) fn check_generated(
+    catalog: &Catalog,
     table: &Table,
     at: usize,
-    is_default: bool,
     overriding: Option<Overriding>,
 ) -> Result<()> {
     let column = &table.columns[at];
-    if column.identity == Some(Identity::Always) && !is_default && overriding.is_none() {
+    check_insertable(catalog, table, column)?;
+    if column.identity == Some(Identity::Always) && overriding.is_none() {
         return Err(SqlError::new(
             SqlState::GeneratedAlways,
             format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name),
@@ -213,7 +215,6 @@ pub(crate) fn plan(planner: &Planner, insert: &Insert) -> Result<(InsertPlan, Op
     let alias = insert.alias.as_deref().unwrap_or(&insert.table.name);
     let mut positions = target_columns(&table, &insert.columns)?;
     let named = !insert.columns.is_empty();
-    let user_value = insert.overriding == Some(Overriding::UserValue);
     let source = match &insert.source {
         InsertSource::DefaultValues => {
             positions.clear();
@@ -232,10 +233,8 @@ pub(crate) fn plan(planner: &Planner, insert: &Insert) -> Result<(InsertPlan, Op
             planner.preparation().query(&mut query)?;
             let width = planner.settle(|planner| planner.query(&query))?.schema().fields().len();
             fit_columns(&mut positions, width, named)?;
-            if !user_value {
-                for &at in &positions {
-                    check_generated(&table, at, false, insert.overriding)?;
-                }
+            for &at in &positions {
+                check_generated(&planner.catalog, &table, at, insert.overriding)?;
             }
             let plan = planner.settle(|planner| {
                 let plan = planner.query(&query)?;
@@ -266,9 +265,7 @@ fn plan_rows(
         for (value, &at) in row.iter().zip(positions) {
             let column = &table.columns[at];
             if let InsertValue::Expr(expr) = value {
-                if overriding != Some(Overriding::UserValue) {
-                    check_generated(table, at, false, overriding)?;
-                }
+                check_generated(&planner.catalog, table, at, overriding)?;
                 if let Some(name) = placeholder(expr) {
                     planner.parameters.note_named(name, column.ty.ty);
                 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, TableReference};
 use datafusion::logical_expr::{Expr, Volatility};
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::Places;
@@ -11,6 +11,7 @@ use lodedb_sql::vector::check_expected_dimensions;
 use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::defaults::{DefaultValue, parse_expr};
+use super::generated::{self, Computation};
 use crate::catalog::{Catalog, Table};
 use crate::commit::{Reader, Refused, Row};
 use crate::db::error::shown;
@@ -43,6 +44,7 @@ pub(crate) struct InserterShape {
     positions: Vec<usize>,
     /// The columns that are not given, with their defaults.
     missing: Vec<(usize, DefaultValue)>,
+    computation: Option<Computation>,
     checks: Arc<RowChecks>,
 }
 
@@ -57,7 +59,7 @@ pub struct RowInserter {
 pub(super) fn table_schema(table: &Arc<Table>, catalog: &Catalog) -> Result<DFSchema> {
     use datafusion::datasource::TableProvider;
     let reader = TableReader::new(table.clone(), catalog, false);
-    sql(DFSchema::try_from_qualified_schema(table.name.as_str(), reader.schema().as_ref()))
+    sql(DFSchema::try_from_qualified_schema(TableReference::bare(table.name.as_str()), reader.schema().as_ref()))
 }
 
 impl RowChecks {
@@ -89,6 +91,11 @@ impl RowChecks {
         })
     }
 
+    /// Whether they may be kept from one run of a statement to the next.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.is_lasting
+    }
+
     /// Checks rows; the first that fails is the error.
     pub(crate) fn check(&self, rows: &[Row]) -> Result<(), Refused> {
         let mut refused =
@@ -115,6 +122,11 @@ impl RowChecks {
         if let Some(&at) = self.not_null.iter().find(|&&at| row[at].is_null()) {
             return Some(self.null_violation(at, row));
         }
+        self.misshapen(row)
+    }
+
+    /// What is wrong with the vectors and arrays of a row.
+    pub(super) fn misshapen(&self, row: &Row) -> Option<SqlError> {
         let unfit = self.vectors.iter().find_map(|&(at, dims)| match &row[at] {
             Datum::Vector(vector) => check_expected_dimensions(Some(dims), vector.len()).err(),
             Datum::Halfvec(vector) => check_expected_dimensions(Some(dims), vector.len()).err(),
@@ -198,17 +210,17 @@ impl RowInserter {
 
     /// Completes rows that have a value for each given column, and checks them.
     pub fn complete(&mut self, rows: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
-        let complete = self.fill(rows)?;
-        self.check(&complete)?;
+        let mut complete = self.fill(rows)?;
+        self.finish(&mut complete)?;
         Ok(complete)
     }
 
-    /// Checks rows that are complete.
-    pub fn check(&self, rows: &[Row]) -> Result<(), Refused> {
-        self.shape.checks.check(rows)
+    /// Computes what is computed from the rest of each row, and checks the rows. Those before the one refused are complete.
+    pub fn finish(&self, rows: &mut [Row]) -> Result<(), Refused> {
+        generated::complete(self.shape.computation.as_ref(), &self.shape.checks, rows, &self.environment)
     }
 
-    /// Completes rows that have a value for each given column.
+    /// Gives rows that have a value for each given column the defaults of the others.
     pub fn fill(&self, rows: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
         let InserterShape { table, positions, missing, .. } = self.shape.as_ref();
         let width = table.columns.len();
@@ -247,18 +259,16 @@ impl InserterShape {
             table: table.clone(),
             positions: positions.to_vec(),
             missing,
+            computation: Computation::new(planner, table, |_| true)?,
             checks: Arc::new(RowChecks::new(planner, table)?),
         })
     }
 
-    /// Whether it may be kept from one run of a statement to the next.
+    /// Whether it may be kept from one run of a statement to the next: it computes nothing, and nothing in it changes.
     pub(crate) fn is_lasting(&self) -> bool {
-        self.checks.is_lasting && self.missing.iter().all(|(_, default)| default.is_lasting())
-    }
-
-    /// What its rows must satisfy.
-    pub(crate) fn checks(&self) -> &RowChecks {
-        &self.checks
+        self.computation.is_none()
+            && self.checks.is_lasting
+            && self.missing.iter().all(|(_, default)| default.is_lasting())
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod conflict;
 pub(crate) mod defaults;
 pub(crate) mod delete;
 pub(crate) mod evaluate;
+pub(crate) mod generated;
 pub(crate) mod insert;
 mod inserter;
 pub(crate) mod lock;
@@ -111,7 +112,7 @@ fn check_definition(tx: &Transaction, table: &Arc<Table>) -> Result<()> {
     }
 }
 
-/// Checks the DEFAULT and CHECK expressions of a table.
+/// Checks the DEFAULT, CHECK and GENERATED expressions of a table.
 pub(crate) fn check_expressions(
     registry: &Arc<Registry>,
     reader: &Reader,
@@ -135,6 +136,7 @@ pub(crate) fn check_expressions(
         }
         defaults::DefaultValue::of(&planner, table, at)?;
     }
+    generated::Computation::new(&planner, table, |_| true)?;
     Ok(())
 }
 

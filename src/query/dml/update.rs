@@ -11,6 +11,7 @@ use lodedb_sql::{Datum, PgType, SqlError, SqlState};
 
 use super::defaults::DefaultValue;
 use super::delete::beside_columns;
+use super::generated::{self, Computation, check_updatable};
 use super::returning::Returning;
 use super::target::{self, find_and_lock};
 use super::{RowChecks, Writing, lock_target};
@@ -68,6 +69,9 @@ pub(crate) fn assigned_columns(
                 SqlState::SyntaxError,
                 format!("multiple assignments to same column \"{name}\""),
             ));
+        }
+        if !is_default(value) {
+            check_updatable(&planner.catalog, table, &table.columns[at])?;
         }
         if table.columns[at].identity == Some(Identity::Always) && !is_default(value) {
             return Err(SqlError::new(
@@ -238,6 +242,8 @@ pub(crate) async fn run(writing: &Writing<'_>, update: &UpdatePlan, tx: &mut Tra
     let targets = find_and_lock(writing, &update.plan, table, tx).await?;
     let planner = writing.planner(tx);
     let checks = RowChecks::new(&planner, table)?;
+    let assigned: Vec<usize> = update.assignments.iter().map(|(at, _)| *at).collect();
+    let computation = Computation::due(&planner, table, &assigned)?;
     let defaults = update
         .assignments
         .iter()
@@ -261,7 +267,8 @@ pub(crate) async fn run(writing: &Writing<'_>, update: &UpdatePlan, tx: &mut Tra
             .collect::<Result<Vec<_>>>()?;
         readers.push(columns);
     }
-    let mut changes: Vec<(RowId, Row, Row)> = Vec::with_capacity(targets.rows.len());
+    let mut changes: Vec<(RowId, Row)> = Vec::with_capacity(targets.rows.len());
+    let mut rows: Vec<Row> = Vec::with_capacity(targets.rows.len());
     let mut places = Vec::new();
     for &(batch, row, id, _) in &targets.rows {
         writing.cancel.check()?;
@@ -278,16 +285,16 @@ pub(crate) async fn run(writing: &Writing<'_>, update: &UpdatePlan, tx: &mut Tra
                 },
             };
         }
-        changes.push((id, old.values, Row::from(values)));
+        changes.push((id, old.values));
+        rows.push(Row::from(values));
         places.push((batch, row));
     }
     drop(readers);
-    let rows: Vec<Row> = changes.iter().map(|(_, _, new)| new.clone()).collect();
-    checks.check(&rows)?;
+    generated::complete(computation.as_ref(), &checks, &mut rows, &writing.environment)?;
     let count = changes.len();
-    for (id, old, new) in changes {
+    for ((id, old), new) in changes.into_iter().zip(&rows) {
         writing.cancel.check()?;
-        tx.update(table, id, &old, new).await?;
+        tx.update(table, id, &old, new.clone()).await?;
     }
     let returning = match &update.returning {
         None => None,

@@ -13,9 +13,9 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
-use lodedb_sql::cast::{CastContext, CastEnvironment, cast};
+use lodedb_sql::cast::{CastContext, CastEnvironment, cast, is_immutable};
 use lodedb_sql::error::Result;
-use lodedb_sql::text::MAX_ARRAY_DIMENSIONS;
+use lodedb_sql::text::{MAX_ARRAY_DIMENSIONS, parse_text_in};
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::definition::{argument_type, cast_environment, scalar_of};
@@ -262,6 +262,39 @@ impl ScalarUDFImpl for PgCast {
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         Self::invoke(&args).map_err(to_datafusion)
+    }
+}
+
+/// Two sessions as unlike as can be: a text that means the same in both does so in all.
+pub(crate) const SESSIONS: [CastEnvironment; 2] = [
+    CastEnvironment { zone: chrono_tz::UTC, now_us: 0 },
+    CastEnvironment { zone: chrono_tz::Asia::Kolkata, now_us: 1_000_000_007_000_000 },
+];
+
+/// Whether a value becomes one of another type alike in every session and at any time.
+pub(super) fn is_lasting_cast(value: &Expr, from: PgType, to: TypeWithModifier) -> bool {
+    match value {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), None) => {
+            let [one, other] = SESSIONS.map(|session| parse_text_in(text, to, &session).ok());
+            one.is_some() && one == other
+        }
+        Expr::Literal(value, _) if value.is_null() => true,
+        _ => is_immutable(from, to.ty),
+    }
+}
+
+/// How lasting the result of a cast with these arguments is, the first of which is of this type.
+pub(super) fn volatility(args: &[Expr], from: Option<TypeWithModifier>) -> Volatility {
+    let literals: Vec<_> = args
+        .iter()
+        .map(|arg| match arg {
+            Expr::Literal(value, _) => Some(value),
+            _ => None,
+        })
+        .collect();
+    match (args.first(), from, target(&literals)) {
+        (Some(value), Some(from), Ok(to)) if !is_lasting_cast(value, from.ty, to) => Volatility::Stable,
+        _ => Volatility::Immutable,
     }
 }
 

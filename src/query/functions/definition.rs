@@ -19,7 +19,7 @@ use lodedb_sql::cast::{CastContext, CastEnvironment, can_cast};
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, TypeWithModifier};
 
-use super::cast::{cast_value, is_same_value};
+use super::cast::{cast_value, is_lasting_cast, is_same_value};
 use super::errors::{to_datafusion, undefined_function};
 use super::missing::no_such_call;
 use super::naming::call_name;
@@ -374,6 +374,19 @@ impl SqlFunction {
                     types.iter().map(|ty| ty.unwrap_or(TypeWithModifier::plain(ScalarType::Unknown))).collect();
                 undefined_function(self.name, &shown)
             })
+    }
+
+    /// How lasting the result of a call is: that of the overload it means, and of what its arguments go through before.
+    pub(super) fn volatility(&self, args: &[Expr], given: &[Option<TypeWithModifier>]) -> Volatility {
+        let Ok(overload) = self.choose(given) else { return self.signature.volatility };
+        let wanted = overload.argument_types(given);
+        let lasting = args.iter().zip(given.iter().zip(&wanted)).all(|(arg, (given, wanted))| {
+            given.is_none_or(|given| given.ty == wanted.ty || is_lasting_cast(arg, given.ty, *wanted))
+        });
+        match overload.volatility {
+            Volatility::Immutable if !lasting => Volatility::Stable,
+            volatility => volatility,
+        }
     }
 
     fn invoke(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -48,14 +48,18 @@ mod vector_states;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::any::Any;
 use std::sync::{Arc, LazyLock};
 
+use datafusion::common::DFSchema;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::functions_aggregate::bool_and_or::bool_and_udaf;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, ExprSchemable, ScalarUDF, Volatility};
 
+pub(crate) use cast::SESSIONS;
 pub use cast::{CAST_FUNCTION, is_cast};
 pub(crate) use errors::undefined_function;
 pub use errors::{sql_error, to_datafusion};
@@ -120,6 +124,18 @@ pub fn syntax_planner() -> Option<Arc<dyn ExprPlanner>> {
 /// The scalar function of this name, for those who build expressions themselves.
 pub fn scalar_function(name: &str) -> Option<Arc<ScalarUDF>> {
     scalar_functions().iter().find(|function| function.name() == name).cloned()
+}
+
+/// How lasting the result of a call over rows of this schema is.
+pub(crate) fn volatility(call: &ScalarFunction, schema: &DFSchema) -> datafusion::error::Result<Volatility> {
+    let types = call.args.iter().map(|arg| Ok(definition::argument_type(&arg.to_field(schema)?.1)));
+    let types = types.collect::<datafusion::error::Result<Vec<_>>>()?;
+    let function: &dyn Any = call.func.inner().as_ref();
+    Ok(match function.downcast_ref::<definition::SqlFunction>() {
+        Some(function) => function.volatility(&call.args, &types),
+        None if is_cast(function) => cast::volatility(&call.args, types.first().copied().flatten()),
+        None => call.func.signature().volatility,
+    })
 }
 
 /// Puts all functions into a session state, over DataFusion's of the same names.

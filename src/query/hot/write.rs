@@ -19,9 +19,10 @@ use crate::db::outcome::Field;
 use crate::db::settings::Environment;
 use crate::query::WriteOutcome;
 use crate::query::cancel::CancelToken;
+use crate::query::dml::generated::is_due;
 use crate::query::dml::insert::{Cell, check_generated, fit_columns, now, plain_value, target_columns};
 use crate::query::dml::update::assigned_column;
-use crate::query::dml::{InserterShape, RowInserter, lock_target, target};
+use crate::query::dml::{InserterShape, RowChecks, RowInserter, lock_target, target};
 use crate::query::plan::Planner;
 use crate::query::plan::operators::{assign_datum, check_assignment};
 use crate::query::plan::syntax::placeholder;
@@ -66,7 +67,7 @@ pub(crate) struct HotUpdate {
     pub(crate) table: Arc<Table>,
     key: Key,
     changes: Vec<(usize, Change)>,
-    shape: Arc<InserterShape>,
+    checks: RowChecks,
     returning: Returned,
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn recognise_insert(planner: &Planner, insert: &Insert) -> Recognised
         for &(place, at) in &kept {
             let column = &table.columns[at];
             let InsertValue::Expr(expr) = &row[place] else { return Ok(None) };
-            check_generated(&table, at, false, None)?;
+            check_generated(&planner.catalog, &table, at, None)?;
             if let Some(name) = placeholder(expr) {
                 planner.parameters.note_named(name, column.ty.ty);
             }
@@ -167,12 +168,12 @@ pub(crate) fn recognise_update(planner: &Planner, update: &Update) -> Recognised
     }
     let Some(key) = key(planner, &named, condition)? else { return Ok(None) };
     let table = named.table;
-    let all: Vec<usize> = table.visible_columns().map(|(at, _)| at).collect();
-    let shape = InserterShape::new(planner, &table, &all)?;
-    if !shape.is_lasting() {
+    let changed: Vec<usize> = changes.iter().map(|(at, _)| *at).collect();
+    let checks = RowChecks::new(planner, &table)?;
+    if !checks.is_lasting() || planner.catalog.generated_of(table.id).any(|generated| is_due(generated, &changed)) {
         return Ok(None);
     }
-    Ok(Some((HotUpdate { table, key, changes, shape: Arc::new(shape), returning }, fields)))
+    Ok(Some((HotUpdate { table, key, changes, checks, returning }, fields)))
 }
 
 fn change(planner: &Planner, named: &Named, at: usize, value: &Expr) -> Result<Option<Change>> {
@@ -308,7 +309,7 @@ impl HotUpdate {
             };
         }
         let new = Row::from(values);
-        self.shape.checks().check(std::slice::from_ref(&new))?;
+        self.checks.check(std::slice::from_ref(&new))?;
         tx.update(&self.table, id, &old.values, new.clone()).await?;
         Ok(WriteOutcome { tag: "UPDATE 1".into(), returning: returned(&self.returning, &[new])? })
     }

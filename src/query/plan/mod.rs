@@ -32,7 +32,7 @@ use lodedb_sql::{PgType, SqlError, SqlState};
 
 use crate::auth::privilege::Actor;
 use crate::catalog::rights::Privileges;
-use crate::catalog::{Catalog, Index, Table, TableId};
+use crate::catalog::{Catalog, Generated, Index, Table, TableId};
 use crate::commit::Reader;
 use crate::db::outcome::Field;
 use crate::db::settings::Environment;
@@ -53,9 +53,17 @@ pub(crate) struct Planned {
     pub(crate) fields: Option<Arc<[Field]>>,
     pub(crate) body: Body,
     version: u64,
-    tables: Vec<(Arc<Table>, Vec<Arc<Index>>)>,
+    tables: Vec<Known>,
     /// What whoever runs it must be allowed to do to which table.
     needs: Vec<(Arc<Table>, Privileges)>,
+}
+
+/// A table as it was when a statement was planned.
+#[derive(Debug)]
+struct Known {
+    table: Arc<Table>,
+    indexes: Vec<Arc<Index>>,
+    generated: Vec<Arc<Generated>>,
 }
 
 /// What a statement does.
@@ -75,7 +83,7 @@ impl Planned {
     /// The tables whose rows it looks at; not the one that plain rows go into.
     pub(crate) fn tables_read(&self) -> impl Iterator<Item = TableId> {
         let tables = if let Body::Hot(HotPlan::Insert(_)) = self.body { &[] } else { self.tables.as_slice() };
-        tables.iter().map(|(table, _)| table.id)
+        tables.iter().map(|known| known.table.id)
     }
 
     /// `42501` unless whoever runs it may do what it does.
@@ -103,9 +111,10 @@ impl Planned {
     /// Whether the tables it was planned for are as they were.
     pub(crate) fn is_current(&self, reader: &Reader) -> bool {
         let catalog = reader.catalog();
-        let unchanged = |(table, indexes): &(Arc<Table>, Vec<Arc<Index>>)| {
+        let unchanged = |Known { table, indexes, generated }: &Known| {
             catalog.table_by_id(table.id).is_some_and(|now| Arc::ptr_eq(now, table) || **now == **table)
-                && (catalog.version() == self.version || catalog.indexes_of(table.id).eq(indexes))
+                && (catalog.version() == self.version
+                    || (catalog.indexes_of(table.id).eq(indexes) && catalog.generated_of(table.id).eq(generated)))
         };
         self.tables.iter().all(unchanged)
     }
@@ -230,14 +239,17 @@ impl Planner {
             found.push(Found { table: hot.table().clone(), is_read: hot.is_query() });
         }
         let needs = privileges::needed(&found, &body, statement);
-        let tables = found.into_iter().map(|found| found.table);
-        let indexes = |table: &Arc<Table>| self.catalog.indexes_of(table.id).cloned().collect();
+        let known = |found: Found| Known {
+            indexes: self.catalog.indexes_of(found.table.id).cloned().collect(),
+            generated: self.catalog.generated_of(found.table.id).cloned().collect(),
+            table: found.table,
+        };
         Ok(Planned {
             parameters: self.parameters.types(),
             fields,
             body,
             version: self.catalog.version(),
-            tables: tables.map(|table| (table.clone(), indexes(&table))).collect(),
+            tables: found.into_iter().map(known).collect(),
             needs,
         })
     }

@@ -1,6 +1,7 @@
 //! Statements run on a database of their own, their answers as text.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
+mod generated;
 mod hot;
 mod shell;
 mod staged;

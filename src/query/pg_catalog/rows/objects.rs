@@ -164,6 +164,7 @@ struct Attribute<'a> {
     not_null: bool,
     has_default: bool,
     identity: Option<Identity>,
+    generated: bool,
     dropped: bool,
 }
 
@@ -196,7 +197,7 @@ fn push_attribute(rows: &mut Rows, attribute: &Attribute<'_>) -> Result<()> {
         ("attnotnull", Datum::Bool(attribute.not_null)),
         ("atthasdef", Datum::Bool(attribute.has_default)),
         ("attidentity", identity),
-        ("attgenerated", text("")),
+        ("attgenerated", if attribute.generated { letter('s') } else { text("") }),
         ("attisdropped", Datum::Bool(attribute.dropped)),
         ("attislocal", Datum::Bool(true)),
         ("attcollation", Datum::Oid(collation(attribute.ty.ty))),
@@ -216,6 +217,7 @@ pub(super) fn attributes(scope: &Scope, rows: &mut Rows) -> Result<()> {
                 not_null: column.not_null,
                 has_default: false,
                 identity: None,
+                generated: false,
                 dropped: false,
             };
             push_attribute(rows, &attribute)?;
@@ -223,14 +225,16 @@ pub(super) fn attributes(scope: &Scope, rows: &mut Rows) -> Result<()> {
     }
     for table in catalog.tables() {
         for column in &table.columns {
+            let generated = catalog.generated(table.id, column.id).is_some();
             let attribute = Attribute {
                 relation: table.id,
                 name: &column.name,
                 ty: column.ty,
                 number: column.id as i16,
                 not_null: column.not_null,
-                has_default: column.default.is_some() && !column.dropped,
+                has_default: generated || (column.default.is_some() && !column.dropped),
                 identity: column.identity,
+                generated,
                 dropped: column.dropped,
             };
             push_attribute(rows, &attribute)?;
@@ -248,6 +252,7 @@ pub(super) fn attributes(scope: &Scope, rows: &mut Rows) -> Result<()> {
                 not_null: false,
                 has_default: false,
                 identity: None,
+                generated: false,
                 dropped: false,
             };
             push_attribute(rows, &attribute)?;
@@ -265,6 +270,7 @@ pub(super) fn attributes(scope: &Scope, rows: &mut Rows) -> Result<()> {
                 not_null: true,
                 has_default: false,
                 identity: None,
+                generated: false,
                 dropped: false,
             };
             push_attribute(rows, &attribute)?;
@@ -277,12 +283,14 @@ pub(super) fn attributes(scope: &Scope, rows: &mut Rows) -> Result<()> {
 pub(super) fn defaults(scope: &Scope, rows: &mut Rows) -> Result<()> {
     for table in scope.catalog.tables() {
         for (_, column) in table.visible_columns() {
-            let Some(default) = &column.default else { continue };
+            let generated = scope.catalog.generated(table.id, column.id).map(|generated| generated.expression.clone());
+            let default = column.default.as_deref().map(describe::default_expression);
+            let Some(expression) = generated.or(default) else { continue };
             rows.push([
                 ("oid", Datum::Oid(describe::default_oid(table.id, column.id))),
                 ("adrelid", Datum::Oid(table.id)),
                 ("adnum", Datum::Int2(column.id as i16)),
-                ("adbin", text(describe::default_expression(default))),
+                ("adbin", text(expression)),
             ])?;
         }
     }
@@ -486,6 +494,10 @@ pub(super) fn dependencies(scope: &Scope, rows: &mut Rows) -> Result<()> {
         for (_, column) in table.visible_columns().filter(|(_, column)| column.default.is_some()) {
             push((default, describe::default_oid(table.id, column.id)), (class, table.id, column.id), 'a')?;
         }
+    }
+    for generated in catalog.all_generated() {
+        let expression = (default, describe::default_oid(generated.table, generated.column));
+        push(expression, (class, generated.table, generated.column), 'i')?;
     }
     for vector in super::types::EXTENSION_TYPES {
         push((ty, vector.oid()), (extension, super::cluster::EXTENSION_OID, 0), 'e')?;

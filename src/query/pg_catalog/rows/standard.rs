@@ -156,6 +156,7 @@ fn push_column(scope: &Scope, rows: &mut Rows, table: &Table, column: &Column) -
         None => Datum::Null,
     };
     let default = column.default.as_deref().map(describe::default_expression);
+    let generated = scope.catalog.generated(table.id, column.id);
     rows.push([
         ("table_catalog", database(scope)),
         ("table_schema", text("public")),
@@ -179,7 +180,8 @@ fn push_column(scope: &Scope, rows: &mut Rows, table: &Table, column: &Column) -
         ("is_identity", yes_or_no(column.identity.is_some())),
         ("identity_generation", identity),
         ("identity_cycle", yes_or_no(false)),
-        ("is_generated", text("NEVER")),
+        ("is_generated", text(if generated.is_some() { "ALWAYS" } else { "NEVER" })),
+        ("generation_expression", generated.map_or(Datum::Null, |generated| text(&generated.expression))),
         ("is_updatable", yes_or_no(true)),
     ])
 }

@@ -1,0 +1,298 @@
+//! Columns that are computed from the others of their row: `GENERATED ALWAYS AS (..) STORED`.
+//!
+//! They are computed for as many rows at once as a statement brings: an expression may be dear, and cheaper by the dozen.
+
+use std::sync::Arc;
+
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::{Expr, ExprSchemable, Volatility};
+use lodedb_sql::error::Result;
+use lodedb_sql::parse::Places;
+use lodedb_sql::{Datum, SqlError, SqlState};
+
+use super::defaults::parse_expr;
+use super::evaluate::RowExpressions;
+use super::inserter::table_schema;
+use super::{RowChecks, contains_query};
+use crate::catalog::{Catalog, Column, ColumnId, Generated, Table};
+use crate::commit::{Reader, Refused, Row};
+use crate::db::settings::Environment;
+use crate::query::arrow::{ColumnBuilder, ColumnReader, arrow_field};
+use crate::query::filter::unqualified;
+use crate::query::functions::{SESSIONS, volatility};
+use crate::query::interrupt::giving_way;
+use crate::query::plan::Planner;
+use crate::query::plan::operators::{assign_datum, operand_type};
+use crate::query::plan::parameters::Parameters;
+use crate::query::statement_state::{Registry, carry, cast_environment, sql};
+
+/// The most rows that are computed at once.
+const BATCH_ROWS: usize = 8192;
+/// So many are computed at once, unless a model is asked.
+const FEW_ROWS: usize = 64;
+/// Functions that may compute a column though they are only stable: what they depend on besides their arguments is a model, and
+/// that does not change while a column names it.
+const OF_MODELS: [&str; 2] = ["embed", "embed_image"];
+
+/// How columns of a table are computed, made ready.
+#[derive(Debug)]
+pub(crate) struct Computation {
+    table: Arc<Table>,
+    /// The places of the columns that are computed, in the order of their expressions.
+    computed: Vec<usize>,
+    /// The places of the columns they are computed from.
+    named: Vec<usize>,
+    expressions: RowExpressions,
+    /// Whether a model has a part in it.
+    is_dear: bool,
+}
+
+/// `428C9` for a value given to a column that is computed.
+pub(crate) fn check_insertable(catalog: &Catalog, table: &Table, column: &Column) -> Result<()> {
+    check_given(catalog, table, column, || format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name))
+}
+
+/// The same of an UPDATE.
+pub(crate) fn check_updatable(catalog: &Catalog, table: &Table, column: &Column) -> Result<()> {
+    check_given(catalog, table, column, || format!("column \"{}\" can only be updated to DEFAULT", column.name))
+}
+
+fn check_given(catalog: &Catalog, table: &Table, column: &Column, message: impl Fn() -> String) -> Result<()> {
+    if catalog.generated(table.id, column.id).is_none() {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::GeneratedAlways, message())
+        .with_detail(format!("Column \"{}\" is a generated column.", column.name)))
+}
+
+/// The expression of a column, and the schema it is read in.
+fn planned(planner: &Planner, table: &Arc<Table>, text: &str) -> Result<(Expr, DFSchema)> {
+    let schema = table_schema(table, &planner.catalog)?;
+    let mut ast = parse_expr(text)?;
+    planner.preparation().expr(&mut ast)?;
+    let expr = planner.expr(&ast, &schema).map_err(|error| planner.placed(error))?;
+    Ok((expr, schema))
+}
+
+/// The expression as a value of its column.
+fn assigned(planner: &Planner, expr: Expr, schema: &DFSchema, column: &Column) -> Result<Expr> {
+    let from = sql(operand_type(&expr, schema))?.map(|ty| ty.ty);
+    planner.typing().assign(expr, from, &column.name, column.ty.ty).map_err(super::defaults::of_default)
+}
+
+/// What the catalog keeps of an expression that is to compute a column; `computed` are all columns of the table that are.
+pub(crate) fn define(
+    registry: &Registry,
+    reader: &Reader,
+    environment: &Environment,
+    table: &Arc<Table>,
+    computed: &[ColumnId],
+    (column, text): (ColumnId, String),
+) -> Result<Generated> {
+    let refused = |state, message: &str| Err(SqlError::new(state, message));
+    if contains_query(&parse_expr(&text)?) {
+        return refused(SqlState::FeatureNotSupported, "cannot use subquery in column generation expression");
+    }
+    // What is read otherwise in another session shows when it is planned in both.
+    let [planner, elsewhere] = SESSIONS.map(|session| {
+        let (zone, time) = (session.zone, session.now_us);
+        let environment =
+            Environment { zone, transaction_time_us: time, statement_time_us: time, ..environment.clone() };
+        Planner::new(registry, reader, &Arc::new(environment), Parameters::new(&[], 0), Places::none())
+    });
+    let (expr, schema) = planned(&planner, table, &text)?;
+    sql(expr.apply(|expr| carry(check_allowed(expr)).map(|()| TreeNodeRecursion::Continue)))?;
+    let named = expr.column_refs().into_iter().filter_map(|column| table.position(&column.name));
+    let mut uses: Vec<ColumnId> = named.map(|at| table.columns[at].id).collect();
+    uses.sort_unstable();
+    uses.dedup();
+    if let Some(&other) = uses.iter().find(|id| computed.contains(id)) {
+        let name = &table.columns[other as usize - 1].name;
+        let message = format!("cannot use generated column \"{name}\" in column generation expression");
+        return Err(SqlError::new(SqlState::InvalidObjectDefinition, message)
+            .with_detail("A generated column cannot reference another generated column."));
+    }
+    // A function that is not there says so.
+    sql(expr.to_field(&schema))?;
+    let changes = sql(expr.exists(|expr| changes(expr, &schema)))?;
+    let stored = |planner: &Planner, expr| assigned(planner, expr, &schema, &table.columns[column as usize - 1]);
+    if changes || stored(&planner, expr)? != stored(&elsewhere, planned(&elsewhere, table, &text)?.0)? {
+        return refused(SqlState::InvalidObjectDefinition, "generation expression is not immutable");
+    }
+    Ok(Generated { table: table.id, column, expression: text, uses, models: Vec::new() })
+}
+
+/// Whether an expression may give another value for the same row in another session or at another time.
+fn changes(expr: &Expr, schema: &DFSchema) -> DataFusionResult<bool> {
+    Ok(match expr {
+        Expr::ScalarFunction(call) if OF_MODELS.contains(&call.name()) => false,
+        Expr::ScalarFunction(call) => volatility(call, schema)? != Volatility::Immutable,
+        _ => false,
+    })
+}
+
+/// Refuses what a row alone does not give.
+fn check_allowed(expr: &Expr) -> Result<()> {
+    let (state, what) = match expr {
+        Expr::AggregateFunction(_) => (SqlState::GroupingError, "aggregate functions"),
+        Expr::WindowFunction(_) => (SqlState::WindowingError, "window functions"),
+        Expr::Unnest(_) => (SqlState::FeatureNotSupported, "set-returning functions"),
+        _ => return Ok(()),
+    };
+    Err(SqlError::new(state, format!("{what} are not allowed in column generation expressions")))
+}
+
+impl Computation {
+    /// Of the columns of a table that are computed, those that are wanted; `None` if there are none.
+    pub(crate) fn new(
+        planner: &Planner,
+        table: &Arc<Table>,
+        wanted: impl Fn(&Generated) -> bool,
+    ) -> Result<Option<Self>> {
+        let (mut computed, mut named, mut exprs, mut is_dear) = (Vec::new(), Vec::new(), Vec::new(), false);
+        for generated in planner.catalog.generated_of(table.id).filter(|generated| wanted(generated)) {
+            let at = generated.column as usize - 1;
+            let (expr, schema) = planned(planner, table, &generated.expression)?;
+            exprs.push(unqualified(assigned(planner, expr, &schema, &table.columns[at])?)?);
+            computed.push(at);
+            is_dear |= !generated.models.is_empty();
+            named.extend(generated.uses.iter().map(|&id| id as usize - 1));
+        }
+        if computed.is_empty() {
+            return Ok(None);
+        }
+        named.sort_unstable();
+        named.dedup();
+        let columns = named.iter().map(|&at| &table.columns[at]);
+        let fields = columns.map(|column| (None, Arc::new(arrow_field(&column.name, column.ty, true)))).collect();
+        let schema = sql(DFSchema::new_with_metadata(fields, Default::default()))?;
+        let expressions = RowExpressions::new(&planner.state, &schema, exprs)?;
+        Ok(Some(Self { table: table.clone(), computed, named, expressions, is_dear }))
+    }
+
+    /// Those that a change of columns asks for: what they are computed from changes, or they are set to DEFAULT.
+    pub(crate) fn due(planner: &Planner, table: &Arc<Table>, changed: &[usize]) -> Result<Option<Self>> {
+        Self::new(planner, table, |generated| is_due(generated, changed))
+    }
+
+    /// Computes the columns of rows; those before the one refused have them.
+    pub(crate) fn fill(&self, rows: &mut [Row], environment: &Environment) -> Result<(), Refused> {
+        let is_long = self.is_dear || rows.len() > FEW_ROWS;
+        let mut fill = || {
+            rows.chunks_mut(BATCH_ROWS).enumerate().try_for_each(|(number, batch)| {
+                self.fill_batch(batch, environment).map_err(|refused| behind(number * BATCH_ROWS, refused))
+            })
+        };
+        if is_long { giving_way(fill) } else { fill() }
+    }
+
+    /// If a batch fails, its halves show which row it was.
+    fn fill_batch(&self, rows: &mut [Row], environment: &Environment) -> Result<(), Refused> {
+        match self.compute(rows, environment) {
+            Err(error) if rows.len() > 1 && error.state() != SqlState::QueryCanceled => {
+                let (first, second) = rows.split_at_mut(rows.len() / 2);
+                self.fill_batch(first, environment)?;
+                self.fill_batch(second, environment).map_err(|refused| behind(first.len(), refused))
+            }
+            computed => computed.map_err(|error| Refused { row: 0, error }),
+        }
+    }
+
+    fn compute(&self, rows: &mut [Row], environment: &Environment) -> Result<()> {
+        let fields = self.expressions.fields().iter();
+        let columns = self.named.iter().zip(fields).map(|(&at, field)| {
+            let mut builder = ColumnBuilder::new(field.data_type(), rows.len())?;
+            rows.iter().try_for_each(|row| builder.push(&row[at]))?;
+            builder.finish()
+        });
+        let batch = self.expressions.batch(columns.collect::<Result<_>>()?, rows.len())?;
+        let environment = cast_environment(environment);
+        let mut values = Vec::with_capacity(self.computed.len());
+        for ((array, from), &at) in
+            self.expressions.arrays(&batch)?.iter().zip(self.expressions.types()).zip(&self.computed)
+        {
+            let (reader, to) = (ColumnReader::new(array.as_ref(), from)?, self.table.columns[at].ty);
+            let column = (0..rows.len()).map(|row| assign_datum(reader.datum(row)?, from.ty, to, &environment));
+            values.push((at, column.collect::<Result<Vec<Datum>>>()?));
+        }
+        for (at, column) in values {
+            for (row, value) in rows.iter_mut().zip(column) {
+                Arc::make_mut(row)[at] = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the columns from a row that has them, if they are computed from the same there; whether they are.
+    pub(crate) fn take_over(&self, from: &Row, row: &mut Row) -> bool {
+        let same = self.named.iter().all(|&at| is_identical(&from[at], &row[at]));
+        if same {
+            let values = Arc::make_mut(row);
+            self.computed.iter().for_each(|&at| values[at] = from[at].clone());
+        }
+        same
+    }
+}
+
+/// Whether a column is to be computed again when columns at these places are assigned to.
+pub(crate) fn is_due(generated: &Generated, changed: &[usize]) -> bool {
+    changed.iter().any(|&at| generated.column as usize == at + 1 || generated.uses.contains(&(at as ColumnId + 1)))
+}
+
+/// Completes rows with what is computed, and checks them; those before the one refused are complete and pass.
+pub(crate) fn complete(
+    computation: Option<&Computation>,
+    checks: &RowChecks,
+    rows: &mut [Row],
+    environment: &Environment,
+) -> Result<(), Refused> {
+    let Some(Err(refused)) = computation.map(|computation| computation.fill(rows, environment)) else {
+        return checks.check(rows);
+    };
+    checks.check(&rows[..refused.row])?;
+    // Of a value that its own column does not take, that is what is wrong.
+    let error = checks.misshapen(&rows[refused.row]).unwrap_or(refused.error);
+    Err(Refused { error, ..refused })
+}
+
+/// Computes one column of rows that have the others, and checks them.
+pub(crate) fn compute(
+    registry: &Registry,
+    reader: &Reader,
+    environment: &Arc<Environment>,
+    table: &Arc<Table>,
+    column: ColumnId,
+    rows: &mut [Row],
+) -> Result<()> {
+    let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
+    let computation = Computation::new(&planner, table, |generated| generated.column == column)?;
+    Ok(complete(computation.as_ref(), &RowChecks::new(&planner, table)?, rows, environment)?)
+}
+
+/// What was refused of rows that so many others come before.
+fn behind(rows: usize, refused: Refused) -> Refused {
+    Refused { row: rows + refused.row, ..refused }
+}
+
+/// Whether values are the same to any expression. Numbers that are equal may be written otherwise.
+fn is_identical(a: &Datum, b: &Datum) -> bool {
+    use Datum::{Bool, Bytea, Date, Int2, Int4, Int8, Jsonb, Null, Text, Time, Timestamp, Timestamptz, Uuid};
+    let exact = matches!(
+        a,
+        Null | Bool(_)
+            | Int2(_)
+            | Int4(_)
+            | Int8(_)
+            | Text(_)
+            | Bytea(_)
+            | Date(_)
+            | Time(_)
+            | Timestamp(_)
+            | Timestamptz(_)
+            | Uuid(_)
+            | Jsonb(_)
+    );
+    exact && a == b
+}
