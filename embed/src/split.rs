@@ -85,7 +85,11 @@ pub fn split_words(text: &str, max_words: usize, overlap: usize) -> Result<Vec<&
         });
         let start = match piece.start {
             0 => 0,
-            at => starts.iter().copied().find(|start| (places[at - 1].end..=places[at].start).contains(start)).unwrap_or(places[at].start),
+            at => starts
+                .iter()
+                .copied()
+                .find(|start| (places[at - 1].end..=places[at].start).contains(start))
+                .unwrap_or(places[at].start),
         };
         text[start..end].trim()
     };

@@ -21,7 +21,12 @@ const TOLD: usize = 3;
 
 impl Session {
     /// CREATE MODEL.
-    pub(super) async fn create_model(&mut self, name: &str, directory: &str, options: &[(String, String)]) -> Result<()> {
+    pub(super) async fn create_model(
+        &mut self,
+        name: &str,
+        directory: &str,
+        options: &[(String, String)],
+    ) -> Result<()> {
         self.transaction()?.start_statement();
         self.check_superuser("create")?;
         let from = self.model_directory(directory)?;

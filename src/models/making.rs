@@ -19,7 +19,7 @@ use crate::catalog::{Model, ModelFile, ModelId};
 pub(super) struct UnderWay(Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl UnderWay {
-    fn begin(&self, hash: &str) -> Making {
+    pub(super) fn begin(&self, hash: &str) -> Making {
         *self.0.lock().entry(hash.to_owned()).or_insert(0) += 1;
         Making { under_way: self.clone(), hash: hash.to_owned() }
     }

@@ -135,9 +135,7 @@ impl Models {
         images: &[&[u8]],
         cancel: &CancelToken,
     ) -> std::result::Result<Embedded, NotEmbedded> {
-        self.embed(model, images, cancel, |part| {
-            Inputs::Images(part.iter().map(|image| (*image).to_owned()).collect())
-        })
+        self.embed(model, images, cancel, |part| Inputs::Images(part.iter().map(|image| (*image).to_owned()).collect()))
     }
 
     fn embed<T: std::hash::Hash + Eq + Copy>(
@@ -225,9 +223,8 @@ impl Models {
         // Before the newest catalog is looked at: what is committed meanwhile was being made until then.
         let making = self.making.hashes();
         let newest = newest();
-        let named: HashSet<&str> = hashes(kept.iter().copied().chain([&*newest]))
-            .chain(making.iter().map(String::as_str))
-            .collect();
+        let named: HashSet<&str> =
+            hashes(kept.iter().copied().chain([&*newest])).chain(making.iter().map(String::as_str)).collect();
         self.open.lock().retain(|hash, _| named.contains(hash.as_str()));
         remove_folders(&*self.fs, &self.dir, &named)
     }

@@ -5,7 +5,8 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
 /// The options of CREATE MODEL, as an error lists them.
-const OPTIONS: &str = "dims, lowercase, max_tokens, normalize, output, pooling, default_prompt, and <name>_prefix such as query_prefix";
+const OPTIONS: &str =
+    "dims, lowercase, max_tokens, normalize, output, pooling, default_prompt, and <name>_prefix such as query_prefix";
 /// What follows the name of a prompt.
 const PREFIX: &str = "_prefix";
 

@@ -55,7 +55,8 @@ async fn texts_get_the_vectors_of_the_reference() {
     }
     // A column at once, each text alone, and an array: all the same.
     run(&client, "UPDATE t SET emb = embed('minilm', body)").await;
-    run(&client, "CREATE TABLE arrays AS SELECT embed('minilm', array_agg(body ORDER BY id)) AS all_of_them FROM t").await;
+    run(&client, "CREATE TABLE arrays AS SELECT embed('minilm', array_agg(body ORDER BY id)) AS all_of_them FROM t")
+        .await;
     for (id, entry) in texts.iter().enumerate() {
         let expected = numbers(&entry["mean"]);
         let body = quoted(entry["text"].as_str().expect("a text"));
@@ -72,7 +73,8 @@ async fn texts_get_the_vectors_of_the_reference() {
         }
     }
     // What is like the question comes first, by any road: a literal, a parameter, an index.
-    run(&client, "INSERT INTO t SELECT 100 + g, NULL, array_fill(g, ARRAY[384])::vector FROM generate_series(1, 50) g").await;
+    run(&client, "INSERT INTO t SELECT 100 + g, NULL, array_fill(g, ARRAY[384])::vector FROM generate_series(1, 50) g")
+        .await;
     run(&client, "CREATE INDEX ON t USING hnsw (emb vector_cosine_ops)").await;
     let nearest = "SELECT id FROM t ORDER BY emb <=> embed('minilm', 'I cannot log in') LIMIT 2";
     let mut found = rows(&client, nearest).await.concat();
@@ -80,7 +82,8 @@ async fn texts_get_the_vectors_of_the_reference() {
     assert_eq!(found, ["3", "4"]);
     let explained = rows(&client, &format!("EXPLAIN {nearest}")).await.concat().join("\n");
     assert!(explained.contains("Index Scan using"), "{explained}");
-    let prepared = client.prepare("SELECT id FROM t ORDER BY emb <=> embed('minilm', $1) LIMIT 1").await.expect("prepared");
+    let prepared =
+        client.prepare("SELECT id FROM t ORDER BY emb <=> embed('minilm', $1) LIMIT 1").await.expect("prepared");
     for (question, nearest) in [("a cat upon a carpet", [0, 1]), ("central bank policy", [2, 2])] {
         let row = client.query_one(&prepared, &[&question]).await.expect("a row");
         assert!(nearest.contains(&row.get::<_, i32>(0)), "{question}: {row:?}");
@@ -138,7 +141,8 @@ async fn a_model_outlives_its_server_and_goes_when_it_is_dropped() {
         .args(["restore", &backups.path().display().to_string(), "--to", &restored.display().to_string()])
         .status();
     assert!(status.expect("lodedb runs").success());
-    let again = Server::start_in_with(&restored, arguments(&["--onnx-runtime", &models::runtime().display().to_string()]));
+    let again =
+        Server::start_in_with(&restored, arguments(&["--onnx-runtime", &models::runtime().display().to_string()]));
     let client = again.connect().await;
     assert_eq!(one(&client, "SELECT embed('clip', 'red')").await, red);
     assert_eq!(rows(&client, "CHECK DATABASE").await, Vec::<Vec<String>>::new());
@@ -149,7 +153,8 @@ async fn files_that_changed_are_not_believed() {
     let mut server = server();
     let client = server.connect().await;
     run(&client, "CREATE MODEL clip FROM 'clip'").await;
-    let folder = std::fs::read_dir(server.dir().join("models")).expect("models").next().expect("one").expect("an entry");
+    let folder =
+        std::fs::read_dir(server.dir().join("models")).expect("models").next().expect("one").expect("an entry");
     let file = folder.path().join("tokenizer.json");
     let good = std::fs::read(&file).expect("the file");
     let changed = String::from_utf8(good.clone()).expect("text").replacen("red", "rod", 1);
@@ -190,8 +195,8 @@ async fn pictures_and_words_share_a_space() {
             let sql = format!("SELECT embed_image('{model}', {})", bytea(pictures.join(name)));
             let (found, expected) = (vector(&one(&client, &sql).await), numbers(expected));
             let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-            let cosine = product(&found, &expected)
-                / (product(&found, &found).sqrt() * product(&expected, &expected).sqrt());
+            let cosine =
+                product(&found, &expected) / (product(&found, &found).sqrt() * product(&expected, &expected).sqrt());
             assert!(cosine >= 0.999, "{model}: {name}: {cosine}");
         }
     }
@@ -211,7 +216,11 @@ async fn pictures_and_words_share_a_space() {
 async fn bad_models_and_inputs_are_told_apart() {
     let server = server();
     let client = server.connect().await;
-    run(&client, "CREATE MODEL clip FROM 'clip'; CREATE MODEL lite FROM 'efficientnet-lite0'; CREATE MODEL minilm FROM 'minilm'").await;
+    run(
+        &client,
+        "CREATE MODEL clip FROM 'clip'; CREATE MODEL lite FROM 'efficientnet-lite0'; CREATE MODEL minilm FROM 'minilm'",
+    )
+    .await;
     let long = "word ".repeat(200_000);
     let half = {
         let picture = bytea(models::folder().join("pictures").join(a_jpeg()));
@@ -290,8 +299,7 @@ async fn documents_become_rows() {
     run(&client, "CREATE MODEL minilm FROM 'minilm'; CREATE TABLE docs (id int, body text)").await;
     run(&client, "INSERT INTO docs VALUES (1, 'Dr. Smith came. He left!'), (2, '今天天气很好。我们去公园。'), (3, ''), (4, NULL)").await;
     let sentences = "SELECT id, s FROM docs, split_sentences(body) s ORDER BY id";
-    let expected =
-        [["1", "Dr. Smith came."], ["1", "He left!"], ["2", "今天天气很好。"], ["2", "我们去公园。"]];
+    let expected = [["1", "Dr. Smith came."], ["1", "He left!"], ["2", "今天天气很好。"], ["2", "我们去公园。"]];
     assert_eq!(rows(&client, sentences).await, expected);
     let pieces = "SELECT s FROM split_text('one two three four five', 2, 1) s";
     assert_eq!(rows(&client, pieces).await.concat(), ["one two", "two three", "three four", "four five"]);

@@ -1,7 +1,7 @@
 //! Sentences of two languages, and pieces of every size.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use super::{choose_pieces, sentence_starts, split_sentences};
+use super::{choose_pieces, sentence_starts, split_sentences, split_words};
 use crate::text::Place;
 
 #[test]

@@ -437,7 +437,9 @@ fn straightened(
     let mut straight = Vec::with_capacity(args.args.len());
     for ((arg, given), wanted) in args.args.iter().zip(given).zip(types) {
         match (arg, given) {
-            (arg, Some(given)) if given.ty == wanted.ty || is_same_value(given.ty, *wanted) => straight.push(arg.clone()),
+            (arg, Some(given)) if given.ty == wanted.ty || is_same_value(given.ty, *wanted) => {
+                straight.push(arg.clone())
+            }
             (ColumnarValue::Scalar(scalar), given) => {
                 let given = given.unwrap_or(*wanted);
                 let datum = convert(scalar_datum(scalar, given)?, Some((given.ty, *wanted)), call)?;

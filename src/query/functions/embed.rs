@@ -154,10 +154,8 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     .stable()
     .with_kernel(embed_texts),
     function("embed", &[TEXT, TEXT_ARRAY], TO_VECTOR_ARRAY, |call, args| each(call, args, None)).stable(),
-    function("embed", &[TEXT, TEXT_ARRAY, TEXT], TO_VECTOR_ARRAY, |call, args| {
-        each(call, args, Some(text(args, 2)?))
-    })
-    .stable(),
+    function("embed", &[TEXT, TEXT_ARRAY, TEXT], TO_VECTOR_ARRAY, |call, args| each(call, args, Some(text(args, 2)?)))
+        .stable(),
     function("embed_image", &[TEXT, BYTEA], TO_VECTOR, |call, args| {
         let Some(Datum::Bytea(bytes)) = args.get(1) else { return Ok(Datum::Null) };
         one(of_images(call, text(args, 0)?, &[bytes]))

@@ -227,9 +227,7 @@ fn split_text(call: &Call<'_>) -> Result<Table> {
     };
     if first == 0 {
         let pieces = lodedb_embed::split_words(&text, max, overlap);
-        return call.texts(
-            pieces.map_err(|error| SqlError::new(SqlState::InvalidParameterValue, error.to_string()))?,
-        );
+        return call.texts(pieces.map_err(|error| SqlError::new(SqlState::InvalidParameterValue, error.to_string()))?);
     }
     let (Datum::Text(name), Some(scope)) = (call.converted(0, ScalarType::Text)?, call.scope) else {
         return call.column(ScalarType::Text, Vec::new());
