@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
-    SetExpr, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
-    visit_relations,
+    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType, visit_relations,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 use lodedb_sql::parse::Places;
 use lodedb_sql::resolve::function_parameter_types;
-use lodedb_sql::rewrite::as_cast;
+use lodedb_sql::rewrite::{as_cast, call, cast};
 use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::forms;
@@ -344,8 +344,7 @@ impl VisitorMut for Preparation<'_> {
                 {
                     let value = Value::SingleQuotedString(std::mem::take(digits)).with_empty_span();
                     let numeric = TypeWithModifier::plain(ScalarType::Numeric);
-                    let empty = datafusion::sql::sqlparser::tokenizer::Span::empty();
-                    *expr = lodedb_sql::rewrite::cast(Expr::Value(value), numeric, empty);
+                    *expr = cast(Expr::Value(value), numeric, Span::empty());
                 }
             }
             Expr::UnaryOp { op: UnaryOperator::Minus, expr: within } => {
@@ -398,7 +397,9 @@ impl VisitorMut for Preparation<'_> {
                 }
             }
             // DataFusion plans its elements as if there were no query around this one.
-            Expr::Array(array) if !array.elem.is_empty() => *expr = array_call(std::mem::take(&mut array.elem)),
+            Expr::Array(array) if !array.elem.is_empty() => {
+                *expr = call("make_array", std::mem::take(&mut array.elem), Span::empty());
+            }
             Expr::Function(function) => {
                 if let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
                     && name.value == "pg_cast"
@@ -442,21 +443,6 @@ fn is_number(expr: &Expr) -> bool {
 /// Whether this is the one number that fits an integer only with its sign.
 fn is_least_integer(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) if digits == "2147483648")
-}
-
-/// `make_array(elements)`.
-fn array_call(elements: Vec<Expr>) -> Expr {
-    let args = elements.into_iter().map(|element| FunctionArg::Unnamed(FunctionArgExpr::Expr(element))).collect();
-    Expr::Function(Function {
-        name: vec![Ident::new("make_array")].into(),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 /// The number that a key is, if it is a plain one with a minus.
