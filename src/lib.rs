@@ -10,6 +10,7 @@ pub mod compaction;
 pub mod db;
 #[doc(hidden)]
 pub mod fault;
+pub mod models;
 pub mod query;
 pub mod segment;
 pub mod server;

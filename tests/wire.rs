@@ -33,6 +33,8 @@ mod limits;
 mod load;
 #[path = "wire/locking.rs"]
 mod locking;
+#[path = "wire/models.rs"]
+mod models;
 #[path = "wire/notify.rs"]
 mod notify;
 #[path = "wire/privileges.rs"]

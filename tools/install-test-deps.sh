@@ -80,4 +80,5 @@ if [ "$(cat "$environment/.programs" 2>/dev/null || true)" != "$wanted" ]; then
     cp "$programs/debug/check-sqlx" "$programs/debug/check-diesel" "$environment/bin/"
     echo "$wanted" > "$environment/.programs"
 fi
+"$root/tools/models/make.sh"
 say "all there"

@@ -5,8 +5,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-/// The name of our own description file. Where it is there, nothing else is looked at.
-pub(crate) const FILE: &str = "lodedb.json";
+use crate::{EmbedError, layout};
 
 /// A model: a tower for texts, one for pictures, or both into one space. Also the content of `lodedb.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -185,6 +184,24 @@ fn ones() -> [f32; 3] {
 const MAX_SIDE: u32 = 4_096;
 
 impl Description {
+    /// The name of the file that holds one as JSON. Where a directory has it, nothing else of the directory says what it holds.
+    pub const FILE: &str = "lodedb.json";
+
+    /// Reads what a directory holds, in any of the layouts that [`Model::open`](crate::Model::open) knows.
+    ///
+    /// # Errors
+    ///
+    /// If it is no directory, none of the layouts, or one whose files contradict themselves or ask for what is not implemented.
+    pub fn read(directory: &Path) -> Result<Self, EmbedError> {
+        layout::read(directory)
+    }
+
+    /// Refuses what makes no sense.
+    pub(crate) fn check(&self, directory: &Path) -> Result<(), EmbedError> {
+        let problems = self.problems();
+        if problems.is_empty() { Ok(()) } else { Err(EmbedError::bad_model(directory, problems.join("; "))) }
+    }
+
     /// Everything in it that makes no sense, in words; empty where it is good.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();

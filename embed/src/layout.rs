@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::description::{FILE, is_inside};
+use crate::description::is_inside;
 use crate::{Description, EmbedError, Pooling, TextTower};
 
 mod images;
@@ -24,7 +24,7 @@ pub(crate) fn read(directory: &Path) -> Result<Description, EmbedError> {
     if !directory.is_dir() {
         return Err(EmbedError::bad_model(directory, "there is no such directory"));
     }
-    let found = if let Some(description) = read_json::<Description>(directory, FILE)? {
+    let found = if let Some(description) = read_json::<Description>(directory, Description::FILE)? {
         description
     } else if let Some(modules) = read_json::<Vec<Module>>(directory, "modules.json")? {
         sentence_transformers(directory, &modules)?
@@ -48,8 +48,8 @@ pub(crate) fn read(directory: &Path) -> Result<Description, EmbedError> {
                       export the model to ONNX, or describe its files in a lodedb.json";
         return Err(EmbedError::bad_model(directory, reason));
     };
-    let problems = found.problems();
-    if problems.is_empty() { Ok(found) } else { Err(EmbedError::bad_model(directory, problems.join("; "))) }
+    found.check(directory)?;
+    Ok(found)
 }
 
 /// Reads a file of JSON; `None` where there is none.

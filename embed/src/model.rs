@@ -8,7 +8,7 @@ use crate::pool::normalize;
 use crate::split::{choose_pieces, sentence_starts};
 use crate::text::Tokens;
 use crate::tower::{Files, MAX_TOKENS, Pictures, Text};
-use crate::{Description, EmbedError, ImageError, ImageLimits, layout};
+use crate::{Description, EmbedError, ImageError, ImageLimits};
 
 /// How models are opened and run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,7 +149,16 @@ impl Model {
     /// If ONNX Runtime is missing or too old; if the directory is no model that is understood; if a file is damaged; if a network's
     /// vectors have no fixed number of dimensions; if the tokenizer does not belong to the network.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, EmbedError> {
-        let description = layout::read(directory)?;
+        Self::open_as(directory, Description::read(directory)?, options)
+    }
+
+    /// As [`Model::open`], where it is known what the directory holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::open`], and if the description makes no sense.
+    pub fn open_as(directory: &Path, description: Description, options: &Options) -> Result<Self, EmbedError> {
+        description.check(directory)?;
         let mut files = Files { directory, read: Vec::new() };
         let text =
             description.text.as_ref().map(|tower| Text::open(&mut files, tower, &description, options)).transpose()?;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::EmbedError;
 use crate::text::Place;
 
 /// The sentences of a text, in English, Chinese and other languages that end sentences by punctuation, without the white space around
@@ -56,6 +57,43 @@ fn paragraphs(text: &str) -> Vec<Range<usize>> {
     }
     found.push(start..at);
     found
+}
+
+/// Cuts a text into pieces of at most `max_words` words, as [`Model::split_text`](crate::Model::split_text) does by the tokens of a model.
+/// Words are Unicode's (UAX #29): a Chinese character is one, punctuation none. Each piece repeats up to `overlap` words of the one before it.
+///
+/// # Errors
+///
+/// If `max_words` is 0, or if `overlap` is not below it.
+pub fn split_words(text: &str, max_words: usize, overlap: usize) -> Result<Vec<&str>, EmbedError> {
+    if max_words == 0 || overlap >= max_words {
+        return Err(EmbedError::Argument(format!(
+            "a piece of {max_words} words that repeats {overlap}: it must have 1 or more, and repeat fewer"
+        )));
+    }
+    let places: Vec<Place> = text
+        .unicode_word_indices()
+        .map(|(start, word)| Place { start, end: start + word.len(), begins_word: true })
+        .collect();
+    let starts = sentence_starts(text);
+    let pieces = choose_pieces(&places, &starts, max_words, overlap);
+    let cut = |piece: &Range<usize>| {
+        // With the punctuation before the next word, and that before the first one.
+        let end = places.get(piece.end).map_or(text.len(), |next| {
+            let sentence = starts.iter().copied().rfind(|start| *start <= next.start);
+            sentence.filter(|start| *start >= places[piece.end - 1].end).unwrap_or(next.start)
+        });
+        let start = match piece.start {
+            0 => 0,
+            at => starts
+                .iter()
+                .copied()
+                .find(|start| (places[at - 1].end..=places[at].start).contains(start))
+                .unwrap_or(places[at].start),
+        };
+        text[start..end].trim()
+    };
+    Ok(pieces.iter().map(cut).collect())
 }
 
 /// After these a full stop does not end a sentence.

@@ -196,6 +196,8 @@ pub struct Model {
     pub kind: String,
     /// The dimensions of its vectors.
     pub dims: u32,
+    /// How it is used: what its `lodedb.json` says.
+    pub description: String,
     /// BLAKE3 of all its files, in hexadecimal: another version has another.
     pub hash: String,
     /// Its files, by name.

@@ -63,6 +63,16 @@ enum Command {
         /// The folder below which roles with pg_write_server_files may write files (BACKUP TO); superusers may anywhere [default: nowhere]
         #[arg(long, value_name = "FOLDER")]
         file_dir: Option<PathBuf>,
+        /// The folder below which superusers may have models read (CREATE MODEL) [default: nowhere]
+        #[arg(long, value_name = "FOLDER")]
+        model_dir: Option<PathBuf>,
+        /// ONNX Runtime, which models need: its library, or a folder or environment of Python that has it [default: ORT_DYLIB_PATH, or
+        /// the usual places]
+        #[arg(long, value_name = "PATH")]
+        onnx_runtime: Option<PathBuf>,
+        /// Threads that work on one run of a model; 0 is one for each core.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        model_threads: usize,
         /// The most sessions at once.
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_connections: usize,
@@ -268,6 +278,9 @@ pub(crate) fn run() -> ExitCode {
                 hba,
                 insecure,
                 file_dir,
+                model_dir,
+                onnx_runtime,
+                model_threads,
                 max_connections,
                 max_running,
                 max_queue,
@@ -301,6 +314,9 @@ pub(crate) fn run() -> ExitCode {
                     backup_dir,
                     backup_keep,
                     file_dir,
+                    model_dir,
+                    onnx_runtime,
+                    model_threads,
                     ..lodedb::Options::default()
                 };
                 let tls = tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles { certificate, key });

@@ -26,6 +26,7 @@ use super::{FIRST_PROVISIONAL_ROW, ReadView, Row, RowId};
 use crate::catalog::{Change, Index, IndexId, SequenceId, Table, TableId};
 use crate::db::admission::Place;
 use crate::db::engine::Engine;
+use crate::models::Making;
 
 /// How many row and key locks a transaction takes in one table before it asks for the whole table.
 const ESCALATION_LOCKS: usize = 4096;
@@ -152,6 +153,8 @@ pub struct Transaction {
     timeouts: LockTimeouts,
     /// The place of the statement under way among those that run, until it waits for a lock.
     place: Option<Place>,
+    /// The models it made, whose files stay until it has ended.
+    models: Vec<Making>,
 }
 
 impl Transaction {
@@ -174,12 +177,18 @@ impl Transaction {
             escalated: HashSet::new(),
             timeouts: LockTimeouts::default(),
             place: None,
+            models: Vec::new(),
         }
     }
 
     /// Takes the place of a statement that writes over from its session, or gives it back.
     pub fn set_place(&mut self, place: Option<Place>) {
         self.place = place;
+    }
+
+    /// Keeps the files of a model that it made until it has ended.
+    pub fn keep_model(&mut self, making: Making) {
+        self.models.push(making);
     }
 
     /// The database it works on.

@@ -276,6 +276,14 @@ impl Session {
                 self.analyze(tables).await?;
                 tag()
             }
+            Statement::CreateModel { name, directory, options } => {
+                self.create_model(name, directory, options).await?;
+                tag()
+            }
+            Statement::DropModel { names, if_exists, cascade } => {
+                self.drop_models(names, *if_exists, *cascade).await?;
+                tag()
+            }
             Statement::CreateRole { name, options } => {
                 self.create_role(name, options).await?;
                 tag()

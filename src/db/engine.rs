@@ -28,6 +28,7 @@ use crate::commit::committer::Committer;
 use crate::commit::locks::LockManager;
 use crate::commit::serializable::Serializable;
 use crate::compaction::{History, Worker};
+use crate::models::Models;
 use crate::query::QueryEngine;
 use crate::segment::SegmentId;
 use crate::snapshot::backup::{self, Backup, BackupError, DatabaseId};
@@ -52,6 +53,8 @@ pub struct Engine {
     pub log: Arc<Log>,
     /// The files of segments.
     pub files: Arc<SegmentStore>,
+    /// The models that embed.
+    pub models: Models,
     /// The locks of transactions.
     pub locks: LockManager,
     /// The transactions at SERIALIZABLE.
@@ -339,6 +342,15 @@ impl Db {
         let admission = Admission::new(options.load);
         let memory = Budget::new(options.memory_limit());
         let shown = Settings::showing(&options);
+        let models = Models::new(
+            files.fs.clone(),
+            &opened.dir,
+            lodedb_embed::Options {
+                runtime: options.onnx_runtime.clone(),
+                intra_threads: options.model_threads,
+                ..lodedb_embed::Options::default()
+            },
+        );
         let engine = Arc::new(Engine {
             dir: opened.dir,
             id: opened.id,
@@ -346,6 +358,7 @@ impl Db {
             store,
             log,
             files,
+            models,
             locks: LockManager::new(),
             serializable: Serializable::default(),
             committer,

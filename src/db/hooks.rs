@@ -36,13 +36,15 @@ pub struct Effects {
     pub(super) intentions: Vec<Intention>,
     /// What the client is to be warned of.
     pub(super) warnings: Vec<SqlError>,
+    /// How many texts were cut since the session began a statement.
+    pub(super) cut_texts: usize,
     current: HashMap<SequenceId, i64>,
     last: Option<SequenceId>,
 }
 
 /// One session as its statements see it.
 pub struct SessionHooks {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     session: i32,
     /// What statements left behind.
     pub effects: Mutex<Effects>,
@@ -70,6 +72,7 @@ impl SessionHooks {
             settings: Some(self.clone()),
             advisory: Some(self.clone()),
             notify: Some(self.clone()),
+            models: Some(self.clone()),
             server: Some(self.clone()),
         }
     }

@@ -18,6 +18,7 @@ mod grants;
 pub mod hooks;
 mod identity;
 pub mod memory;
+mod models;
 pub mod notify;
 pub mod options;
 pub mod outcome;

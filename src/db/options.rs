@@ -60,6 +60,13 @@ pub struct Options {
     pub backup_keep: Keep,
     /// The folder below which roles with `pg_write_server_files` may have files written; `None` is nowhere. Superusers may anywhere.
     pub file_dir: Option<PathBuf>,
+    /// The folder below which CREATE MODEL may read models; `None` is nowhere.
+    pub model_dir: Option<PathBuf>,
+    /// ONNX Runtime: its library, or a folder, prefix or environment of Python that has it; `None` is where `ORT_DYLIB_PATH` says, or
+    /// the usual places. Looked for when the first model is used.
+    pub onnx_runtime: Option<PathBuf>,
+    /// Threads that work on one run of a model; 0 is one for each core.
+    pub model_threads: usize,
     /// How often all files are read, to find rot; `None` is never.
     pub scrub_interval: Option<Duration>,
     /// What that may read a second, in bytes; 0 is as much as it can.
@@ -102,6 +109,9 @@ impl Default for Options {
             backup_dir: None,
             backup_keep: Keep { newest: 24, days: 7 },
             file_dir: None,
+            model_dir: None,
+            onnx_runtime: None,
+            model_threads: 0,
             scrub_interval: Some(Duration::from_secs(24 * 3600)),
             scrub_bytes_per_second: 32 << 20,
             archive_interval: Duration::from_secs(60),

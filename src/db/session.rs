@@ -677,7 +677,8 @@ impl Session {
         self.absorb_intentions()?;
         let (sequences, settings, warnings) = {
             let mut effects = self.hooks.effects.lock();
-            let Effects { sequences, settings, warnings, .. } = &mut *effects;
+            let Effects { sequences, settings, warnings, cut_texts, .. } = &mut *effects;
+            *cut_texts = 0;
             (std::mem::take(sequences), std::mem::take(settings), std::mem::take(warnings))
         };
         warnings.into_iter().for_each(|warning| self.notice("WARNING", warning));

@@ -114,6 +114,18 @@ impl Check<'_> {
                 }
             }
         }
+        for model in engine.view().catalog.models() {
+            for file in &model.files {
+                (self.stop)()?;
+                let path = engine.models.folder(&model.hash).join(&file.name);
+                let fault = match lodedb_wal::fs::read_file(fs, &path) {
+                    Ok(bytes) if blake3::hash(&bytes).to_hex().as_str() == file.hash => continue,
+                    Ok(_) => format!("it is not what model \"{}\" was made of", model.name),
+                    Err(error) => error.to_string(),
+                };
+                self.tell(None, Some(&path), None, fault);
+            }
+        }
         let records = engine.log.read_from(manifest_lsn + 1).and_then(|records| {
             let stopped = |at: usize| self.look(at as u64);
             for (at, record) in records.enumerate() {

@@ -173,6 +173,7 @@ fn write(engine: &Engine, last: &mut LastCheckpoint) -> Result<(), CheckpointErr
     let newest = idle.is_some().then(|| engine.view());
     let newest = newest.as_ref().map(|view| &*view.tables);
     remove_unnamed(&engine.files, &[&oldest, &manifest], newest, SegmentId::MAX)?;
+    engine.models.remove_unnamed(&[&oldest.catalog, &manifest.catalog], || engine.view().catalog.clone())?;
     reach("checkpoint: done");
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::manifest::{IndexManifest, Manifest, RETAINED};
 use crate::catalog::TableId;
 use crate::commit::TableView;
 use crate::commit::apply::State;
+use crate::models;
 use crate::segment::{STAGED_ROWS, SegmentId};
 
 /// What the kept manifests and the kept log name.
@@ -93,6 +94,8 @@ pub fn remove_left_over(files: &SegmentStore, manifests: &Path, state: &State) -
     let kept = generations.iter().take(RETAINED).map(|&generation| Manifest::read(fs, manifests, generation).ok());
     let Some(kept) = kept.collect::<Option<Vec<Manifest>>>() else { return Ok(()) };
     remove_unnamed(files, &kept.iter().collect::<Vec<_>>(), Some(&state.tables), state.next_segment)?;
+    let named = models::hashes(kept.iter().map(|manifest| &manifest.catalog).chain([&*state.catalog])).collect();
+    models::remove_folders(fs, &files.models_dir(), &named)?;
     for folder in [folders(fs, files.segments_dir())?, folders(fs, files.quantizers_dir())?].concat() {
         if fs.read_dir(&folder)?.is_empty() {
             fs.remove_dir_all(&folder)?;

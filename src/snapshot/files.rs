@@ -52,6 +52,11 @@ impl SegmentStore {
         self.dir.join("quantizers")
     }
 
+    /// The folder of all models.
+    pub fn models_dir(&self) -> PathBuf {
+        self.dir.join("models")
+    }
+
     /// The folder of a table's segments.
     pub fn table_dir(&self, table: TableId) -> PathBuf {
         self.segments_dir().join(table.to_string())

@@ -211,8 +211,19 @@ fn first_manifest() -> Manifest {
 }
 
 fn refuse_foreign(fs: &dyn FileSystem, dir: &Path) -> Result<(), OpenError> {
-    const OURS: [&str; 10] =
-        ["LOCK", "FORMAT", "FORMAT.tmp", "wal", "meta", "segments", "quantizers", "manifest", "socket", "backups"];
+    const OURS: [&str; 11] = [
+        "LOCK",
+        "FORMAT",
+        "FORMAT.tmp",
+        "wal",
+        "meta",
+        "segments",
+        "quantizers",
+        "models",
+        "manifest",
+        "socket",
+        "backups",
+    ];
     let entries = fs.read_dir(dir).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
     if entries.iter().any(|entry| entry.name == "FORMAT") {
         return Ok(());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) mod client;
 pub(crate) mod ledger;
+pub(crate) mod models;
 pub(crate) mod raw;
 pub(crate) mod reference;
 pub(crate) mod server;

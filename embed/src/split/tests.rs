@@ -1,7 +1,7 @@
 //! Sentences of two languages, and pieces of every size.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use super::{choose_pieces, sentence_starts, split_sentences};
+use super::{choose_pieces, sentence_starts, split_sentences, split_words};
 use crate::text::Place;
 
 #[test]
@@ -107,4 +107,15 @@ fn pieces_keep_their_limits_and_lose_nothing() {
         }
     }
     assert!(choose_pieces(&[], &[], 3, 1).is_empty());
+}
+
+#[test]
+fn pieces_of_words_keep_their_punctuation_and_overlap() {
+    let text = "One two three. Four five! (Six seven) eight nine ten.";
+    assert_eq!(split_words(text, 5, 0).unwrap(), ["One two three. Four five!", "(Six seven) eight nine ten."]);
+    assert_eq!(split_words(text, 4, 0).unwrap(), ["One two three.", "Four five!", "(Six seven) eight nine", "ten."]);
+    assert_eq!(split_words("a b c d", 2, 1).unwrap(), ["a b", "b c", "c d"]);
+    assert_eq!(split_words("今天天气很好。我们去公园。", 6, 0).unwrap(), ["今天天气很好。", "我们去公园。"]);
+    assert!(split_words("", 5, 0).unwrap().is_empty());
+    assert!(split_words("one", 0, 0).is_err() && split_words("one", 2, 2).is_err());
 }

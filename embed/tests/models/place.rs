@@ -1,4 +1,4 @@
-//! Where `tools/embed.sh` puts models and ONNX Runtime.
+//! Where `tools/models/make.sh` puts models and ONNX Runtime.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ fn target() -> PathBuf {
 /// The folder with the models, the pictures and the references, or what lies in it.
 pub(crate) fn model(name: &str) -> PathBuf {
     let path = std::env::var_os("LODEDB_TEST_MODELS").map_or_else(|| target().join("models"), PathBuf::from).join(name);
-    assert!(path.exists(), "there is no {}; run tools/embed.sh", path.display());
+    assert!(path.exists(), "there is no {}; run tools/install-test-deps.sh", path.display());
     path
 }
 

@@ -3,7 +3,7 @@
 use crate::types::{PgType, ScalarType};
 
 use ScalarType::{
-    Bit, Bool, Float8, Halfvec, Int4, Int8, Jsonb, Numeric, Oid, Regclass, Sparsevec, Text, Timestamptz, Vector,
+    Bit, Bool, Bytea, Float8, Halfvec, Int4, Int8, Jsonb, Numeric, Oid, Regclass, Sparsevec, Text, Timestamptz, Vector,
 };
 
 /// The types that a function of this name wants of its `n` arguments; `None` for an argument that may be of any
@@ -60,6 +60,15 @@ pub fn function_parameter_types(name: &str, n: usize) -> Option<Vec<Option<PgTyp
         ("pg_sleep", 1) => &[Some(Float8)],
         ("setval", 2) => &[Some(Regclass), Some(Int8)],
         ("setval", 3) => &[Some(Regclass), Some(Int8), Some(Bool)],
+        ("embed", 2) => &[Some(Text), Some(Text)],
+        ("embed", 3) => &[Some(Text), Some(Text), Some(Text)],
+        ("embed_image", 2) => &[Some(Text), Some(Bytea)],
+        ("image_info", 1) => &[Some(Bytea)],
+        ("split_sentences", 1) => &[Some(Text)],
+        ("split_text", 2) => &[Some(Text), Some(Int4)],
+        // Of words, or of the tokens of a model that is named first.
+        ("split_text", 3) => &[Some(Text), None, Some(Int4)],
+        ("split_text", 4) => &[Some(Text), Some(Text), Some(Int4), Some(Int4)],
         ("pg_notify", 2) => &[Some(Text), Some(Text)],
         (name, 1) if is_advisory(name) => &[Some(Int8)],
         (name, 2) if is_advisory(name) => &[Some(Int4), Some(Int4)],

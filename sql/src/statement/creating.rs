@@ -59,6 +59,13 @@ impl Reader<'_> {
             let options = self.sequence_options()?;
             return Ok(Statement::CreateSequence { name, if_not_exists, options });
         }
+        if self.take_words("create model") {
+            let name = self.name()?;
+            self.expect_words("from")?;
+            let directory = self.string()?;
+            let options = if self.take_words("with") { self.options()? } else { Vec::new() };
+            return Ok(Statement::CreateModel { name, directory, options });
+        }
         if !self.peek_words("create user mapping")
             && let Some(words) = self.take_one_of(&["create role", "create user", "create group"])
         {
@@ -72,6 +79,11 @@ impl Reader<'_> {
             && self.take_one_of(&["drop role", "drop user", "drop group"]).is_some()
         {
             return self.drop_role();
+        }
+        if self.take_words("drop model") {
+            let if_exists = self.take_words("if exists");
+            let names = self.list(Self::name)?;
+            return Ok(Statement::DropModel { names, if_exists, cascade: self.cascade() });
         }
         let Some(words) =
             self.take_one_of(&["drop table", "drop index", "drop sequence", "drop schema", "drop extension"])

@@ -168,6 +168,10 @@ pub enum Statement {
     Check { tables: Option<Vec<ObjectName>> },
     /// BACKUP TO a folder.
     Backup { to: String },
+    /// CREATE MODEL from a directory.
+    CreateModel { name: String, directory: String, options: Vec<(String, String)> },
+    /// DROP MODEL.
+    DropModel { names: Vec<String>, if_exists: bool, cascade: bool },
     /// CREATE ROLE, USER or GROUP.
     CreateRole { name: String, options: RoleOptions },
     /// ALTER ROLE or USER.
@@ -425,6 +429,8 @@ impl Statement {
             Self::Checkpoint => "CHECKPOINT",
             Self::Backup { .. } => "BACKUP",
             Self::Check { .. } => "CHECK",
+            Self::CreateModel { .. } => "CREATE MODEL",
+            Self::DropModel { .. } => "DROP MODEL",
             Self::CreateRole { .. } => "CREATE ROLE",
             Self::AlterRole { .. } | Self::RenameRole { .. } => "ALTER ROLE",
             Self::DropRole { .. } => "DROP ROLE",
@@ -472,6 +478,8 @@ impl Statement {
             | Self::Comment { .. }
             | Self::Vacuum { .. }
             | Self::Analyze { .. }
+            | Self::CreateModel { .. }
+            | Self::DropModel { .. }
             | Self::CreateRole { .. }
             | Self::AlterRole { .. }
             | Self::RenameRole { .. }
@@ -499,6 +507,7 @@ impl Statement {
             | Self::DropSchema { .. }
             | Self::DropExtension { .. }
             | Self::DropRole { .. }
+            | Self::DropModel { .. }
             | Self::Vacuum { .. }
             | Self::Analyze { .. }
             | Self::LockTable { .. }

@@ -111,7 +111,7 @@ fn decimal_of_text(text: &str) -> Option<DataType> {
 }
 
 /// Whether a value of one type is one of the other as it stands.
-fn is_same_value(from: PgType, to: TypeWithModifier) -> bool {
+pub(super) fn is_same_value(from: PgType, to: TypeWithModifier) -> bool {
     use ScalarType as T;
     if to.modifier >= 0 {
         return false;

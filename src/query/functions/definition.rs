@@ -19,7 +19,7 @@ use lodedb_sql::cast::{CastContext, CastEnvironment, can_cast};
 use lodedb_sql::error::Result;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, TypeWithModifier};
 
-use super::cast::{cast_value, is_lasting_cast};
+use super::cast::{cast_value, is_lasting_cast, is_same_value};
 use super::errors::{to_datafusion, undefined_function};
 use super::missing::no_such_call;
 use super::naming::call_name;
@@ -73,7 +73,7 @@ pub(crate) struct Call<'a> {
 /// The Rust function behind a row.
 pub(crate) type Evaluate = fn(&Call<'_>, &[Datum]) -> Result<Datum>;
 /// A whole column at a time, where that pays; `None` says that the arguments have no form it knows.
-pub(crate) type Kernel = fn(&[ColumnarValue], usize) -> Result<Option<ColumnarValue>>;
+pub(crate) type Kernel = fn(&Call<'_>, &[ColumnarValue], usize) -> Result<Option<ColumnarValue>>;
 
 /// One overload of a function.
 #[derive(Clone)]
@@ -399,7 +399,7 @@ impl SqlFunction {
         let rows = args.number_rows;
         if let Some(kernel) = overload.kernel
             && let Some(straight) = straightened(args, &given, &types, &call)?
-            && let Some(result) = kernel(&straight, rows)?
+            && let Some(result) = kernel(&call, &straight, rows)?
         {
             return Ok(result);
         }
@@ -437,7 +437,9 @@ fn straightened(
     let mut straight = Vec::with_capacity(args.args.len());
     for ((arg, given), wanted) in args.args.iter().zip(given).zip(types) {
         match (arg, given) {
-            (arg, Some(given)) if given.ty == wanted.ty => straight.push(arg.clone()),
+            (arg, Some(given)) if given.ty == wanted.ty || is_same_value(given.ty, *wanted) => {
+                straight.push(arg.clone())
+            }
             (ColumnarValue::Scalar(scalar), given) => {
                 let given = given.unwrap_or(*wanted);
                 let datum = convert(scalar_datum(scalar, given)?, Some((given.ty, *wanted)), call)?;

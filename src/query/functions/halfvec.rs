@@ -51,18 +51,18 @@ fn compared(args: &[Datum], test: fn(Ordering) -> bool) -> Result<Datum> {
 /// The functions of this file.
 pub(super) const FUNCTIONS: &[Definition] = &[
     function("l2_distance", &[HALFVEC, HALFVEC], TO_FLOAT8, |_, args| distance(args, Metric::L2, 1.0))
-        .with_kernel(|args, rows| distances(args, rows, Metric::L2, 1.0)),
+        .with_kernel(|_, args, rows| distances(args, rows, Metric::L2, 1.0)),
     function("cosine_distance", &[HALFVEC, HALFVEC], TO_FLOAT8, |_, args| distance(args, Metric::Cosine, 1.0))
-        .with_kernel(|args, rows| distances(args, rows, Metric::Cosine, 1.0)),
+        .with_kernel(|_, args, rows| distances(args, rows, Metric::Cosine, 1.0)),
     function("l1_distance", &[HALFVEC, HALFVEC], TO_FLOAT8, |_, args| distance(args, Metric::L1, 1.0))
-        .with_kernel(|args, rows| distances(args, rows, Metric::L1, 1.0)),
+        .with_kernel(|_, args, rows| distances(args, rows, Metric::L1, 1.0)),
     function("inner_product", &[HALFVEC, HALFVEC], TO_FLOAT8, |_, args| distance(args, Metric::InnerProduct, -1.0))
-        .with_kernel(|args, rows| distances(args, rows, Metric::InnerProduct, -1.0)),
+        .with_kernel(|_, args, rows| distances(args, rows, Metric::InnerProduct, -1.0)),
     // The operator `<#>` is planned as this function for every kind of vector.
     function("vector_negative_inner_product", &[HALFVEC, HALFVEC], TO_FLOAT8, |_, args| {
         distance(args, Metric::InnerProduct, 1.0)
     })
-    .with_kernel(|args, rows| distances(args, rows, Metric::InnerProduct, 1.0)),
+    .with_kernel(|_, args, rows| distances(args, rows, Metric::InnerProduct, 1.0)),
     function("halfvec_negative_inner_product", &[HALFVEC, HALFVEC], TO_FLOAT8, |_, args| {
         distance(args, Metric::InnerProduct, 1.0)
     }),

@@ -19,6 +19,7 @@ mod cast;
 mod datetime;
 mod definition;
 mod deviation;
+mod embed;
 pub mod errors;
 pub(crate) mod growing;
 mod halfvec;
@@ -65,7 +66,7 @@ pub use errors::{sql_error, to_datafusion};
 pub(crate) use missing::NoFunction;
 pub(crate) use naming::call_name;
 pub use scope::{
-    AdvisoryAccess, AdvisoryLock, BackupInfo, BackupProgress, Hooks, IndexBuildInfo, NotifyAccess, Scope,
+    AdvisoryAccess, AdvisoryLock, BackupInfo, BackupProgress, Hooks, IndexBuildInfo, ModelAccess, NotifyAccess, Scope,
     SequenceAccess, ServerAccess, SessionInfo, SettingAccess, Upkeep,
 };
 pub use series::shifted;
@@ -88,6 +89,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         datetime::FUNCTIONS,
         templates::FUNCTIONS,
         session::FUNCTIONS,
+        embed::FUNCTIONS,
     ];
     let definitions = tables
         .into_iter()

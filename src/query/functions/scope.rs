@@ -15,10 +15,11 @@ use lodedb_sql::{SqlError, SqlState};
 
 use crate::auth::privilege::Actor;
 use crate::catalog::rights::RoleId;
-use crate::catalog::{Catalog, SequenceId};
+use crate::catalog::{Catalog, Model, SequenceId};
 use crate::commit::locks::{LockInfo, LockMode, LockTarget};
 use crate::compaction::Compaction;
 use crate::db::settings::{Environment, Settings};
+use crate::models::{NotEmbedded, Work};
 use crate::query::CancelToken;
 use crate::snapshot::scrub::Pass;
 
@@ -71,6 +72,29 @@ pub trait NotifyAccess: Send + Sync {
     fn notify(&self, channel: &str, payload: &str) -> Result<()>;
     /// The channels this session listens on.
     fn channels(&self) -> Vec<String>;
+}
+
+/// The models that embed.
+pub trait ModelAccess: Send + Sync {
+    /// The vectors of texts, each after the prompt of this name, or the model's default one. Blocks its thread.
+    fn embed_texts(
+        &self,
+        model: &Model,
+        prompt: Option<&str>,
+        texts: &[&str],
+        cancel: &CancelToken,
+    ) -> std::result::Result<Vec<Arc<[f32]>>, NotEmbedded>;
+    /// The vectors of pictures, each the bytes of a file. Blocks its thread.
+    fn embed_images(
+        &self,
+        model: &Model,
+        images: &[&[u8]],
+        cancel: &CancelToken,
+    ) -> std::result::Result<Vec<Arc<[f32]>>, NotEmbedded>;
+    /// The pieces of a text, each of at most so many tokens, and overlapping by so many.
+    fn split_text(&self, model: &Model, text: &str, max_tokens: usize, overlap: usize) -> Result<Vec<String>>;
+    /// What a model did since it was opened; `None` if it is not open.
+    fn work(&self, model: &Model) -> Option<Work>;
 }
 
 /// What objects take on disk, and what the server is doing.
@@ -209,6 +233,8 @@ pub struct Hooks {
     pub advisory: Option<Arc<dyn AdvisoryAccess>>,
     /// Notifications.
     pub notify: Option<Arc<dyn NotifyAccess>>,
+    /// Models.
+    pub models: Option<Arc<dyn ModelAccess>>,
     /// Sizes and activity.
     pub server: Option<Arc<dyn ServerAccess>>,
 }
@@ -253,6 +279,13 @@ impl Scope {
             true => Some(user.clone()),
             false => self.catalog.rights().role(role).map(|role| role.name.clone()),
         }
+    }
+
+    /// The models, or an error where there are none to ask.
+    pub(crate) fn models(&self) -> Result<&Arc<dyn ModelAccess>> {
+        self.hooks.models.as_ref().ok_or_else(|| {
+            SqlError::new(SqlState::ObjectNotInPrerequisiteState, "models cannot be used in this statement")
+        })
     }
 
     /// The sequences, or an error where there are none to change.

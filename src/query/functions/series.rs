@@ -113,6 +113,13 @@ pub(super) fn functions() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
             };
             call.column(ScalarType::Text, parts)
         }),
+        ("split_sentences", |call| {
+            let Datum::Text(text) = call.converted(0, ScalarType::Text)? else {
+                return call.column(ScalarType::Text, Vec::new());
+            };
+            call.texts(lodedb_embed::split_sentences(&text))
+        }),
+        ("split_text", split_text),
         ("pg_partition_ancestors", |call| call.named("relid", ScalarType::Regclass, call.values())),
         ("pg_options_to_table", options_to_table),
         ("pg_get_keywords", |call| {
@@ -166,6 +173,11 @@ impl Call<'_> {
         self.named(self.name, ty, values)
     }
 
+    /// One column of texts with the name of the function.
+    fn texts<T: Into<String>>(&self, texts: Vec<T>) -> Result<Table> {
+        self.column(ScalarType::Text, texts.into_iter().map(|text| Datum::Text(text.into())).collect())
+    }
+
     fn named(&self, name: &'static str, ty: impl Into<PgType>, values: Vec<Datum>) -> Result<Table> {
         let columns = vec![(name, TypeWithModifier::plain(ty))];
         Ok(self.table(columns, values.into_iter().map(|value| vec![value]).collect()))
@@ -187,6 +199,40 @@ impl Call<'_> {
             None => Ok(Datum::Null),
         }
     }
+}
+
+/// `split_text([model,] text, max, overlap)`: pieces of so many words, or of so many tokens of a model.
+fn split_text(call: &Call<'_>) -> Result<Table> {
+    if !(2..=4).contains(&call.arguments.len()) {
+        return Err(undefined_function(call.name, &call.types()));
+    }
+    // With a model, the second argument is the text.
+    let is_number = |place: usize| {
+        let ty = call.arguments.get(place).and_then(|argument| argument.ty);
+        matches!(ty, Some(PgType::Scalar(ScalarType::Int2 | ScalarType::Int4 | ScalarType::Int8)))
+    };
+    let first = usize::from(!is_number(1));
+    let number = |place: usize, least: i64| match call.converted(place, ScalarType::Int8)? {
+        Datum::Null if place >= call.arguments.len() => Ok(Some(0)),
+        Datum::Int8(number) if number >= least => Ok(usize::try_from(number).ok()),
+        Datum::Int8(number) => {
+            let message = format!("{number} is too little for {}: it must be {least} or more", call.name);
+            Err(SqlError::new(SqlState::InvalidParameterValue, message))
+        }
+        _ => Ok(None),
+    };
+    let (text, max, overlap) = (call.converted(first, ScalarType::Text)?, number(first + 1, 1)?, number(first + 2, 0)?);
+    let (Datum::Text(text), Some(max), Some(overlap)) = (text, max, overlap) else {
+        return call.column(ScalarType::Text, Vec::new());
+    };
+    if first == 0 {
+        let pieces = lodedb_embed::split_words(&text, max, overlap);
+        return call.texts(pieces.map_err(|error| SqlError::new(SqlState::InvalidParameterValue, error.to_string()))?);
+    }
+    let (Datum::Text(name), Some(scope)) = (call.converted(0, ScalarType::Text)?, call.scope) else {
+        return call.column(ScalarType::Text, Vec::new());
+    };
+    call.texts(scope.models()?.split_text(super::embed::model(&scope.catalog, &name)?, &text, max, overlap)?)
 }
 
 fn zero_step() -> SqlError {

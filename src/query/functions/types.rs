@@ -79,6 +79,7 @@ results! {
 
 pub(crate) const TEXT_ARRAY: Parameter = Parameter::Is(PgType::Array(ScalarType::Text));
 pub(crate) const TO_TEXT_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Text));
+pub(crate) const TO_VECTOR_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Vector));
 pub(crate) const TO_NAME_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Name));
 pub(crate) const INT4_ARRAY: Parameter = Parameter::Is(PgType::Array(ScalarType::Int4));
 pub(crate) const TO_INT4_ARRAY: Returns = Returns::Is(PgType::Array(ScalarType::Int4));

@@ -47,23 +47,23 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("l2_distance", &[VECTOR, VECTOR], TO_FLOAT8, |_, args| {
         two(args).map(|(a, b)| Datum::Float8(Metric::L2.distance(a, b)))
     })
-    .with_kernel(|args, rows| distances(args, rows, Metric::L2, 1.0)),
+    .with_kernel(|_, args, rows| distances(args, rows, Metric::L2, 1.0)),
     function("cosine_distance", &[VECTOR, VECTOR], TO_FLOAT8, |_, args| {
         two(args).map(|(a, b)| Datum::Float8(Metric::Cosine.distance(a, b)))
     })
-    .with_kernel(|args, rows| distances(args, rows, Metric::Cosine, 1.0)),
+    .with_kernel(|_, args, rows| distances(args, rows, Metric::Cosine, 1.0)),
     function("l1_distance", &[VECTOR, VECTOR], TO_FLOAT8, |_, args| {
         two(args).map(|(a, b)| Datum::Float8(Metric::L1.distance(a, b)))
     })
-    .with_kernel(|args, rows| distances(args, rows, Metric::L1, 1.0)),
+    .with_kernel(|_, args, rows| distances(args, rows, Metric::L1, 1.0)),
     function("vector_negative_inner_product", &[VECTOR, VECTOR], TO_FLOAT8, |_, args| {
         two(args).map(|(a, b)| Datum::Float8(Metric::InnerProduct.distance(a, b)))
     })
-    .with_kernel(|args, rows| distances(args, rows, Metric::InnerProduct, 1.0)),
+    .with_kernel(|_, args, rows| distances(args, rows, Metric::InnerProduct, 1.0)),
     function("inner_product", &[VECTOR, VECTOR], TO_FLOAT8, |_, args| {
         two(args).map(|(a, b)| Datum::Float8(-Metric::InnerProduct.distance(a, b)))
     })
-    .with_kernel(|args, rows| distances(args, rows, Metric::InnerProduct, -1.0)),
+    .with_kernel(|_, args, rows| distances(args, rows, Metric::InnerProduct, -1.0)),
     function("vector_l2_squared_distance", &[VECTOR, VECTOR], TO_FLOAT8, |_, args| {
         two(args).map(|(a, b)| Datum::Float8(f64::from(vector::l2_squared(a, b))))
     }),

@@ -87,7 +87,14 @@ fn take(engine: &Engine, into: &Path, progress: &Progress, stop: &dyn Fn() -> bo
     add_folder(&**fs, &meta, "meta", &mut sources)?;
     reach("backup: rows copied");
     // The end of a commit, and not before what the rows have.
-    let lsn = engine.view().lsn.max(stored);
+    let view = engine.view();
+    let lsn = view.lsn.max(stored);
+    for model in manifest.catalog.models().chain(view.catalog.models()) {
+        let folder = engine.models.folder(&model.hash);
+        for file in &model.files {
+            add_unframed(engine, folder.join(&file.name), &mut sources);
+        }
+    }
     if lsn > manifest.lsn {
         let wal = work.dir.join("wal");
         write_log(engine, &wal, manifest.lsn, lsn, &mut sources)?;
@@ -208,6 +215,12 @@ fn name_op(op: &Op, engine: &Engine, sources: &mut Sources) {
 fn add(engine: &Engine, from: PathBuf, entry: &FileEntry, derived: bool, sources: &mut Sources) {
     let path = from.strip_prefix(&engine.dir).map(Path::to_owned).unwrap_or_else(|_| from.clone());
     sources.insert(path, Source { from, entry: Some(entry.clone()), derived });
+}
+
+/// Adds a file of the database that has no table of blocks.
+fn add_unframed(engine: &Engine, from: PathBuf, sources: &mut Sources) {
+    let path = from.strip_prefix(&engine.dir).map(Path::to_owned).unwrap_or_else(|_| from.clone());
+    sources.insert(path, Source { from, entry: None, derived: false });
 }
 
 /// Every file of a folder of the workplace.

@@ -3,6 +3,7 @@
 mod access;
 mod activity;
 mod cluster;
+mod models;
 mod objects;
 mod roles;
 mod standard;
@@ -78,6 +79,7 @@ pub(super) fn fill(scope: &Scope, relation: &Relation, rows: &mut Rows) -> Resul
         "lodedb_scrub" => activity::scrubs(scope, rows),
         "lodedb_repairs" => activity::repairs(scope, rows),
         "lodedb_backups" => activity::backups(scope, rows),
+        "lodedb_models" => models::models(scope, rows),
         "pg_stat_database" => activity::databases(scope, rows),
         _ => Ok(()),
     }

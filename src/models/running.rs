@@ -1,0 +1,208 @@
+//! A model that is open, and the one thread that runs it: what several statements ask meanwhile is run together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use lodedb_embed::{EmbedError, Model};
+use lodedb_sql::SqlError;
+use lodedb_sql::error::Result as SqlResult;
+
+use super::{INPUTS_AT_ONCE, Truncated};
+use crate::query::CancelToken;
+
+/// Calls that wait for a model; who comes then waits for a place among them.
+const WAITING_CALLS: usize = 64;
+/// How long a caller does not look whether its statement is to end.
+const NAP: Duration = Duration::from_millis(5);
+
+/// What a model is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Inputs {
+    Texts { prompt: Option<String>, texts: Vec<String> },
+    Images(Vec<Vec<u8>>),
+}
+
+impl Inputs {
+    fn len(&self) -> usize {
+        match self {
+            Self::Texts { texts, .. } => texts.len(),
+            Self::Images(images) => images.len(),
+        }
+    }
+
+    /// Whether both can be run at once.
+    fn goes_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Texts { prompt, .. }, Self::Texts { prompt: others, .. }) => prompt == others,
+            (Self::Images(_), Self::Images(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What it answers.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) vectors: Vec<Arc<[f32]>>,
+    pub(super) truncated: Vec<Truncated>,
+}
+
+type Answered = Result<Answer, EmbedError>;
+
+struct Call {
+    inputs: Inputs,
+    answer: SyncSender<Answered>,
+}
+
+/// What was asked so far.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) calls: AtomicU64,
+    pub(super) inputs: AtomicU64,
+    pub(super) nanos: AtomicU64,
+}
+
+/// A model that is open. Its thread ends with it.
+pub(super) struct Running {
+    model: Arc<Model>,
+    calls: SyncSender<Call>,
+    counted: Arc<Counted>,
+}
+
+impl Running {
+    pub(super) fn start(model: Model) -> std::io::Result<Self> {
+        let model = Arc::new(model);
+        let counted = Arc::new(Counted::default());
+        let (calls, waiting) = sync_channel(WAITING_CALLS);
+        let (of_thread, counts) = (model.clone(), counted.clone());
+        std::thread::Builder::new().name("model".into()).spawn(move || serve(&of_thread, &waiting, &counts))?;
+        Ok(Self { model, calls, counted })
+    }
+
+    pub(super) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    pub(super) fn counted(&self) -> &Counted {
+        &self.counted
+    }
+
+    /// Asks the model and waits for its answer, or until the statement is to end. Blocks its thread.
+    pub(super) fn ask(&self, inputs: Inputs, cancel: &CancelToken) -> SqlResult<Answered> {
+        let (answer, answered) = sync_channel(1);
+        let gone = || SqlError::internal("a model stopped answering");
+        let mut call = Call { inputs, answer };
+        loop {
+            call = match self.calls.try_send(call) {
+                Ok(()) => break,
+                Err(TrySendError::Full(call)) => call,
+                Err(TrySendError::Disconnected(_)) => return Err(gone()),
+            };
+            cancel.check()?;
+            std::thread::sleep(NAP);
+        }
+        loop {
+            match answered.recv_timeout(NAP) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) => cancel.check()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+    }
+}
+
+/// Answers calls until nobody can ask any more.
+fn serve(model: &Model, waiting: &Receiver<Call>, counted: &Counted) {
+    let mut next = None;
+    while let Some(first) = next.take().or_else(|| waiting.recv().ok()) {
+        let mut count = first.inputs.len();
+        let mut together = vec![first];
+        while count < INPUTS_AT_ONCE {
+            match waiting.try_recv() {
+                Ok(call) if call.inputs.goes_with(&together[0].inputs) => {
+                    count += call.inputs.len();
+                    together.push(call);
+                }
+                Ok(call) => {
+                    next = Some(call);
+                    break;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        let begun = Instant::now();
+        answer(model, together);
+        counted.calls.fetch_add(1, Ordering::Relaxed);
+        counted.inputs.fetch_add(count as u64, Ordering::Relaxed);
+        counted.nanos.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Runs calls together; where that fails each alone, so that what is wrong with one is told to that one only.
+fn answer(model: &Model, calls: Vec<Call>) {
+    let give = |call: Call, answered: Answered| {
+        // Whoever gave up is not waiting any more.
+        let _ = call.answer.send(answered);
+    };
+    if let [_] = &calls[..] {
+        for call in calls {
+            let answered = run(model, &[&call]).map(|mut answers| answers.remove(0));
+            give(call, answered);
+        }
+        return;
+    }
+    match run(model, &calls.iter().collect::<Vec<_>>()) {
+        Ok(answers) => calls.into_iter().zip(answers).for_each(|(call, answer)| give(call, Ok(answer))),
+        Err(_) => calls.into_iter().for_each(|call| answer(model, vec![call])),
+    }
+}
+
+/// The answers to calls that go together.
+fn run(model: &Model, calls: &[&Call]) -> Result<Vec<Answer>, EmbedError> {
+    let Some(first) = calls.first() else { return Ok(Vec::new()) };
+    let (vectors, cut) = match &first.inputs {
+        Inputs::Texts { prompt, .. } => {
+            let texts: Vec<&str> = calls
+                .iter()
+                .flat_map(|call| match &call.inputs {
+                    Inputs::Texts { texts, .. } => texts.as_slice(),
+                    Inputs::Images(_) => &[],
+                })
+                .map(String::as_str)
+                .collect();
+            let embedded = match prompt {
+                Some(prompt) => model.embed_texts_as(prompt, &texts)?,
+                None => model.embed_texts(&texts)?,
+            };
+            (embedded.vectors, embedded.truncated)
+        }
+        Inputs::Images(_) => {
+            let images: Vec<&[u8]> = calls
+                .iter()
+                .flat_map(|call| match &call.inputs {
+                    Inputs::Images(images) => images.as_slice(),
+                    Inputs::Texts { .. } => &[],
+                })
+                .map(Vec::as_slice)
+                .collect();
+            (model.embed_images(&images)?, Vec::new())
+        }
+    };
+    let mut all = vectors.iter().map(Arc::from);
+    let mut start = 0;
+    Ok(calls
+        .iter()
+        .map(|call| {
+            let range = start..start + call.inputs.len();
+            start = range.end;
+            let truncated = cut
+                .iter()
+                .filter(|cut| range.contains(&cut.index))
+                .map(|cut| Truncated { tokens: cut.tokens, used: cut.used })
+                .collect();
+            Answer { vectors: all.by_ref().take(call.inputs.len()).collect(), truncated }
+        })
+        .collect())
+}
