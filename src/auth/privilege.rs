@@ -11,7 +11,7 @@ use lodedb_sql::{SqlError, SqlState};
 use crate::catalog::rights::{
     DATABASE, Grant, ObjectKind, PUBLIC, PUBLIC_SCHEMA, Privileges, Rights, Role, RoleId, predefined,
 };
-use crate::catalog::{Catalog, Column, Identity, Sequence, Table};
+use crate::catalog::{Catalog, Column, Identity, Model, Sequence, Table};
 
 /// A role, and what exists.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +142,7 @@ impl<'a> Actor<'a> {
             ObjectKind::Table => (SELECT, WRITE),
             ObjectKind::Sequence => (SELECT, WRITE.and(kind.all())),
             ObjectKind::Schema => (USAGE, USAGE),
-            ObjectKind::Database => (Privileges::NONE, Privileges::NONE),
+            ObjectKind::Database | ObjectKind::Model => (Privileges::NONE, Privileges::NONE),
         };
         granted.or(with(predefined::READ_ALL_DATA, read)).or(with(predefined::WRITE_ALL_DATA, write))
     }
@@ -224,6 +224,14 @@ impl<'a> Actor<'a> {
         match self.owns(object) {
             true => Ok(()),
             false => Err(refused(format!("must be owner of {what} {name}"))),
+        }
+    }
+
+    /// `42501` unless it may have things embedded by a model.
+    pub fn check_model(&self, model: &Model) -> Result<()> {
+        match self.held(ObjectKind::Model, model.id).contains(USAGE) {
+            true => Ok(()),
+            false => Err(denied("model", &model.name)),
         }
     }
 

@@ -77,6 +77,8 @@ pub enum ObjectKind {
     Schema,
     /// The database.
     Database,
+    /// A model.
+    Model,
 }
 
 /// What one role gave another.
@@ -196,6 +198,7 @@ impl ObjectKind {
             Self::Sequence => Privileges::of(&[Select, Update, Usage]),
             Self::Schema => Privileges::of(&[Usage, Create]),
             Self::Database => Privileges::of(&[Create, Connect, Temporary]),
+            Self::Model => Privileges::of(&[Usage]),
         }
     }
     /// What everybody may do to such an object unless that was revoked.
@@ -203,7 +206,7 @@ impl ObjectKind {
         use Privilege::*;
         match self {
             Self::Table | Self::Sequence => Privileges::NONE,
-            Self::Schema => Privileges::of(&[Usage]),
+            Self::Schema | Self::Model => Privileges::of(&[Usage]),
             Self::Database => Privileges::of(&[Connect, Temporary]),
         }
     }
@@ -214,6 +217,7 @@ impl ObjectKind {
             Self::Sequence => "sequence",
             Self::Schema => "schema",
             Self::Database => "database",
+            Self::Model => "model",
         }
     }
     /// The grants on an object of this owner that nobody granted anything on.

@@ -310,7 +310,7 @@ impl Session {
         tx.change_catalog(Change::PutTable(next.clone()));
         let definition = Arc::new(next.clone());
         if let Some(Generated::Stored { text }) = &column.generated {
-            self.put_generated(&definition, vec![(id, text.clone())])?;
+            self.put_generated(&definition, vec![(id, text.clone())]).await?;
         }
         let reader = self.transaction()?.reader();
         engine.query.check_expressions(&reader, &environment, &definition).await?;

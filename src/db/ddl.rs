@@ -364,7 +364,7 @@ impl Session {
             tx.change_catalog(Change::PutIndex(index));
         }
         let table = Arc::new(table);
-        self.put_generated(&table, generated)?;
+        self.put_generated(&table, generated).await?;
         let reader = self.transaction()?.reader();
         engine.query.check_expressions(&reader, &self.environment(), &table).await?;
         self.own(&made)?;
@@ -372,16 +372,16 @@ impl Session {
     }
 
     /// Notes how columns of a table are computed.
-    pub(super) fn put_generated(&mut self, table: &Arc<Table>, columns: Vec<(ColumnId, String)>) -> Result<()> {
+    pub(super) async fn put_generated(&mut self, table: &Arc<Table>, columns: Vec<(ColumnId, String)>) -> Result<()> {
         let (engine, environment) = (self.engine().clone(), self.environment());
-        let tx = self.transaction()?;
-        let reader = tx.reader();
+        let reader = self.transaction()?.reader();
         let catalog = reader.catalog();
         let before = catalog.generated_of(table.id).map(|generated| generated.column);
         let computed: Vec<ColumnId> = before.chain(columns.iter().map(|(column, _)| *column)).collect();
         for column in columns {
             let generated = engine.query.generated(&reader, &environment, table, &computed, column)?;
-            tx.change_catalog(Change::PutGenerated(generated));
+            self.keep_models(&generated.models).await?;
+            self.transaction()?.change_catalog(Change::PutGenerated(generated));
         }
         Ok(())
     }

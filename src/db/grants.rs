@@ -14,6 +14,7 @@ use crate::catalog::rights::{
     Access, DATABASE, DefaultAccess, Grant, ObjectKind, PUBLIC, PUBLIC_SCHEMA, Privileges, RoleId,
 };
 use crate::catalog::{Catalog, Change};
+use crate::query::functions::model_named;
 
 /// Something that privileges are on: what it is, its OID and its name.
 type Object = (ObjectKind, u32, String);
@@ -86,6 +87,11 @@ impl Session {
                     }
                 };
                 names.iter().map(database).collect()
+            }
+            GrantObjects::Models(names) => {
+                let of =
+                    |name: &String| model_named(catalog, name).map(|model| (ObjectKind::Model, model.id, name.clone()));
+                names.iter().map(of).collect()
             }
             GrantObjects::AllTables(schemas) => {
                 schemas.iter().try_for_each(|name| schema(name).map(drop))?;

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lodedb_sql::error::Result;
+use lodedb_sql::statement::{AlterTable, ObjectName, TableAction};
 use lodedb_sql::{SqlError, SqlState};
 
 use super::hooks::SessionHooks;
 use super::session::Session;
 use crate::auth::privilege::{Actor, refused};
-use crate::catalog::{Change, Model};
+use crate::catalog::rights::ObjectKind;
+use crate::catalog::{Catalog, Change, Generated, Model, ModelId};
 use crate::models::{Embedded, NotEmbedded, Work};
 use crate::query::CancelToken;
 use crate::query::functions::ModelAccess;
@@ -28,7 +30,10 @@ impl Session {
         options: &[(String, String)],
     ) -> Result<()> {
         self.transaction()?.start_statement();
-        self.check_superuser("create")?;
+        if !Actor::new(&self.catalog(), self.role()).is_superuser() {
+            return Err(refused("permission denied to create model")
+                .with_detail("Only superusers may create models: their files are read by the server."));
+        }
         let from = self.model_directory(directory)?;
         self.transaction()?.lock_name(MODELS).await?;
         if self.catalog().model(name).is_some() {
@@ -41,17 +46,15 @@ impl Session {
         let tx = self.transaction()?;
         tx.keep_model(making);
         tx.change_catalog(Change::PutModel(model));
-        Ok(())
+        self.own(&[(id, ObjectKind::Model)])
     }
 
     /// DROP MODEL.
     pub(super) async fn drop_models(&mut self, names: &[String], if_exists: bool, cascade: bool) -> Result<()> {
         self.transaction()?.start_statement();
-        self.check_superuser("drop")?;
         self.transaction()?.lock_name(MODELS).await?;
         for name in names {
-            let catalog = self.catalog();
-            let Some(model) = catalog.model(name).cloned() else {
+            let Some(model) = self.catalog().model(name).cloned() else {
                 let message = format!("model \"{name}\" does not exist");
                 if !if_exists {
                     return Err(SqlError::new(SqlState::UndefinedObject, message));
@@ -59,34 +62,40 @@ impl Session {
                 self.notice("NOTICE", SqlError::new(SqlState::SuccessfulCompletion, format!("{message}, skipping")));
                 continue;
             };
-            if let Some(user) = catalog.all_generated().find(|generated| generated.models.contains(&model.id)) {
-                if cascade {
-                    return Err(SqlError::unsupported("DROP MODEL ... CASCADE"));
+            self.check_owner("model", model.id, name)?;
+            for (table, column) in computed_by(&self.catalog(), model.id) {
+                if !cascade {
+                    return Err(SqlError::new(
+                        SqlState::DependentObjectsStillExist,
+                        format!("cannot drop model {name} because other objects depend on it"),
+                    )
+                    .with_detail(format!("column {column} of table {table} depends on model {name}"))
+                    .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
                 }
-                let table = catalog.table_by_id(user.table);
-                let column = table.and_then(|table| table.columns.get(user.column as usize - 1));
-                let shown = |found: Option<&String>| found.cloned().unwrap_or_default();
-                return Err(SqlError::new(
-                    SqlState::DependentObjectsStillExist,
-                    format!("cannot drop model {name} because other objects depend on it"),
-                )
-                .with_detail(format!(
-                    "column {} of table {} depends on model {name}",
-                    shown(column.map(|column| &column.name)),
-                    shown(table.map(|table| &table.name)),
-                ))
-                .with_hint("Drop the column first, or change its expression."));
+                let message = format!("drop cascades to column {column} of table {table}");
+                self.notice("NOTICE", SqlError::new(SqlState::SuccessfulCompletion, message));
+                let drop = TableAction::DropColumn { if_exists: true, name: column, cascade };
+                let alter = AlterTable { name: ObjectName::plain(table), if_exists: true, actions: vec![drop] };
+                self.alter_table(&alter).await?;
             }
             self.transaction()?.change_catalog(Change::DropModel(model.id));
         }
         Ok(())
     }
 
-    fn check_superuser(&self, verb: &str) -> Result<()> {
-        match Actor::new(&self.catalog(), self.role()).is_superuser() {
-            true => Ok(()),
-            false => Err(refused(format!("permission denied to {verb} model"))
-                .with_detail("Only superusers may create and drop models: their files are read by the server.")),
+    /// Keeps models from being dropped until the transaction has ended: something is being made that names them.
+    pub(super) async fn keep_models(&mut self, models: &[ModelId]) -> Result<()> {
+        if models.is_empty() {
+            return Ok(());
+        }
+        self.transaction()?.lock_name(MODELS).await?;
+        let catalog = self.catalog();
+        match models.iter().find(|id| catalog.models().all(|model| model.id != **id)) {
+            None => Ok(()),
+            Some(_) => {
+                let message = "a model was dropped while a column that names it was being made";
+                Err(SqlError::new(SqlState::UndefinedObject, message))
+            }
         }
     }
 
@@ -110,6 +119,16 @@ impl Session {
             false => Err(refused(format!("\"{directory}\" is outside the folder for models"))),
         }
     }
+}
+
+/// The columns, each behind the name of its table, that a model computes.
+fn computed_by(catalog: &Catalog, model: ModelId) -> Vec<(String, String)> {
+    let names = |generated: &Arc<Generated>| {
+        let table = catalog.table_by_id(generated.table)?;
+        let column = table.columns.get((generated.column as usize).checked_sub(1)?)?;
+        Some((table.name.clone(), column.name.clone()))
+    };
+    catalog.all_generated().filter(|generated| generated.models.contains(&model)).filter_map(names).collect()
 }
 
 impl ModelAccess for SessionHooks {

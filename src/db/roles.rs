@@ -287,11 +287,16 @@ fn check_not_reserved(role: &Role) -> Result<()> {
 fn check_independent(catalog: &Catalog, role: &Role) -> Result<()> {
     let mut details = Vec::new();
     for access in catalog.rights().access() {
-        let shown = match (catalog.table_by_id(access.object), catalog.sequence_by_id(access.object)) {
-            (Some(table), _) => format!("table {}", table.name),
-            (_, Some(sequence)) => format!("sequence {}", sequence.name),
-            _ if access.object == DATABASE => "the database".to_owned(),
-            _ => "schema public".to_owned(),
+        let shown = if let Some(table) = catalog.table_by_id(access.object) {
+            format!("table {}", table.name)
+        } else if let Some(sequence) = catalog.sequence_by_id(access.object) {
+            format!("sequence {}", sequence.name)
+        } else if let Some(model) = catalog.models().find(|model| model.id == access.object) {
+            format!("model {}", model.name)
+        } else if access.object == DATABASE {
+            "the database".to_owned()
+        } else {
+            "schema public".to_owned()
         };
         let is_named = |grant: &Grant| grant.grantee == role.id || grant.grantor == role.id;
         if access.owner == role.id {

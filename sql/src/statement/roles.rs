@@ -93,6 +93,8 @@ pub enum GrantObjects {
     Schemas(Vec<String>),
     /// Databases.
     Databases(Vec<String>),
+    /// Models.
+    Models(Vec<String>),
     /// ALL TABLES IN SCHEMA.
     AllTables(Vec<String>),
     /// ALL SEQUENCES IN SCHEMA.
@@ -472,6 +474,12 @@ impl Reader<'_> {
         }
         if self.take_words("sequence") {
             return Ok(GrantObjects::Sequences(self.list(Self::object_name)?));
+        }
+        // A table may be called so.
+        if matches!(&self.parser.peek_nth_token_ref(1).token, Token::Word(next) if !["to", "from"].iter().any(|word| next.value.eq_ignore_ascii_case(word)))
+            && self.take_words("model")
+        {
+            return Ok(GrantObjects::Models(self.list(Self::name)?));
         }
         if let Some(words) = UNSUPPORTED_OBJECTS.iter().find(|words| self.peek_words(words)) {
             return self.unsupported(format!("GRANT ON {}", words.to_ascii_uppercase()));

@@ -16,12 +16,12 @@ use super::defaults::parse_expr;
 use super::evaluate::RowExpressions;
 use super::inserter::table_schema;
 use super::{RowChecks, contains_query};
-use crate::catalog::{Catalog, Column, ColumnId, Generated, Table};
+use crate::catalog::{Catalog, Column, ColumnId, Generated, ModelId, Table};
 use crate::commit::{Reader, Refused, Row};
 use crate::db::settings::Environment;
 use crate::query::arrow::{ColumnBuilder, ColumnReader, arrow_field};
 use crate::query::filter::unqualified;
-use crate::query::functions::{SESSIONS, volatility};
+use crate::query::functions::{SESSIONS, model_named, volatility};
 use crate::query::interrupt::giving_way;
 use crate::query::plan::Planner;
 use crate::query::plan::operators::{assign_datum, operand_type};
@@ -117,11 +117,41 @@ pub(crate) fn define(
     // A function that is not there says so.
     sql(expr.to_field(&schema))?;
     let changes = sql(expr.exists(|expr| changes(expr, &schema)))?;
+    let models = models_of(&planner.catalog, &expr)?;
     let stored = |planner: &Planner, expr| assigned(planner, expr, &schema, &table.columns[column as usize - 1]);
     if changes || stored(&planner, expr)? != stored(&elsewhere, planned(&elsewhere, table, &text)?.0)? {
         return refused(SqlState::InvalidObjectDefinition, "generation expression is not immutable");
     }
-    Ok(Generated { table: table.id, column, expression: text, uses, models: Vec::new() })
+    Ok(Generated { table: table.id, column, expression: text, uses, models })
+}
+
+/// The models that an expression names, in the order of their ids.
+fn models_of(catalog: &Catalog, expr: &Expr) -> Result<Vec<ModelId>> {
+    let mut models = Vec::new();
+    sql(expr.apply(|expr| {
+        if let Expr::ScalarFunction(call) = expr
+            && OF_MODELS.contains(&call.name())
+        {
+            let name = match call.args.first() {
+                Some(Expr::Literal(name, _)) => name.try_as_str().flatten(),
+                _ => None,
+            };
+            models.push(carry(match name {
+                Some(name) => model_named(catalog, name).map(|model| model.id),
+                None => Err(no_constant_model()),
+            })?);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    }))?;
+    models.sort_unstable();
+    models.dedup();
+    Ok(models)
+}
+
+/// Which model computed a column must be known without looking at its rows.
+fn no_constant_model() -> SqlError {
+    SqlError::new(SqlState::InvalidObjectDefinition, "the model in a column generation expression must be a constant")
+        .with_hint("Write its name, as in embed('minilm', body).")
 }
 
 /// Whether an expression may give another value for the same row in another session or at another time.

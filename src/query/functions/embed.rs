@@ -9,6 +9,7 @@ use lodedb_sql::{Datum, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::array::array_of;
 use super::definition::{Call, Definition, function};
+use super::scope::Scope;
 use super::types::{BYTEA, TEXT, TEXT_ARRAY, TO_JSONB, TO_VECTOR, TO_VECTOR_ARRAY};
 use crate::catalog::{Catalog, Model};
 use crate::models::NotEmbedded;
@@ -18,22 +19,29 @@ use crate::query::interrupt::giving_way;
 type Vectors = std::result::Result<Vec<Arc<[f32]>>, NotEmbedded>;
 
 /// The model of this name.
-pub(super) fn model<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a Arc<Model>> {
+pub(crate) fn model_named<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a Arc<Model>> {
     catalog.model(name).ok_or_else(|| {
         SqlError::new(SqlState::UndefinedObject, format!("model \"{name}\" does not exist"))
             .with_hint("CREATE MODEL makes one; the view lodedb_models lists them.")
     })
 }
 
+/// The model of this name, which whoever runs the statement may use.
+pub(super) fn usable_model<'a>(scope: &'a Scope, name: &str) -> Result<&'a Arc<Model>> {
+    let model = model_named(&scope.catalog, name)?;
+    scope.actor().check_model(model)?;
+    Ok(model)
+}
+
 fn of_texts(call: &Call<'_>, name: &str, prompt: Option<&str>, texts: &[&str]) -> Vectors {
     let (scope, cancel) = (call.scope()?, call.cancel());
-    let (model, access) = (model(&scope.catalog, name)?, scope.models()?);
+    let (model, access) = (usable_model(scope, name)?, scope.models()?);
     giving_way(|| access.embed_texts(model, prompt, texts, &cancel))
 }
 
 fn of_images(call: &Call<'_>, name: &str, images: &[&[u8]]) -> Vectors {
     let (scope, cancel) = (call.scope()?, call.cancel());
-    let (model, access) = (model(&scope.catalog, name)?, scope.models()?);
+    let (model, access) = (usable_model(scope, name)?, scope.models()?);
     giving_way(|| access.embed_images(model, images, &cancel))
 }
 

@@ -232,7 +232,7 @@ fn split_text(call: &Call<'_>) -> Result<Table> {
     let (Datum::Text(name), Some(scope)) = (call.converted(0, ScalarType::Text)?, call.scope) else {
         return call.column(ScalarType::Text, Vec::new());
     };
-    call.texts(scope.models()?.split_text(super::embed::model(&scope.catalog, &name)?, &text, max, overlap)?)
+    call.texts(scope.models()?.split_text(super::embed::usable_model(scope, &name)?, &text, max, overlap)?)
 }
 
 fn zero_step() -> SqlError {
