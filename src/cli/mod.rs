@@ -73,6 +73,9 @@ enum Command {
         /// Threads that work on one run of a model; 0 is one for each core.
         #[arg(long, value_name = "N", default_value_t = 0)]
         model_threads: usize,
+        /// Disk for vectors that models computed, so that the same text or picture is embedded once; 0 keeps none.
+        #[arg(long, value_name = "MIB", default_value_t = 256)]
+        embedding_cache_mib: u64,
         /// The most sessions at once.
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_connections: usize,
@@ -281,6 +284,7 @@ pub(crate) fn run() -> ExitCode {
                 model_dir,
                 onnx_runtime,
                 model_threads,
+                embedding_cache_mib,
                 max_connections,
                 max_running,
                 max_queue,
@@ -317,6 +321,7 @@ pub(crate) fn run() -> ExitCode {
                     model_dir,
                     onnx_runtime,
                     model_threads,
+                    embedding_cache_bytes: embedding_cache_mib.saturating_mul(1 << 20),
                     ..lodedb::Options::default()
                 };
                 let tls = tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles { certificate, key });

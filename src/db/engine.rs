@@ -350,6 +350,7 @@ impl Db {
                 intra_threads: options.model_threads,
                 ..lodedb_embed::Options::default()
             },
+            options.embedding_cache_bytes,
         );
         let engine = Arc::new(Engine {
             dir: opened.dir,

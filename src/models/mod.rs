@@ -1,4 +1,4 @@
-//! Models as the database keeps them: their files below `DIR/models`, and the ones that are open.
+//! Models as the database keeps them: their files below `DIR/models`, the ones that are open, and what they computed before.
 //!
 //! Called by CREATE MODEL, by the functions that embed, and by what removes files that nothing names. What a model computes is
 //! [`lodedb_embed`]'s business; what exists and may be used, the catalog's.
@@ -7,6 +7,7 @@
 //! INVARIANT 2: the catalog names a model only after its files are durable.
 //! INVARIANT 3: a model is opened from files with the hashes that the catalog has, or not at all.
 
+mod cache;
 mod making;
 mod running;
 mod words;
@@ -14,7 +15,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,6 +30,7 @@ use parking_lot::Mutex;
 use crate::catalog::{Catalog, Model};
 use crate::query::CancelToken;
 
+use cache::{Cache, Entry, Key, Keys};
 pub use making::Making;
 use making::UnderWay;
 use running::{Inputs, Running};
@@ -44,6 +46,7 @@ pub struct Models {
     options: OpenOptions,
     /// By hash.
     open: Mutex<BTreeMap<String, Arc<Running>>>,
+    cache: Cache,
     making: UnderWay,
 }
 
@@ -104,9 +107,10 @@ pub struct Work {
 }
 
 impl Models {
-    /// Those of the database in `dir`.
-    pub fn new(fs: Arc<dyn FileSystem>, dir: &Path, options: OpenOptions) -> Self {
-        Self { fs, dir: dir.join("models"), options, open: Mutex::default(), making: UnderWay::default() }
+    /// Those of the database in `dir`, with a cache of so many bytes.
+    pub fn new(fs: Arc<dyn FileSystem>, dir: &Path, options: OpenOptions, cache_bytes: u64) -> Self {
+        let cache = Cache::new(dir.join("cache"), cache_bytes);
+        Self { fs, dir: dir.join("models"), options, open: Mutex::default(), cache, making: UnderWay::default() }
     }
 
     /// The folder of a model.
@@ -122,7 +126,7 @@ impl Models {
         texts: &[&str],
         cancel: &CancelToken,
     ) -> std::result::Result<Embedded, NotEmbedded> {
-        self.embed(model, texts, cancel, |part| Inputs::Texts {
+        self.embed(model, Keys::new(&model.hash, "text", prompt), texts, cancel, |part| Inputs::Texts {
             prompt: prompt.map(str::to_owned),
             texts: part.iter().map(|text| (*text).to_owned()).collect(),
         })
@@ -135,44 +139,50 @@ impl Models {
         images: &[&[u8]],
         cancel: &CancelToken,
     ) -> std::result::Result<Embedded, NotEmbedded> {
-        self.embed(model, images, cancel, |part| Inputs::Images(part.iter().map(|image| (*image).to_owned()).collect()))
+        self.embed(model, Keys::new(&model.hash, "image", None), images, cancel, |part| {
+            Inputs::Images(part.iter().map(|image| (*image).to_owned()).collect())
+        })
     }
 
-    fn embed<T: std::hash::Hash + Eq + Copy>(
+    fn embed<T: AsRef<[u8]> + Copy>(
         &self,
         model: &Model,
+        keys: Keys,
         inputs: &[T],
         cancel: &CancelToken,
         take: impl Fn(&[T]) -> Inputs,
     ) -> std::result::Result<Embedded, NotEmbedded> {
-        let running = self.running(model)?;
         // What is there several times is embedded once.
-        let mut places: std::collections::HashMap<T, usize> = std::collections::HashMap::new();
-        let mut distinct: Vec<T> = Vec::new();
-        let mut first: Vec<usize> = Vec::new();
+        let mut numbers: HashMap<Key, usize> = HashMap::new();
+        let (mut distinct, mut first) = (Vec::new(), Vec::new());
         let of: Vec<usize> = inputs
             .iter()
             .enumerate()
             .map(|(at, input)| {
-                *places.entry(*input).or_insert_with(|| {
-                    distinct.push(*input);
+                let key = keys.of(input.as_ref());
+                *numbers.entry(key).or_insert_with(|| {
+                    distinct.push(key);
                     first.push(at);
                     distinct.len() - 1
                 })
             })
             .collect();
-        let (mut vectors, mut truncated) = (Vec::with_capacity(distinct.len()), Vec::new());
-        for (number, part) in distinct.chunks(INPUTS_AT_ONCE).enumerate() {
+        let mut entries = self.cache.get(&distinct, model.dims as usize);
+        let missing: Vec<usize> = (0..distinct.len()).filter(|&number| entries[number].is_none()).collect();
+        for part in missing.chunks(INPUTS_AT_ONCE) {
             cancel.check()?;
-            let answer = running.ask(take(part), cancel)?;
+            let given: Vec<T> = part.iter().map(|&number| inputs[first[number]]).collect();
+            let answer = self.running(model)?.ask(take(&given), cancel)?;
             let answer = answer.map_err(|error| {
-                let place = words::place(&error).map(|place| first[number * INPUTS_AT_ONCE + place]);
+                let place = words::place(&error).and_then(|place| part.get(place)).map(|&number| first[number]);
                 NotEmbedded { place, error: sql_error(&model.name, &error) }
             })?;
-            vectors.extend(answer.vectors);
-            truncated.extend(answer.truncated);
+            self.cache.put(part.iter().map(|&number| distinct[number]).zip(&answer));
+            part.iter().zip(answer).for_each(|(&number, entry)| entries[number] = Some(entry));
         }
-        Ok(Embedded { vectors: of.into_iter().map(|at| vectors[at].clone()).collect(), truncated })
+        let entries: Vec<Entry> = entries.into_iter().flatten().collect();
+        let truncated = entries.iter().filter_map(|entry| entry.truncated).collect();
+        Ok(Embedded { vectors: of.into_iter().map(|number| entries[number].vector.clone()).collect(), truncated })
     }
 
     /// Cuts a text into pieces of so many tokens of a model ([`lodedb_embed::Model::split_text`]).

@@ -9,6 +9,7 @@ use lodedb_embed::{EmbedError, Model};
 use lodedb_sql::SqlError;
 use lodedb_sql::error::Result as SqlResult;
 
+use super::cache::Entry;
 use super::{INPUTS_AT_ONCE, Truncated};
 use crate::query::CancelToken;
 
@@ -42,14 +43,8 @@ impl Inputs {
     }
 }
 
-/// What it answers.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) vectors: Vec<Arc<[f32]>>,
-    pub(super) truncated: Vec<Truncated>,
-}
-
-type Answered = Result<Answer, EmbedError>;
+/// What it answers: of each input its vector.
+type Answered = Result<Vec<Entry>, EmbedError>;
 
 struct Call {
     inputs: Inputs,
@@ -160,7 +155,7 @@ fn answer(model: &Model, calls: Vec<Call>) {
 }
 
 /// The answers to calls that go together.
-fn run(model: &Model, calls: &[&Call]) -> Result<Vec<Answer>, EmbedError> {
+fn run(model: &Model, calls: &[&Call]) -> Result<Vec<Vec<Entry>>, EmbedError> {
     let Some(first) = calls.first() else { return Ok(Vec::new()) };
     let (vectors, cut) = match &first.inputs {
         Inputs::Texts { prompt, .. } => {
@@ -190,19 +185,13 @@ fn run(model: &Model, calls: &[&Call]) -> Result<Vec<Answer>, EmbedError> {
             (model.embed_images(&images)?, Vec::new())
         }
     };
-    let mut all = vectors.iter().map(Arc::from);
-    let mut start = 0;
-    Ok(calls
-        .iter()
-        .map(|call| {
-            let range = start..start + call.inputs.len();
-            start = range.end;
-            let truncated = cut
-                .iter()
-                .filter(|cut| range.contains(&cut.index))
-                .map(|cut| Truncated { tokens: cut.tokens, used: cut.used })
-                .collect();
-            Answer { vectors: all.by_ref().take(call.inputs.len()).collect(), truncated }
-        })
-        .collect())
+    let mut all: Vec<Entry> =
+        vectors.iter().map(|vector| Entry { vector: Arc::from(vector), truncated: None }).collect();
+    for cut in cut {
+        if let Some(entry) = all.get_mut(cut.index) {
+            entry.truncated = Some(Truncated { tokens: cut.tokens, used: cut.used });
+        }
+    }
+    let mut all = all.into_iter();
+    Ok(calls.iter().map(|call| all.by_ref().take(call.inputs.len()).collect()).collect())
 }

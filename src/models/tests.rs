@@ -42,7 +42,7 @@ fn options_describe_a_model_otherwise() {
 #[test]
 fn folders_stay_while_they_are_named_or_being_made() {
     let dir = tempfile::tempdir().unwrap();
-    let models = Models::new(Arc::new(OsFileSystem), dir.path(), OpenOptions::default());
+    let models = Models::new(Arc::new(OsFileSystem), dir.path(), OpenOptions::default(), 0);
     let model = |hash: &str| Model {
         id: 16400,
         name: hash.to_owned(),
@@ -73,4 +73,59 @@ fn folders_stay_while_they_are_named_or_being_made() {
     assert_eq!(left(), ["named"]);
     models.remove_unnamed(&[], || newest.clone()).unwrap();
     assert_eq!(left(), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_embedded_is_known_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = Keys::new("hash", "text", None);
+    let entry = |number: f32| Entry { vector: Arc::from([number; 16]), truncated: None };
+    let cut = Entry { truncated: Some(Truncated { tokens: 300, used: 256 }), ..entry(-0.5) };
+    let asked = [keys.of(b"one"), keys.of(b"two"), keys.of(b"three")];
+    let cache = Cache::new(dir.path().join("cache"), 1 << 20);
+    assert_eq!(cache.get(&asked, 16), [None, None, None]);
+    cache.put([(asked[0], &entry(1.5)), (asked[2], &cut)].into_iter());
+    let known = [Some(entry(1.5)), None, Some(cut.clone())];
+    assert_eq!(cache.get(&asked, 16), known);
+    // Of a model with other dimensions it is nothing; nor is it of another prompt, kind or model.
+    assert_eq!(cache.get(&asked, 15), [None, None, None]);
+    for others in
+        [Keys::new("hash", "text", Some("")), Keys::new("hash", "image", None), Keys::new("other", "text", None)]
+    {
+        assert_eq!(cache.get(&[others.of(b"one")], 16), [None]);
+    }
+    // It outlives the process.
+    drop(cache);
+    let cache = Cache::new(dir.path().join("cache"), 1 << 20);
+    assert_eq!(cache.get(&asked, 16), known);
+    drop(cache);
+    // Damaged, it is begun anew.
+    std::fs::write(dir.path().join("cache/CURRENT"), "damaged").unwrap();
+    let cache = Cache::new(dir.path().join("cache"), 1 << 20);
+    assert_eq!(cache.get(&asked, 16), [None, None, None]);
+    cache.put([(asked[1], &entry(2.0))].into_iter());
+    assert_eq!(cache.get(&asked, 16), [None, Some(entry(2.0)), None]);
+}
+
+#[test]
+fn the_cache_keeps_its_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keys, bound) = (Keys::new("hash", "text", None), 2_u64 << 20);
+    let cache = Cache::new(dir.path().join("cache"), bound);
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as f32
+    };
+    for number in 0..8_000_u32 {
+        let entry = Entry { vector: (0..384).map(|_| random()).collect(), truncated: None };
+        cache.put([(keys.of(&number.to_le_bytes()), &entry)].into_iter());
+    }
+    let newest = cache.get(&[keys.of(&7_999_u32.to_le_bytes())], 384);
+    assert!(newest[0].is_some());
+    assert_eq!(cache.get(&[keys.of(&0_u32.to_le_bytes())], 384), [None]);
+    drop(cache);
+    let files = std::fs::read_dir(dir.path().join("cache")).unwrap();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes < 2 * bound, "{bytes}");
 }

@@ -113,6 +113,15 @@ pub struct SearchStats {
     pub widened: bool,
 }
 
+impl SearchStats {
+    /// Adds what another search of the same statement did.
+    pub fn add(&mut self, other: Self) {
+        self.segments.extend(other.segments);
+        self.compared += other.compared;
+        self.widened |= other.widened;
+    }
+}
+
 /// A candidate named by codes.
 #[derive(Clone, Copy)]
 pub(super) struct Nominee {

@@ -119,7 +119,10 @@ impl Node {
         let ask = &search.ask;
         self.relation = Some(ask.table.name.clone());
         let column = &ask.table.columns[ask.position].name;
-        self.detail("Order By", format!("({column} {} {})", ask.metric.operator(), shortened(&search.query_text)));
+        let distance = |query: &String| format!("({column} {} {})", ask.metric.operator(), shortened(query));
+        let distances: Vec<String> = search.query_texts.iter().map(distance).collect();
+        let shown = if distances.len() == 1 { distances.concat() } else { format!("LEAST({})", distances.join(", ")) };
+        self.detail("Order By", shown);
         if !search.conditions.is_empty() {
             let name = if ask.named.is_some() { "Index Cond" } else { "Filter" };
             self.detail(name, format!("({})", search.conditions.join(" AND ")));

@@ -57,9 +57,9 @@ pub(crate) fn is_search(plan: &dyn ExecutionPlan) -> bool {
 /// Gives the nearest rows.
 pub(crate) struct NeighborOperator {
     pub(crate) ask: Ask,
-    query: Query,
-    /// The query as EXPLAIN shows it.
-    pub(crate) query_text: String,
+    queries: Vec<Query>,
+    /// The queries as EXPLAIN shows them.
+    pub(crate) query_texts: Vec<String>,
     pub(crate) conditions: Vec<String>,
     projection: Projection,
     properties: Arc<PlanProperties>,
@@ -76,8 +76,8 @@ impl fmt::Debug for NeighborOperator {
 impl NeighborOperator {
     pub(crate) fn new(
         ask: Ask,
-        query: Query,
-        query_text: String,
+        queries: Vec<Query>,
+        query_texts: Vec<String>,
         conditions: Vec<String>,
         projection: Projection,
     ) -> Self {
@@ -89,8 +89,8 @@ impl NeighborOperator {
         );
         Self {
             ask,
-            query,
-            query_text,
+            queries,
+            query_texts,
             conditions,
             projection,
             properties: Arc::new(properties),
@@ -103,12 +103,12 @@ impl NeighborOperator {
 /// Searches, and reads the columns wanted of what was found.
 fn rows(
     ask: &Ask,
-    query: Option<&[f32]>,
+    queries: &[Option<Arc<[f32]>>],
     projection: Projection,
     searched: &Mutex<Option<Searched>>,
 ) -> Result<RecordBatch> {
     let started = Instant::now();
-    let (found, stats) = ask.run(query)?;
+    let (found, stats) = ask.run_each(queries)?;
     let ids: Vec<u64> = found.iter().map(|found| found.row).collect();
     *searched.lock() = Some(Searched { stats, elapsed: started.elapsed() });
     let schema = projection.schema.clone();
@@ -157,7 +157,7 @@ impl ExecutionPlan for NeighborOperator {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        // The query's plan runs as a whole before anything here: it is nobody's input.
+        // The plans of queries run as a whole before anything here: they are nobody's inputs.
         Vec::new()
     }
 
@@ -178,22 +178,25 @@ impl ExecutionPlan for NeighborOperator {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
         let schema = self.projection.schema.clone();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let (ask, query, projection) = (self.ask.clone(), self.query.clone(), self.projection.clone());
+        let (ask, queries, projection) = (self.ask.clone(), self.queries.clone(), self.projection.clone());
         let searched = self.searched.clone();
         let batch = async move {
-            let query = match query {
-                Query::Constant(query) => query,
-                Query::Plan(plan) => evaluate(plan, context).await?,
-            };
+            let mut vectors = Vec::with_capacity(queries.len());
+            for query in queries {
+                vectors.push(match query {
+                    Query::Constant(query) => query,
+                    Query::Plan(plan) => evaluate(plan, context.clone()).await?,
+                });
+            }
             let timer = metrics.elapsed_compute().timer();
             let total = crate::query::scan::row_count(&ask.reader, &ask.table);
             let exact = ask.index.is_none() || ask.effort == Effort::Exact;
             let batch = if exact && ask.named.is_none() && total > LONG_SEARCH_ROWS {
-                tokio::task::spawn_blocking(move || rows(&ask, query.as_deref(), projection, &searched))
+                tokio::task::spawn_blocking(move || rows(&ask, &vectors, projection, &searched))
                     .await
                     .map_err(|error| DataFusionError::External(Box::new(error)))?
             } else {
-                rows(&ask, query.as_deref(), projection, &searched)
+                rows(&ask, &vectors, projection, &searched)
             };
             let batch = carry(batch)?;
             timer.done();

@@ -33,7 +33,8 @@ pub(crate) struct NeighborReader {
     base: Arc<TableReader>,
     position: usize,
     metric: Metric,
-    query: Expr,
+    /// A row is as near as it is to the nearest of these.
+    queries: Vec<Expr>,
     wanted: Wanted,
     conditions: Vec<Expr>,
 }
@@ -60,28 +61,37 @@ impl NeighborReader {
         reader: &TableReader,
         position: usize,
         metric: Metric,
-        query: Expr,
+        queries: Vec<Expr>,
         wanted: Wanted,
         conditions: Vec<Expr>,
     ) -> Self {
         let base = Arc::new(reader.clone());
-        Self { table: reader.table().clone(), schema: base.schema(), base, position, metric, query, wanted, conditions }
+        Self {
+            table: reader.table().clone(),
+            schema: base.schema(),
+            base,
+            position,
+            metric,
+            queries,
+            wanted,
+            conditions,
+        }
     }
 
-    /// The query, worked out now if it is a constant, else as a plan of one row.
-    async fn query(&self, state: &dyn Session) -> DataFusionResult<Query> {
-        if let Expr::Literal(value, _) = &self.query {
+    /// A query, worked out now if it is a constant, else as a plan of one row.
+    async fn query(&self, state: &dyn Session, query: &Expr) -> DataFusionResult<Query> {
+        if let Expr::Literal(value, _) = query {
             let field = datafusion::arrow::datatypes::Field::new("query", value.data_type(), true);
             return Ok(Query::Constant(carry(scalar_datum(value, pg_type(&field)).and_then(vector_of))?));
         }
-        if crate::query::scan::is_plain(&self.query) {
+        if crate::query::scan::is_plain(query) {
             let none = DFSchema::empty();
-            let physical = physical_expr(state, self.query.clone(), &none)?;
+            let physical = physical_expr(state, query.clone(), &none)?;
             let row = crate::query::dml::evaluate::one_row();
             let datum = carry(crate::query::dml::evaluate::value_of(physical.as_ref(), &row))?;
             return Ok(Query::Constant(carry(vector_of(datum))?));
         }
-        let plan = LogicalPlanBuilder::empty(true).project([self.query.clone().alias("query")])?.build()?;
+        let plan = LogicalPlanBuilder::empty(true).project([query.clone().alias("query")])?.build()?;
         state.create_physical_plan(&plan).await.map(Query::Plan)
     }
 }
@@ -127,9 +137,13 @@ impl TableProvider for NeighborReader {
         let Wanted { k, ties } = self.wanted;
         let ask = Ask::new(reading, self.table.clone(), self.position, self.metric, k, predicate, &access);
         let ask = Ask { ties, ..ask };
-        let query = self.query(state).await?;
+        let mut queries = Vec::with_capacity(self.queries.len());
+        for query in &self.queries {
+            queries.push(self.query(state, query).await?);
+        }
+        let shown: Vec<String> = self.queries.iter().map(ToString::to_string).collect();
         let projection = self.base.projection(projection)?;
         let conditions = self.conditions.iter().map(ToString::to_string).collect();
-        Ok(Arc::new(NeighborOperator::new(ask, query, self.query.to_string(), conditions, projection)))
+        Ok(Arc::new(NeighborOperator::new(ask, queries, shown, conditions, projection)))
     }
 }

@@ -1,4 +1,4 @@
-//! Finding `ORDER BY distance LIMIT k` in a plan.
+//! Finding `ORDER BY distance LIMIT k` in a plan, or the least of several distances from one column.
 //!
 //! It is found before the optimizer, while the plan still has the shape of the statement: a limit over a sort over
 //! projections, aliases and conditions over one table. Anything else between them, a join, an aggregate, DISTINCT,
@@ -158,7 +158,7 @@ fn at_table(
     if scan.projection.is_some() || !scan.filters.is_empty() || scan.fetch.is_some() {
         return Ok(None);
     }
-    let Some((metric, column, query)) = distance(reader, key) else { return Ok(None) };
+    let Some((metric, column, queries)) = distances(reader, key) else { return Ok(None) };
     if !conditions.iter().all(is_plain) {
         return Ok(None);
     }
@@ -170,7 +170,7 @@ fn at_table(
         })
         .collect::<DataFusionResult<Option<Vec<_>>>>()?;
     let Some(conditions) = conditions else { return Ok(None) };
-    let reader = NeighborReader::new(reader, column, metric, query, wanted, conditions);
+    let reader = NeighborReader::new(reader, column, metric, queries, wanted, conditions);
     let source = provider_as_source(Arc::new(reader));
     Ok(Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
 }
@@ -184,6 +184,28 @@ pub(crate) fn metric_of(function: &str) -> Option<Metric> {
         "vector_negative_inner_product" => Metric::InnerProduct,
         _ => return None,
     })
+}
+
+/// The metric, the place of the vector column and the queries, if a sort key is the least of distances from constants, or one.
+fn distances(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Vec<Expr>)> {
+    let mut within = key;
+    while let Expr::Alias(alias) = within {
+        within = &alias.expr;
+    }
+    let keys = match within {
+        Expr::ScalarFunction(call) if call.name() == "least" => call.args.as_slice(),
+        key => std::slice::from_ref(key),
+    };
+    let mut found: Option<(Metric, usize, Vec<Expr>)> = None;
+    for key in keys {
+        let (metric, column, query) = distance(reader, key)?;
+        match &mut found {
+            None => found = Some((metric, column, vec![query])),
+            Some((known, same, queries)) if (*known, *same) == (metric, column) => queries.push(query),
+            Some(_) => return None,
+        }
+    }
+    found
 }
 
 /// The metric, the place of the vector column and the query, if a sort key is a distance from a constant.

@@ -87,6 +87,31 @@ impl Ask {
         }
     }
 
+    /// The rows nearest to any of several queries: those nearest to each, k of which are the nearest of all.
+    ///
+    /// A row among the k by its least distance is among the k of the query that it is least far from. A query that is NULL is
+    /// far from nothing, and counts only where all are.
+    pub(crate) fn run_each(&self, queries: &[Option<Arc<[f32]>>]) -> Result<(Vec<Found>, SearchStats)> {
+        let known: Vec<&[f32]> = queries.iter().filter_map(Option::as_deref).collect();
+        let (first, others) = match known.split_first() {
+            Some((first, others)) => (Some(*first), others),
+            None => (None, [].as_slice()),
+        };
+        let (mut found, mut stats) = self.run(first)?;
+        if others.is_empty() {
+            return Ok((found, stats));
+        }
+        for query in others {
+            let (more, of_more) = self.run(Some(query))?;
+            found.extend(more);
+            stats.add(of_more);
+        }
+        found.sort_unstable_by(|a, b| a.row.cmp(&b.row).then_with(|| order(a, b)));
+        found.dedup_by_key(|found| found.row);
+        found.sort_unstable_by(order);
+        Ok((found, stats))
+    }
+
     /// The k rows nearest to the query, and with [`Self::ties`] some more; a NULL query is equally far from all rows.
     pub(crate) fn run(&self, query: Option<&[f32]>) -> Result<(Vec<Found>, SearchStats)> {
         if !self.ties || self.k == 0 {
