@@ -15,6 +15,8 @@ mod copy;
 mod crowd;
 #[path = "wire/cursors.rs"]
 mod cursors;
+#[path = "wire/embedded_columns.rs"]
+mod embedded_columns;
 #[path = "wire/errors.rs"]
 mod errors;
 #[path = "wire/files.rs"]

@@ -168,7 +168,9 @@ impl Models {
             })
             .collect();
         let mut entries = self.cache.get(&distinct, model.dims as usize);
-        let missing: Vec<usize> = (0..distinct.len()).filter(|&number| entries[number].is_none()).collect();
+        let mut missing: Vec<usize> = (0..distinct.len()).filter(|&number| entries[number].is_none()).collect();
+        // What is as long goes together: a network takes the others of its batch for as long as the longest.
+        missing.sort_by_key(|&number| std::cmp::Reverse(inputs[first[number]].as_ref().len()));
         for part in missing.chunks(INPUTS_AT_ONCE) {
             cancel.check()?;
             let given: Vec<T> = part.iter().map(|&number| inputs[first[number]]).collect();

@@ -11,7 +11,7 @@ use crate::harness::client::{Vector, told};
 use crate::harness::raw::{RawClient, field, message, query};
 use crate::harness::{Server, ok, one, rows, run};
 
-async fn copy_in(client: &Client, sql: &str, data: &[u8]) -> Result<u64, DbError> {
+pub(super) async fn copy_in(client: &Client, sql: &str, data: &[u8]) -> Result<u64, DbError> {
     let sink: CopyInSink<Bytes> = match client.copy_in(sql).await {
         Ok(sink) => sink,
         Err(error) => return Err(error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error}")).clone()),

@@ -21,7 +21,7 @@ use crate::commit::{Reader, Refused, Row};
 use crate::db::settings::Environment;
 use crate::query::arrow::{ColumnBuilder, ColumnReader, arrow_field};
 use crate::query::filter::unqualified;
-use crate::query::functions::{SESSIONS, model_named, volatility};
+use crate::query::functions::{EMBEDDING, SESSIONS, model_named, volatility};
 use crate::query::interrupt::giving_way;
 use crate::query::plan::Planner;
 use crate::query::plan::operators::{assign_datum, operand_type};
@@ -32,10 +32,6 @@ use crate::query::statement_state::{Registry, carry, cast_environment, sql};
 const BATCH_ROWS: usize = 8192;
 /// So many are computed at once, unless a model is asked.
 const FEW_ROWS: usize = 64;
-/// Functions that may compute a column though they are only stable: what they depend on besides their arguments is a model, and
-/// that does not change while a column names it.
-const OF_MODELS: [&str; 2] = ["embed", "embed_image"];
-
 /// How columns of a table are computed, made ready.
 #[derive(Debug)]
 pub(crate) struct Computation {
@@ -130,7 +126,7 @@ fn models_of(catalog: &Catalog, expr: &Expr) -> Result<Vec<ModelId>> {
     let mut models = Vec::new();
     sql(expr.apply(|expr| {
         if let Expr::ScalarFunction(call) = expr
-            && OF_MODELS.contains(&call.name())
+            && EMBEDDING.contains(&call.name())
         {
             let name = match call.args.first() {
                 Some(Expr::Literal(name, _)) => name.try_as_str().flatten(),
@@ -157,7 +153,9 @@ fn no_constant_model() -> SqlError {
 /// Whether an expression may give another value for the same row in another session or at another time.
 fn changes(expr: &Expr, schema: &DFSchema) -> DataFusionResult<bool> {
     Ok(match expr {
-        Expr::ScalarFunction(call) if OF_MODELS.contains(&call.name()) => false,
+        // They are only stable, for what they depend on besides their arguments is a model, and that does not change while a column
+        // names it.
+        Expr::ScalarFunction(call) if EMBEDDING.contains(&call.name()) => false,
         Expr::ScalarFunction(call) => volatility(call, schema)? != Volatility::Immutable,
         _ => false,
     })

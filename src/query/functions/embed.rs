@@ -16,6 +16,9 @@ use crate::models::NotEmbedded;
 use crate::query::arrow::datums_to_array;
 use crate::query::interrupt::giving_way;
 
+/// The functions that ask a model for a vector.
+pub(crate) const EMBEDDING: [&str; 2] = ["embed", "embed_image"];
+
 type Vectors = std::result::Result<Vec<Arc<[f32]>>, NotEmbedded>;
 
 /// The model of this name.

@@ -61,7 +61,7 @@ use datafusion::logical_expr::{AggregateUDF, ExprSchemable, ScalarUDF, Volatilit
 
 pub(crate) use cast::SESSIONS;
 pub use cast::{CAST_FUNCTION, is_cast};
-pub(crate) use embed::model_named;
+pub(crate) use embed::{EMBEDDING, model_named};
 pub(crate) use errors::undefined_function;
 pub use errors::{sql_error, to_datafusion};
 pub(crate) use missing::NoFunction;

@@ -64,6 +64,7 @@ impl Names {
             state: state.clone(),
             parameters: parameters.clone(),
             environment: cast_environment(environment),
+            catalog: catalog.clone(),
             places,
         };
         let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(operators)];

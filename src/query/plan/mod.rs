@@ -149,7 +149,12 @@ impl Planner {
     }
 
     pub(crate) fn typing(&self) -> Typing<'_> {
-        Typing { state: &self.state, parameters: &self.parameters, environment: cast_environment(&self.environment) }
+        Typing {
+            state: &self.state,
+            parameters: &self.parameters,
+            environment: cast_environment(&self.environment),
+            catalog: &self.catalog,
+        }
     }
 
     /// An error of DataFusion's as a client sees it, with its place in the statement.

@@ -23,6 +23,7 @@ use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier
 
 use super::checked::checked_name;
 use super::parameters::Parameters;
+use crate::catalog::Catalog;
 use crate::query::arrow::{arrow_type, metadata, pg_type, result_field, scalar_value};
 use crate::query::statement_state::{broken, carry};
 
@@ -31,6 +32,8 @@ pub(crate) struct Typing<'a> {
     pub(crate) state: &'a SessionState,
     pub(crate) parameters: &'a Parameters,
     pub(crate) environment: CastEnvironment,
+    /// The models there are.
+    pub(crate) catalog: &'a Catalog,
 }
 
 /// Plans binary operators; one for each statement that is planned.
@@ -39,12 +42,18 @@ pub(crate) struct OperatorPlanner {
     pub(crate) state: Arc<SessionState>,
     pub(crate) parameters: Arc<Parameters>,
     pub(crate) environment: CastEnvironment,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) places: Places,
 }
 
 impl ExprPlanner for OperatorPlanner {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
-        let typing = Typing { state: &self.state, parameters: &self.parameters, environment: self.environment };
+        let typing = Typing {
+            state: &self.state,
+            parameters: &self.parameters,
+            environment: self.environment,
+            catalog: &self.catalog,
+        };
         if matches!(expr.op, BinaryOperator::And | BinaryOperator::Or) {
             let mut expr = expr;
             expr.left = carry(typing.boolean(expr.left, &expr.op))?;

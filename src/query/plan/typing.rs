@@ -17,8 +17,9 @@ use lodedb_sql::text::parse_text;
 use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::operators::{Typing, operand_type};
+use crate::catalog::Catalog;
 use crate::query::arrow::pg_type;
-use crate::query::functions::{CAST_FUNCTION, to_datafusion, undefined_function};
+use crate::query::functions::{CAST_FUNCTION, EMBEDDING, to_datafusion, undefined_function};
 use crate::query::statement_state::carry;
 
 /// Types what is left untyped in a plan.
@@ -37,7 +38,7 @@ pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionRes
         let preserver = NamePreserver::new(&plan);
         let rewritten = plan.map_expressions(|expr| {
             let name = preserver.save(&expr);
-            let typed = expr.transform_up(|expr| type_expr(expr, &schema, typing))?;
+            let typed = expr.transform_up(|expr| type_whole(expr, &schema, typing))?;
             Ok(if typed.transformed { typed.update_data(|expr| name.restore(expr)) } else { typed })
         })?;
         let rewritten = rewritten.transform_data(|plan| order_intervals(plan, typing))?;
@@ -64,7 +65,7 @@ fn order_intervals(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<T
 
 /// As [`type_plan`], for one expression over a schema.
 pub(crate) fn type_tree(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Expr> {
-    expr.transform_up(|expr| type_expr(expr, schema, typing)).map(|typed| typed.data)
+    expr.transform_up(|expr| type_whole(expr, schema, typing)).map(|typed| typed.data)
 }
 
 fn is_untyped(expr: &Expr) -> bool {
@@ -95,6 +96,33 @@ fn check_aggregate(name: &str, args: &[Expr], schema: &DFSchema) -> DataFusionRe
         return Err(to_datafusion(undefined_function(name, &types)));
     }
     Ok(())
+}
+
+/// As [`type_expr`], and what a model gives has as many dimensions as the model's vectors.
+fn type_whole(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
+    let typed = type_expr(expr, schema, typing)?;
+    match &typed.data {
+        Expr::ScalarFunction(call) if let Some(dims) = embedded_dims(call, schema, typing.catalog) => {
+            let vector = TypeWithModifier { ty: ScalarType::Vector.into(), modifier: dims };
+            Ok(Transformed::yes(carry(typing.cast_call(typed.data, vector))?))
+        }
+        _ => Ok(typed),
+    }
+}
+
+/// The dimensions of the vector that a call has a model make, if it names the model.
+fn embedded_dims(call: &ScalarFunction, schema: &DFSchema, catalog: &Catalog) -> Option<i32> {
+    let [Expr::Literal(name, _), content, ..] = call.args.as_slice() else { return None };
+    if !EMBEDDING.contains(&call.name()) {
+        return None;
+    }
+    // Of several texts there are several vectors.
+    let ty = operand_type(content, schema).ok()?;
+    if ty.is_some_and(|ty| matches!(ty.ty, PgType::Array(_))) {
+        return None;
+    }
+    let model = catalog.model(name.try_as_str().flatten()?)?;
+    i32::try_from(model.dims).ok()
 }
 
 fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
