@@ -14,17 +14,10 @@ case $name in
     *) echo "example: there is no $name; there are questions and images" >&2; exit 2 ;;
 esac
 target="${CARGO_TARGET_DIR:-$PWD/target}"
-data="$target/examples-data/$package"
 
 tools/install-build-deps.sh
 tools/models/make.sh
-if [ ! -e "$data/.fetched" ]; then
-    echo "example: fetching $package"
-    rm -rf "$data"
-    mkdir -p "$data"
-    (cd "$data" && apt-get -qq download "$package" && dpkg-deb -x ./*.deb . && rm ./*.deb)
-    touch "$data/.fetched"
-fi
+data=$(tools/example-data.sh "$package")
 cargo build --release --workspace --bin lodedb
 
 work=$(mktemp -d)

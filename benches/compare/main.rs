@@ -2,6 +2,7 @@
 
 mod citizen;
 mod durability;
+mod embedding;
 mod glove;
 mod log;
 mod rates;
@@ -63,6 +64,8 @@ struct Arguments {
     /// For a trial: the sections about crashes and backups take this share of their sizes.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
+    #[command(flatten)]
+    embedding: embedding::Embedding,
     /// Measure nothing: write RESULTS.md from results.json.
     #[arg(long)]
     report: bool,
@@ -100,6 +103,7 @@ fn run(arguments: Arguments) -> Result<()> {
         },
         index: arguments.index,
         peer_index: arguments.peer_index,
+        embedding: arguments.embedding,
         seconds: arguments.seconds,
         scale: arguments.scale,
         queries: Vec::new(),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::rates::{ROUNDS, median};
 use crate::servers::POSTGRES_SETTINGS;
 use crate::wire::Result;
-use crate::{report_citizen, report_durability};
+use crate::{embedding, report_citizen, report_durability};
 
 /// What to say of when and on what a section was measured.
 pub(crate) fn circumstances(seconds: f64, foreign_percent: f64) -> Value {
@@ -342,6 +342,7 @@ fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> 
     let none = Value::Null;
     let section = |name: &str| r.get(name).unwrap_or(&none);
     let (lines, durability, citizen) = (lines(r), report_durability::lines(r), report_citizen::lines(r));
+    let embedding = embedding::lines(r);
     let mut out = String::from("# Results\n\n");
     writeln!(
         out,
@@ -354,7 +355,9 @@ fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> 
     writeln!(out, "\n## A good Postgres citizen\n")?;
     table(&mut out, &citizen)?;
     reasons(&mut out, &citizen)?;
-    let asked = || lines.iter().chain(&durability).chain(&citizen).filter(|line| line.is_asked());
+    writeln!(out, "\n## Texts and pictures\n")?;
+    table(&mut out, &embedding)?;
+    let asked = || lines.iter().chain(&durability).chain(&citizen).chain(&embedding).filter(|line| line.is_asked());
     writeln!(out, "\n{} of {} reached.\n", asked().filter(|line| line.reached()).count(), asked().count())?;
 
     let (search, copy, filter) = (section("search"), section("indexed_copy"), section("filter"));
@@ -394,7 +397,7 @@ fn text(r: &Map<String, Value>) -> std::result::Result<String, std::fmt::Error> 
         grouped(middle(&copy["lodedb_acknowledged_rows_per_s"]), 0),
         middle(&filter["ef_search"]),
     )?;
-    writeln!(out, "{}\n{}", report_durability::how(r), report_citizen::how(r))?;
+    writeln!(out, "{}\n{}\n{}", report_durability::how(r), report_citizen::how(r), embedding::how(r))?;
     writeln!(
         out,
         "\n## Where and when\n\nProcessor time that neither the servers nor the client used, in percent of all cores, tells how quiet the machine was. Where others \

