@@ -71,6 +71,10 @@ pub struct ImageTower {
     /// How the vectors of places in the picture become one, where the network gives one a place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
+    /// What is seen through the transparent parts of a picture: red, green and blue. Without it, the colours that those parts have in
+    /// the file, as Pillow's `convert("RGB")` gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<[u8; 3]>,
     /// To which size a picture is brought first.
     pub resize: Resize,
     /// How.

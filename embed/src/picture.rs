@@ -1,7 +1,7 @@
 //! Pictures: what they are, decoding them within limits, and bringing them into the form that a network takes.
 //!
-//! What is done follows Pillow, with which the models were trained: alpha is dropped, not blended; the first frame of an animation
-//! is the picture; resampling is Pillow's convolution, which `fast_image_resize` implements.
+//! What is done follows Pillow, with which the models were trained: alpha is dropped, and blended only where a background is given; the
+//! first frame of an animation is the picture; resampling is Pillow's convolution, which `fast_image_resize` implements.
 
 use std::io::Cursor;
 
@@ -10,7 +10,7 @@ use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::error::UnsupportedErrorKind;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
 
 use crate::error::caught;
 use crate::{Channels, Filter, ImageError, ImageTower, Layout, Resize};
@@ -104,8 +104,8 @@ fn turned(orientation: Orientation) -> bool {
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
-/// Decodes a picture to 8 bits of red, green and blue, upright. Of an animation, the first frame.
-fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
+/// Decodes a picture to 8 bits of red, green and blue, upright, before a background if there is one. Of an animation, the first frame.
+fn decode(bytes: &[u8], background: Option<[u8; 3]>, limits: &ImageLimits) -> Result<RgbImage, ImageError> {
     let (format, mut decoder) = open(bytes)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
@@ -130,7 +130,24 @@ fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
         DynamicImage::from_decoder(decoder).map_err(damage(format))
     })?;
     picture.apply_orientation(orientation);
-    Ok(picture.into_rgb8())
+    Ok(match background {
+        Some(background) if picture.color().has_alpha() => before(&picture.into_rgba8(), background),
+        _ => picture.into_rgb8(),
+    })
+}
+
+/// A picture before a background, by its alpha.
+fn before(picture: &RgbaImage, background: [u8; 3]) -> RgbImage {
+    let blended = |x, y| {
+        let [red, green, blue, alpha] = picture.get_pixel(x, y).0;
+        let blend = |(sample, behind): (u8, u8)| {
+            let (sample, behind, alpha) = (u32::from(sample), u32::from(behind), u32::from(alpha));
+            ((sample * alpha + behind * (255 - alpha) + 127) / 255) as u8
+        };
+        let [behind_red, behind_green, behind_blue] = background;
+        Rgb([(red, behind_red), (green, behind_green), (blue, behind_blue)].map(blend))
+    };
+    RgbImage::from_fn(picture.width(), picture.height(), blended)
 }
 
 /// Whether a JPEG has its end: walks over the segments (ITU T.81, B.1.1) to the end-of-image marker. What follows it does not count.
@@ -168,7 +185,7 @@ pub(crate) fn prepare(
     limits: &ImageLimits,
     out: &mut Vec<f32>,
 ) -> Result<(), ImageError> {
-    let picture = decode(bytes, limits)?;
+    let picture = decode(bytes, tower.background, limits)?;
     let (width, height) = picture.dimensions();
     let (resized_width, resized_height) = match tower.resize {
         Resize::ShorterSide(side) => shorter_side(width, height, side),

@@ -19,7 +19,7 @@ def changed(data):
     white = Image.new("RGBA", picture.size, "white")
     white.alpha_composite(picture)
     out = io.BytesIO()
-    white.rotate(4, fillcolor="white").convert("RGB").save(out, "JPEG", quality=80)
+    white.convert("RGB").rotate(4, Image.Resampling.BICUBIC, fillcolor="white").save(out, "JPEG", quality=80)
     return out.getvalue()
 
 
@@ -32,36 +32,40 @@ def pictures(folder, count):
 
 def load(connection, entries):
     """Loads pictures and has them embedded; those that are none are told."""
-    connection.execute("CREATE TABLE given (id int PRIMARY KEY, name text, data bytea)")
-    with connection.cursor().copy("COPY given FROM STDIN (FORMAT BINARY)") as copy:
+    connection.execute(
+        """CREATE TABLE images (id int PRIMARY KEY, name text, data bytea,
+                                emb vector(1280) GENERATED ALWAYS AS (embed_image('lite', data)) STORED)"""
+    )
+    begun = time.monotonic()
+    with connection.cursor().copy("COPY images (id, name, data) FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(["int4", "text", "bytea"])
         for number, (name, data) in enumerate(entries):
             copy.write_row((number, name, data))
-    connection.execute("CREATE TABLE images (id int PRIMARY KEY, name text, data bytea, emb vector(1280))")
-    begun = time.monotonic()
-    connection.execute("INSERT INTO images SELECT id, name, data, embed_image('lite', data) FROM given")
     took = time.monotonic() - begun
     print(f"embedded {len(entries)} pictures in {took:.1f} s: {len(entries) / took:.0f} a second")
-    connection.execute("DROP TABLE given")
     connection.execute("CREATE INDEX ON images USING hnsw (emb vector_cosine_ops)")
 
 
-NEAREST = "SELECT id, name, emb <=> embed_image('lite', %b) AS distance FROM images ORDER BY distance LIMIT 3"
+NEAREST = "SELECT id, name, emb <=> embed_image('lite', %b) AS distance FROM images WHERE id < 1000000 ORDER BY distance LIMIT 3"
 
 
 def search(connection, entries, asked):
-    """How often a picture that was changed finds the one it was made of first."""
-    first, times = 0, []
+    """How often a picture that was changed finds the one it was made of among the three nearest."""
+    places, times = [], []
     for number in asked:
         like = changed(entries[number][1])
         begun = time.monotonic()
         rows = connection.execute(NEAREST, [like]).fetchall()
         times.append(time.monotonic() - begun)
         # Some pictures are there twice.
-        first += any(entries[row[0]][1] == entries[number][1] for row in rows[:1])
+        places.append(next((place for place, row in enumerate(rows) if entries[row[0]][1] == entries[number][1]), None))
     times.sort()
-    print(f"{first} of {len(asked)} changed pictures find their own first; {times[len(times) // 2] * 1e3:.1f} ms each (median)")
-    return first / len(asked)
+    found = sum(place is not None for place in places)
+    print(
+        f"{found} of {len(asked)} changed pictures find their own among the three nearest, {places.count(0)} as the nearest; "
+        f"{times[len(times) // 2] * 1e3:.1f} ms each (median)"
+    )
+    return found / len(asked)
 
 
 def change_meanwhile(conninfo, entries, stop, counts):
@@ -70,9 +74,9 @@ def change_meanwhile(conninfo, entries, stop, counts):
         number = 1_000_000
         while not stop.is_set():
             data = entries[counts["rounds"] % len(entries)][1]
-            connection.execute("INSERT INTO images VALUES (%s, 'added', %b, embed_image('lite', %b))", [number, data, data])
+            connection.execute("INSERT INTO images VALUES (%s, 'added', %b)", [number, data])
             other = entries[(counts["rounds"] + 1) % len(entries)][1]
-            connection.execute("UPDATE images SET data = %b, emb = embed_image('lite', %b) WHERE id = %s", [other, other, number])
+            connection.execute("UPDATE images SET data = %b WHERE id = %s", [other, number])
             connection.execute("DELETE FROM images WHERE id = %s", [number])
             counts["rounds"] += 1
 
@@ -86,7 +90,7 @@ def main():
     given = arguments.parse_args()
     conninfo = f"host=127.0.0.1 port={given.port} user=lodedb dbname=lodedb"
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute("CREATE MODEL lite FROM 'efficientnet-lite0'")
+        connection.execute("CREATE MODEL lite FROM 'efficientnet-lite0' WITH (background = white)")
         entries = list(pictures(given.data, given.rows))
         load(connection, entries)
         asked = range(0, len(entries), max(1, len(entries) // 100))

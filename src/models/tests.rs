@@ -32,6 +32,7 @@ fn options_describe_a_model_otherwise() {
         (&[("max_tokens", "-1")], "invalid value"),
         (&[("normalize", "perhaps")], "invalid value"),
         (&[("pooling", "max")], "invalid value"),
+        (&[("background", "white")], "is for models that embed pictures"),
         (&[("dims", "3"), ("dims", "4")], "given more than once"),
     ] {
         let refused = described(options).unwrap_err();

@@ -5,8 +5,7 @@ use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 
 /// The options of CREATE MODEL, as an error lists them.
-const OPTIONS: &str =
-    "dims, lowercase, max_tokens, normalize, output, pooling, default_prompt, and <name>_prefix such as query_prefix";
+const OPTIONS: &str = "background, dims, lowercase, max_tokens, normalize, output, pooling, default_prompt, and <name>_prefix such as query_prefix";
 /// What follows the name of a prompt.
 const PREFIX: &str = "_prefix";
 
@@ -33,6 +32,15 @@ pub(super) fn describe(description: &mut Description, options: &[(String, String
             }
             "dims" => {
                 description.dims = Some(number()?);
+                continue;
+            }
+            "background" => {
+                let Some(image) = &mut description.image else {
+                    let message = format!("option \"{name}\" is for models that embed pictures");
+                    return Err(SqlError::new(SqlState::InvalidParameterValue, message));
+                };
+                image.background =
+                    Some(colour(value).ok_or_else(|| wrong("white, black, or a colour such as '#ff8800'"))?);
                 continue;
             }
             _ => {}
@@ -69,6 +77,19 @@ pub(super) fn describe(description: &mut Description, options: &[(String, String
         }
     }
     Ok(())
+}
+
+/// A colour in the words of CSS: its red, green and blue.
+fn colour(text: &str) -> Option<[u8; 3]> {
+    match text.to_ascii_lowercase().as_str() {
+        "white" => return Some([255; 3]),
+        "black" => return Some([0; 3]),
+        _ => {}
+    }
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6)?;
+    let number = u32::from_str_radix(digits, 16).ok()?;
+    let [_, red, green, blue] = number.to_be_bytes();
+    Some([red, green, blue])
 }
 
 /// Which of what was given an error is about.

@@ -245,6 +245,7 @@ async fn bad_models_and_inputs_are_told_apart() {
         ("CREATE MODEL bad FROM 'minilm' WITH (colour = 'red')".to_owned(), "22023", "unrecognized option"),
         ("CREATE MODEL bad FROM 'minilm' WITH (pooling = 'max')".to_owned(), "22023", "pooling"),
         ("CREATE MODEL bad FROM 'minilm' WITH (max_tokens = 0)".to_owned(), "22023", "max_tokens"),
+        ("CREATE MODEL bad FROM 'clip' WITH (background = '#ff')".to_owned(), "22023", "background"),
         ("CREATE MODEL bad FROM 'efficientnet-lite0' WITH (pooling = 'mean')".to_owned(), "22023", "embed texts"),
     ] {
         let refused = error(&client, &sql).await;

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageFormat, RgbImage};
+use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 
 use super::{ImageInfo, ImageLimits, image_info, prepare, shorter_side};
 use crate::{Channels, Filter, ImageError, ImageTower, Layout, Resize, Size};
@@ -15,6 +15,7 @@ fn tower(resize: Resize, side: u32) -> ImageTower {
         model: "model.onnx".to_owned(),
         output: None,
         pooling: None,
+        background: None,
         resize,
         filter: Filter::Bicubic,
         crop: Size { width: side, height: side },
@@ -163,4 +164,17 @@ fn the_middle_is_taken_whatever_the_proportions() {
     let line = prepared(&encoded(busy(32_768, 1), ImageFormat::Png), &tower(Resize::ShorterSide(4_000), 224))
         .expect("a picture");
     assert_eq!(line.len(), 3 * 224 * 224);
+}
+
+#[test]
+fn what_is_transparent_shows_the_background() {
+    let picture = RgbaImage::from_fn(8, 8, |x, _| image::Rgba([10, 20, 30, [0, 255, 128, 128][x as usize % 4]]));
+    let mut bytes = Cursor::new(Vec::new());
+    DynamicImage::ImageRgba8(picture).write_to(&mut bytes, ImageFormat::Png).expect("it can be written");
+    let bytes = bytes.into_inner();
+    let whole = tower(Resize::Exact(Size { width: 8, height: 8 }), 8);
+    let reds = |tower: &ImageTower| prepared(&bytes, tower).expect("a picture")[..4].to_vec();
+    assert_eq!(reds(&whole), [10.0; 4]);
+    let white = ImageTower { background: Some([255, 255, 255]), ..whole };
+    assert_eq!(reds(&white), [255.0, 10.0, 132.0, 132.0]);
 }
