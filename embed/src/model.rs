@@ -8,7 +8,7 @@ use crate::pool::normalize;
 use crate::split::{choose_pieces, sentence_starts};
 use crate::text::Tokens;
 use crate::tower::{Files, MAX_TOKENS, Pictures, Text};
-use crate::{Description, EmbedError, ImageError, ImageLimits};
+use crate::{Description, Device, EmbedError, ImageError, ImageLimits};
 
 /// How models are opened and run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// Threads that work on one run of a network; 0 takes as many as there are cores.
     pub intra_threads: usize,
+    /// A GPU runs networks, if the runtime has a provider for one and it can be used.
+    pub gpu: bool,
     /// How large a picture may be.
     pub image_limits: ImageLimits,
 }
@@ -213,6 +215,13 @@ impl Model {
             (Some(_), None) => Kind::Text,
             _ => Kind::Image,
         }
+    }
+
+    /// What runs it: a GPU only where that runs all of its networks.
+    pub fn device(&self) -> Device {
+        let of_text = self.text.iter().map(|text| text.network.device);
+        let mut devices = of_text.chain(self.image.iter().map(|image| image.network.device));
+        if devices.all(|device| device == Device::Cuda) { Device::Cuda } else { Device::Cpu }
     }
 
     /// Numbers in each of its vectors.

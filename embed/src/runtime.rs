@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::{CUDA, ExecutionProvider};
 use ort::logging::LogLevel;
 use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 
-use crate::EmbedError;
+use crate::{EmbedError, Options};
 
 /// The oldest ONNX Runtime whose functions `ort` may call, by its feature `api-21`: the first that can be told where weights outside of a
 /// network lie. Older ones look in the folder that the process was started in.
@@ -160,11 +161,22 @@ pub(crate) enum Values {
     Int32(Vec<i32>),
 }
 
+/// What runs a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// A GPU of NVIDIA's, by the runtime's CUDA execution provider.
+    Cuda,
+}
+
 /// A network that can be run.
 #[derive(Debug)]
 pub(crate) struct Network {
     /// `ort` lets one thread run it at a time, since parts of ONNX Runtime are not safe for more.
     session: Mutex<Session>,
+    pub(crate) device: Device,
     pub(crate) inputs: Vec<Port>,
     pub(crate) outputs: Vec<Port>,
 }
@@ -175,28 +187,41 @@ impl Network {
         path: &Path,
         bytes: &[u8],
         weights: Vec<(String, Arc<[u8]>)>,
-        runtime: Option<&Path>,
-        threads: usize,
+        options: &Options,
     ) -> Result<Self, EmbedError> {
-        let environment = environment(runtime)?;
-        let load = || -> ort::Result<Session> {
+        let environment = environment(options.runtime.as_deref())?;
+        let load = |device| -> ort::Result<Session> {
             let mut builder = Session::builder(&environment)?
-                .with_intra_threads(threads)?
+                .with_intra_threads(options.intra_threads)?
                 // It remembers a plan for each shape met; texts have as many shapes as there are lengths.
                 .with_memory_pattern(false)?
                 // Threads of an idle model must not keep cores busy waiting.
                 .with_intra_op_spinning(false)?
                 // Nothing lies below a file: a network that names weights gets those it is given here, and reads none.
                 .with_config_entry("session.model_external_initializers_file_folder_path", path.to_string_lossy())?;
-            for (name, bytes) in weights {
-                builder = builder.with_external_initializer_file_in_memory(name, bytes)?;
+            if device == Device::Cuda {
+                builder = builder.with_execution_providers([CUDA::default().build().error_on_failure()])?;
+            }
+            for (name, bytes) in &weights {
+                builder = builder.with_external_initializer_file_in_memory(name, bytes.clone())?;
             }
             builder.commit_from_memory(bytes)
         };
-        let session =
-            load().map_err(|error| EmbedError::bad_model(path, format!("ONNX Runtime refuses it: {error}")))?;
+        // A runtime has the provider and may lack the libraries or the device it needs: then the processor serves.
+        let on_gpu = match options.gpu && CUDA::is_available().unwrap_or(false) {
+            true => load(Device::Cuda).ok().map(|session| (session, Device::Cuda)),
+            false => None,
+        };
+        let (session, device) = match on_gpu {
+            Some(loaded) => loaded,
+            None => {
+                let refused = |error| EmbedError::bad_model(path, format!("ONNX Runtime refuses it: {error}"));
+                (load(Device::Cpu).map_err(refused)?, Device::Cpu)
+            }
+        };
         let ports = |outlets: &[Outlet]| outlets.iter().map(Port::new).collect();
-        Ok(Self { inputs: ports(session.inputs()), outputs: ports(session.outputs()), session: Mutex::new(session) })
+        let (inputs, outputs) = (ports(session.inputs()), ports(session.outputs()));
+        Ok(Self { inputs, outputs, session: Mutex::new(session), device })
     }
 
     /// Runs the network and hands the dimensions and the numbers of `output` to `take`.

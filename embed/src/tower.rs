@@ -14,7 +14,7 @@ use crate::{Description, EmbedError, ImageTower, Layout, TextTower};
 pub(crate) struct Text {
     pub(crate) tower: TextTower,
     pub(crate) encoder: Encoder,
-    network: Network,
+    pub(crate) network: Network,
     pub(crate) output: Output,
     /// The number of tokens that every text has, where the network or the description demands one.
     pub(crate) width: Option<usize>,
@@ -26,7 +26,7 @@ pub(crate) struct Text {
 /// Pictures to vectors.
 pub(crate) struct Pictures {
     pub(crate) tower: ImageTower,
-    network: Network,
+    pub(crate) network: Network,
     input: String,
     pub(crate) output: Output,
     pub(crate) max_rows: usize,
@@ -66,7 +66,7 @@ impl Files<'_> {
                 weights.push((inside, Arc::from(bytes)));
             }
         }
-        Network::load(&path, &bytes, weights, options.runtime.as_deref(), options.intra_threads)
+        Network::load(&path, &bytes, weights, options)
     }
 }
 

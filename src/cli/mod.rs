@@ -73,6 +73,9 @@ enum Command {
         /// Threads that work on one run of a model; 0 is one for each core.
         #[arg(long, value_name = "N", default_value_t = 0)]
         model_threads: usize,
+        /// Have models run by a GPU, if ONNX Runtime has a provider for one and it can be used (lodedb_models shows it).
+        #[arg(long)]
+        model_gpu: bool,
         /// Disk for vectors that models computed, so that the same text or picture is embedded once; 0 keeps none.
         #[arg(long, value_name = "MIB", default_value_t = 256)]
         embedding_cache_mib: u64,
@@ -284,6 +287,7 @@ pub(crate) fn run() -> ExitCode {
                 model_dir,
                 onnx_runtime,
                 model_threads,
+                model_gpu,
                 embedding_cache_mib,
                 max_connections,
                 max_running,
@@ -321,6 +325,7 @@ pub(crate) fn run() -> ExitCode {
                     model_dir,
                     onnx_runtime,
                     model_threads,
+                    model_gpu,
                     embedding_cache_bytes: embedding_cache_mib.saturating_mul(1 << 20),
                     ..lodedb::Options::default()
                 };

@@ -348,6 +348,7 @@ impl Db {
             lodedb_embed::Options {
                 runtime: options.onnx_runtime.clone(),
                 intra_threads: options.model_threads,
+                gpu: options.model_gpu,
                 ..lodedb_embed::Options::default()
             },
             options.embedding_cache_bytes,

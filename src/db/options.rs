@@ -67,6 +67,8 @@ pub struct Options {
     pub onnx_runtime: Option<PathBuf>,
     /// Threads that work on one run of a model; 0 is one for each core.
     pub model_threads: usize,
+    /// Models are run by a GPU, if the loaded ONNX Runtime has a provider for one and it can be used.
+    pub model_gpu: bool,
     /// Disk for vectors that models computed, so that the same text or picture is embedded once; 0 keeps none.
     pub embedding_cache_bytes: u64,
     /// How often all files are read, to find rot; `None` is never.
@@ -114,6 +116,7 @@ impl Default for Options {
             model_dir: None,
             onnx_runtime: None,
             model_threads: 0,
+            model_gpu: false,
             embedding_cache_bytes: 256 << 20,
             scrub_interval: Some(Duration::from_secs(24 * 3600)),
             scrub_bytes_per_second: 32 << 20,

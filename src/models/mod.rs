@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lodedb_embed::{EmbedError, Options as OpenOptions};
+use lodedb_embed::{Device, EmbedError, Options as OpenOptions};
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 use lodedb_wal::fs::FileSystem;
@@ -104,6 +104,8 @@ pub struct Work {
     pub inputs: u64,
     /// How long that took.
     pub time: Duration,
+    /// What runs them.
+    pub device: Device,
 }
 
 impl Models {
@@ -203,6 +205,7 @@ impl Models {
             calls: counted.calls.load(Ordering::Relaxed),
             inputs: counted.inputs.load(Ordering::Relaxed),
             time: Duration::from_nanos(counted.nanos.load(Ordering::Relaxed)),
+            device: running.model().device(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! `lodedb_models`: what embeds, and what it did since it was opened.
 
+use lodedb_embed::Device;
 use lodedb_sql::error::Result;
 use lodedb_sql::text::parse_text;
 use lodedb_sql::{Datum, ScalarType, SqlError, TypeWithModifier};
@@ -32,12 +33,20 @@ pub(super) fn models(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("files", json(&Value::Object(files))?),
             ("size_bytes", count(model.files.iter().map(|file| file.bytes).sum())),
             ("is_open", Datum::Bool(work.is_some())),
+            ("device", work.map_or(Datum::Null, |work| text(device(work.device)))),
             ("calls", count(done.calls)),
             ("inputs", count(done.inputs)),
             ("seconds", Datum::Float8(done.time.as_secs_f64())),
         ])?;
     }
     Ok(())
+}
+
+fn device(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "cpu",
+        Device::Cuda => "cuda",
+    }
 }
 
 fn json(value: &Value) -> Result<Datum> {
