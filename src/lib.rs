@@ -20,7 +20,7 @@ pub mod snapshot;
 pub mod store;
 
 pub use datafusion::arrow;
-pub use db::{Authority, Db, FromSql, Options, Row, Rows, Session, SessionOptions, Table, ToSql, runtime};
+pub use db::{Authority, Db, FromSql, Model, Options, Row, Rows, Session, SessionOptions, Table, ToSql, runtime};
 pub use lodedb_sql::vector::Metric;
 pub use lodedb_sql::{SqlError, SqlState};
 

@@ -51,6 +51,8 @@ mod readme;
 mod roles;
 #[path = "wire/search.rs"]
 mod search;
+#[path = "wire/search_examples.rs"]
+mod search_examples;
 #[path = "wire/sessions.rs"]
 mod sessions;
 #[path = "wire/side.rs"]

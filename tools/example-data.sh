@@ -8,7 +8,16 @@ if [ ! -e "$data/.fetched" ]; then
     echo "fetching $package" >&2
     rm -rf "$data"
     mkdir -p "$data"
-    (cd "$data" && apt-get -qq download "$package" >&2 && dpkg-deb -x ./*.deb . && rm ./*.deb)
-    touch "$data/.fetched"
+    cd "$data"
+    download() { apt-get -qq -o APT::Sandbox::User="$(id -un)" download "$package" >&2; }
+    if ! download; then
+        sudo=()
+        [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+        "${sudo[@]}" apt-get -qq update >&2
+        download
+    fi
+    dpkg-deb -x ./*.deb .
+    rm ./*.deb
+    touch .fetched
 fi
 echo "$data"

@@ -81,4 +81,7 @@ if [ "$(cat "$environment/.programs" 2>/dev/null || true)" != "$wanted" ]; then
     echo "$wanted" > "$environment/.programs"
 fi
 "$root/tools/models/make.sh"
+for package in wordnet-base openclipart-png; do
+    "$root/tools/example-data.sh" "$package" >/dev/null
+done
 say "all there"

@@ -34,5 +34,5 @@ pub use description::{Channels, Description, Filter, ImageTower, Layout, Pooling
 pub use error::{EmbedError, ImageError};
 pub use model::{Kind, Model, ModelFile, Options, TextEmbeddings, Truncated, Vectors};
 pub use picture::{ImageInfo, ImageLimits, image_info};
-pub use runtime::Device;
+pub use runtime::{Device, Port};
 pub use split::{split_sentences, split_words};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::picture::prepare;
 use crate::pool::normalize;
+use crate::runtime::{Network, Port};
 use crate::split::{choose_pieces, sentence_starts};
 use crate::text::Tokens;
 use crate::tower::{Files, MAX_TOKENS, Pictures, Text};
@@ -219,9 +220,25 @@ impl Model {
 
     /// What runs it: a GPU only where that runs all of its networks.
     pub fn device(&self) -> Device {
-        let of_text = self.text.iter().map(|text| text.network.device);
-        let mut devices = of_text.chain(self.image.iter().map(|image| image.network.device));
-        if devices.all(|device| device == Device::Cuda) { Device::Cuda } else { Device::Cpu }
+        match self.networks().all(|network| network.device == Device::Cuda) {
+            true => Device::Cuda,
+            false => Device::Cpu,
+        }
+    }
+
+    /// What its networks take, that for texts first.
+    pub fn inputs(&self) -> Vec<&Port> {
+        self.networks().flat_map(|network| &network.inputs).collect()
+    }
+
+    /// What its networks give, that for texts first.
+    pub fn outputs(&self) -> Vec<&Port> {
+        self.networks().flat_map(|network| &network.outputs).collect()
+    }
+
+    fn networks(&self) -> impl Iterator<Item = &Network> {
+        let of_text = self.text.iter().map(|text| &text.network);
+        of_text.chain(self.image.iter().map(|image| &image.network))
     }
 
     /// Numbers in each of its vectors.

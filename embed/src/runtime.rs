@@ -129,11 +129,12 @@ pub(crate) enum Element {
 
 /// An input or an output of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Port {
-    pub(crate) name: String,
+pub struct Port {
+    /// Its name in the ONNX file.
+    pub name: String,
     pub(crate) element: Element,
     /// Its dimensions; `None` for those that vary.
-    pub(crate) shape: Vec<Option<usize>>,
+    pub shape: Vec<Option<usize>>,
 }
 
 impl Port {

@@ -104,7 +104,7 @@ def main():
         changing.join()
         left = connection.execute("SELECT count(*) FROM images").fetchone()[0]
         print(f"meanwhile {counts['rounds']} pictures were added, replaced and removed; {left} are there")
-        if share < 0.9 or meanwhile < 0.8 or left != len(entries) or counts["rounds"] == 0:
+        if min(share, meanwhile) < 0.9 or left != len(entries) or counts["rounds"] == 0:
             raise SystemExit("images: too few pictures were found, or some are lost")
 
 

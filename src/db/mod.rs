@@ -31,7 +31,7 @@ mod slow;
 mod space;
 mod upkeep;
 
-pub use embedded::{FromSql, Row, Rows, Table, ToSql, runtime};
+pub use embedded::{FromSql, Model, Row, Rows, Table, ToSql, runtime};
 pub use engine::Db;
 pub use options::Options;
 pub use outcome::{BatchStream, Field, Outcome, Prepared, RowsTag, TransactionStatus};

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lodedb_embed::{Device, EmbedError, Options as OpenOptions};
+use lodedb_embed::{Device, EmbedError, Options as OpenOptions, Port};
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 use lodedb_wal::fs::FileSystem;
@@ -95,17 +95,28 @@ impl From<NotEmbedded> for SqlError {
     }
 }
 
+/// The name of an input or an output of a network, and its dimensions.
+pub type Shape = (String, Vec<Option<usize>>);
+
+fn shapes(ports: &[&Port]) -> Vec<Shape> {
+    ports.iter().map(|port| (port.name.clone(), port.shape.clone())).collect()
+}
+
 /// What a model did since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Work {
     /// How often its networks were asked.
     pub calls: u64,
     /// The texts and pictures they were asked about.
-    pub inputs: u64,
+    pub embedded: u64,
     /// How long that took.
     pub time: Duration,
     /// What runs them.
     pub device: Device,
+    /// What they take and what they give: of each name the dimensions, none for those that vary.
+    pub inputs: Vec<Shape>,
+    /// Likewise.
+    pub outputs: Vec<Shape>,
 }
 
 impl Models {
@@ -203,9 +214,11 @@ impl Models {
         let counted = running.counted();
         Some(Work {
             calls: counted.calls.load(Ordering::Relaxed),
-            inputs: counted.inputs.load(Ordering::Relaxed),
+            embedded: counted.inputs.load(Ordering::Relaxed),
             time: Duration::from_nanos(counted.nanos.load(Ordering::Relaxed)),
             device: running.model().device(),
+            inputs: shapes(&running.model().inputs()),
+            outputs: shapes(&running.model().outputs()),
         })
     }
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-fn target() -> PathBuf {
+/// The folder of what is built, and of what the tests fetch.
+pub(crate) fn target() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }

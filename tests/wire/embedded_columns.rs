@@ -21,7 +21,7 @@ async fn rows_are_embedded_as_they_come() {
     let nearest = "SELECT id FROM docs ORDER BY emb <=> embed('minilm', 'a kitten lay on a rug') LIMIT 1";
     assert_eq!(one(&client, nearest).await, "1");
     // What changes is embedded again, and nothing else is.
-    let calls = "SELECT inputs FROM lodedb_models";
+    let calls = "SELECT embedded FROM lodedb_models";
     run(&client, "UPDATE docs SET body = 'A kitten lay on a rug' WHERE id = 2").await;
     assert_eq!(one(&client, nearest).await, "2");
     assert_eq!(one(&client, right).await, "4");
@@ -104,7 +104,7 @@ async fn what_was_embedded_is_not_embedded_again() {
     run(&client, "CREATE TABLE t AS SELECT g AS id, 'text number ' || g % 50 AS body FROM generate_series(1, 500) g")
         .await;
     run(&client, "CREATE TABLE first AS SELECT id, embed('minilm', body) AS emb FROM t").await;
-    let inputs = "SELECT inputs FROM lodedb_models";
+    let inputs = "SELECT embedded FROM lodedb_models";
     assert_eq!(one(&client, inputs).await, "50");
     let same = "SELECT count(*) FROM first JOIN t USING (id) WHERE first.emb = embed('minilm', body)";
     assert_eq!(one(&client, same).await, "500");
@@ -117,7 +117,7 @@ async fn what_was_embedded_is_not_embedded_again() {
     let client = server.connect().await;
     assert_eq!(one(&client, same).await, "500");
     // Nothing was asked of the network.
-    assert_eq!(one(&client, "SELECT coalesce(sum(inputs), 0) FROM lodedb_models").await, "0");
+    assert_eq!(one(&client, "SELECT coalesce(sum(embedded), 0) FROM lodedb_models").await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

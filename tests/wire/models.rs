@@ -46,6 +46,9 @@ async fn texts_get_the_vectors_of_the_reference() {
     let listed = "SELECT kind, dims, pooling, normalize, max_tokens FROM lodedb_models";
     assert_eq!(rows(&client, listed).await, [["text", "384", "mean", "t", "256"]]);
 
+    let ports = "SELECT inputs->'input_ids' = '[null, null]' AND outputs IS NOT NULL, device FROM lodedb_models";
+    assert_eq!(rows(&client, ports).await, [["t", "cpu"]]);
+
     let reference = reference("minilm.json");
     let texts = reference["texts"].as_array().expect("texts");
     run(&client, "CREATE TABLE t (id int PRIMARY KEY, body text, emb vector(384))").await;
@@ -89,7 +92,7 @@ async fn texts_get_the_vectors_of_the_reference() {
         assert!(nearest.contains(&row.get::<_, i32>(0)), "{question}: {row:?}");
     }
     assert_eq!(one(&client, "SELECT embed('minilm', NULL) IS NULL AND embed(NULL, 'text') IS NULL").await, "t");
-    let counted = "SELECT is_open AND calls > 0 AND inputs > calls FROM lodedb_models";
+    let counted = "SELECT is_open AND calls > 0 AND embedded > calls FROM lodedb_models";
     assert_eq!(one(&client, counted).await, "t");
 }
 
@@ -352,4 +355,31 @@ async fn many_ask_at_once_and_a_long_statement_can_be_cancelled() {
     let sql = "SELECT count(embed('minilm', repeat('text ', 100) || g)) FROM generate_series(1, 20000) g";
     assert_eq!(error(&long, sql).await.code().code(), "57014");
     assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn rust_programs_embed_without_sql() {
+    let dir = tempfile::tempdir().expect("a folder");
+    lodedb::runtime().expect("a runtime").block_on(async {
+        let options = lodedb::Options {
+            model_dir: Some(models::folder()),
+            onnx_runtime: Some(models::runtime()),
+            ..lodedb::Options::default()
+        };
+        let db = lodedb::Db::open(dir.path(), options).expect("a database");
+        let mut session = db.session(lodedb::SessionOptions::default()).expect("a session");
+        session.model("Mini LM").create("minilm", &[("max_tokens", "64")]).await.expect("a model");
+        let texts: Vec<String> = (0..100).map(|number| format!("text number {number}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let vectors = session.model("Mini LM").embed(&texts).await.expect("vectors");
+        assert!(vectors.len() == 100 && vectors.iter().all(|vector| vector.len() == 384));
+        let sql = "SELECT embed('Mini LM', $1) <-> $2 < 1e-4";
+        let same = session.query(sql, &[&texts[70], &vectors[70]]).await.expect("a row");
+        assert!(same.first().expect("a row").get::<bool>(0).expect("a truth"));
+        let wrong = session.model("Mini LM").embed_images(&[b"no picture"]).await.expect_err("it embeds texts");
+        assert_eq!(wrong.state().code(), "42809");
+        session.model("Mini LM").remove().await.expect("dropped");
+        let gone = session.model("Mini LM").embed(&["text"]).await.expect_err("it is gone");
+        assert_eq!(gone.state().code(), "42704");
+    });
 }

@@ -3,12 +3,14 @@
 //! ```text
 //! session.query("SELECT title FROM items WHERE price < $1", &[&10]).await?      Rows: values by type, or Arrow batches
 //! session.table("items").insert().column("id", &ids).vectors("embedding", 3, &floats).run().await?
+//! session.model("minilm").embed(&["a text"]).await?           vectors, in order
 //! session.table("items").search("embedding", &query, 10).metric(Metric::Cosine).run().await?
 //! ```
 //!
 //! Each call is a transaction of its own, unless a block was opened by `BEGIN`. A call that fails leaves nothing behind; in
 //! a block it fails the block, as in PostgreSQL. So does a call whose future is dropped before its end.
 
+mod model;
 mod rows;
 mod table;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use lodedb_sql::cast::CastEnvironment;
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState, TypeWithModifier};
 
+pub use model::Model;
 pub use rows::{Column, Row, Rows};
 pub use table::{Insert, Search, Table};
 pub use value::{FromSql, ToSql, Value};
@@ -53,6 +56,11 @@ impl Session {
     pub async fn query(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Rows> {
         let values: Vec<Value> = parameters.iter().map(|parameter| parameter.to_sql()).collect();
         self.query_values(sql, values).await
+    }
+
+    /// A model, to be made of files or to embed by. Its name is taken as it is: no quotes, no folding.
+    pub fn model(&mut self, name: impl Into<String>) -> Model<'_> {
+        Model { session: self, name: name.into() }
     }
 
     /// The rows, vectors and neighbours of one table, without SQL. Its name is taken as it is: no quotes, no folding.

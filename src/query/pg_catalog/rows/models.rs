@@ -6,6 +6,7 @@ use lodedb_sql::text::parse_text;
 use lodedb_sql::{Datum, ScalarType, SqlError, TypeWithModifier};
 use serde_json::{Map, Value};
 
+use crate::models::Shape;
 use crate::query::functions::Scope;
 use crate::query::pg_catalog::table::{Rows, text};
 
@@ -18,7 +19,9 @@ pub(super) fn models(scope: &Scope, rows: &mut Rows) -> Result<()> {
             model.files.iter().map(|file| (file.name.clone(), Value::from(file.hash.as_str()))).collect();
         let work = scope.hooks.models.as_ref().and_then(|models| models.work(model));
         let count = |count: u64| Datum::Int8(i64::try_from(count).unwrap_or(i64::MAX));
+        let is_open = work.is_some();
         let done = work.unwrap_or_default();
+        let when_open = |datum: Datum| if is_open { datum } else { Datum::Null };
         let number = |value: &Value| value.as_u64().and_then(|number| i32::try_from(number).ok());
         rows.push([
             ("name", text(&model.name)),
@@ -32,10 +35,12 @@ pub(super) fn models(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("version", text(&model.hash)),
             ("files", json(&Value::Object(files))?),
             ("size_bytes", count(model.files.iter().map(|file| file.bytes).sum())),
-            ("is_open", Datum::Bool(work.is_some())),
-            ("device", work.map_or(Datum::Null, |work| text(device(work.device)))),
+            ("is_open", Datum::Bool(is_open)),
+            ("device", when_open(text(device(done.device)))),
+            ("inputs", when_open(json(&shapes(&done.inputs))?)),
+            ("outputs", when_open(json(&shapes(&done.outputs))?)),
             ("calls", count(done.calls)),
-            ("inputs", count(done.inputs)),
+            ("embedded", count(done.embedded)),
             ("seconds", Datum::Float8(done.time.as_secs_f64())),
         ])?;
     }
@@ -47,6 +52,10 @@ fn device(device: Device) -> &'static str {
         Device::Cpu => "cpu",
         Device::Cuda => "cuda",
     }
+}
+
+fn shapes(shapes: &[Shape]) -> Value {
+    Value::Object(shapes.iter().map(|(name, dims)| (name.clone(), Value::from(dims.clone()))).collect())
 }
 
 fn json(value: &Value) -> Result<Datum> {
