@@ -319,7 +319,9 @@ impl ConflictRun {
                 generated::complete_one(computation, &self.checks, &mut new, &writing.environment)?;
             }
         }
-        self.checks.check(std::slice::from_ref(&new))?;
+        let row = std::slice::from_ref(&new);
+        self.checks.check(row)?;
+        self.computations.iter().try_for_each(|computation| computation.check_refilled(&self.checks, row))?;
         Ok(new)
     }
 }

@@ -16,7 +16,7 @@ use super::defaults::parse_expr;
 use super::evaluate::RowExpressions;
 use super::inserter::table_schema;
 use super::{RowChecks, contains_query};
-use crate::catalog::{Catalog, Column, ColumnId, Generated, Table};
+use crate::catalog::{Catalog, Column, ColumnId, Generated, RefillState, Table};
 use crate::commit::{Reader, Refused, Row};
 use crate::db::settings::Environment;
 use crate::query::arrow::{ColumnBuilder, ColumnReader, arrow_field};
@@ -45,6 +45,8 @@ pub(crate) struct Computation {
     /// The places of the columns they are computed from.
     named: Vec<usize>,
     expressions: RowExpressions,
+    /// Of those, the columns that are to take the places of others, and these.
+    refilled: Vec<(usize, usize)>,
     /// Whether a model has a part in it.
     is_dear: bool,
 }
@@ -163,13 +165,19 @@ impl Computation {
         if computed.is_empty() {
             return Ok(None);
         }
+        let refills = planner.catalog.refills().filter(|refill| refill.table == table.id);
+        let refilled = refills.filter_map(|refill| match refill.state {
+            RefillState::Filling(into) => Some((into as usize - 1, refill.column as usize - 1)),
+            RefillState::Failed(_) => None,
+        });
+        let refilled = refilled.filter(|(from, _)| computed.contains(from)).collect();
         named.sort_unstable();
         named.dedup();
         let columns = named.iter().map(|&at| &table.columns[at]);
         let fields = columns.map(|column| (None, Arc::new(arrow_field(&column.name, column.ty, true)))).collect();
         let schema = sql(DFSchema::new_with_metadata(fields, Default::default()))?;
         let expressions = RowExpressions::new(&planner.state, &schema, exprs)?;
-        Ok(Some(Self { table: table.clone(), computed, named, expressions, is_dear }))
+        Ok(Some(Self { table: table.clone(), computed, named, expressions, refilled, is_dear }))
     }
 
     /// Those that a change of columns asks for: what they are computed from changes, or they are set to DEFAULT.
@@ -232,6 +240,20 @@ impl Computation {
         Ok(())
     }
 
+    /// Checks rows as they will be once columns that are being computed anew are taken over.
+    pub(crate) fn check_refilled(&self, checks: &RowChecks, rows: &[Row]) -> Result<(), Refused> {
+        if self.refilled.is_empty() {
+            return Ok(());
+        }
+        let as_it_will_be = |row: &Row| {
+            let mut row = row.clone();
+            let values = Arc::make_mut(&mut row);
+            self.refilled.iter().for_each(|&(from, to)| values[to] = values[from].clone());
+            row
+        };
+        checks.check(&rows.iter().map(as_it_will_be).collect::<Vec<Row>>())
+    }
+
     /// Takes the columns from a row that has them, if they are computed from the same there; whether they are.
     pub(crate) fn take_over(&self, from: &Row, row: &mut Row) -> bool {
         let same = self.named.iter().all(|&at| is_identical(&from[at], &row[at]));
@@ -255,12 +277,14 @@ pub(crate) fn complete(
     rows: &mut [Row],
     environment: &Environment,
 ) -> Result<(), Refused> {
-    let Some(Err(refused)) = computation.map(|computation| computation.fill(rows, environment)) else {
-        return checks.check(rows);
+    let Some(computation) = computation else { return checks.check(rows) };
+    let Err(Refused { row, error }) = computation.fill(rows, environment) else {
+        checks.check(rows)?;
+        return computation.check_refilled(checks, rows);
     };
-    checks.check(&rows[..refused.row])?;
-    let row = refused.row;
-    Err(Refused { row, error: blamed(checks, &rows[row], refused.error) })
+    checks.check(&rows[..row])?;
+    computation.check_refilled(checks, &rows[..row])?;
+    Err(Refused { row, error: blamed(checks, &rows[row], error) })
 }
 
 /// Completes one row with what is computed, and does not check it.
@@ -287,10 +311,11 @@ pub(crate) fn compute(
     table: &Arc<Table>,
     column: ColumnId,
     rows: &mut [Row],
-) -> Result<()> {
+) -> Result<(), Refused> {
     let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
-    let computation = Computation::new(&planner, table, |generated| generated.column == column)?;
-    Ok(complete(computation.as_ref(), &RowChecks::new(&planner, table)?, rows, environment)?)
+    let unready = |error| Refused { row: 0, error };
+    let computation = Computation::new(&planner, table, |generated| generated.column == column).map_err(unready)?;
+    complete(computation.as_ref(), &RowChecks::new(&planner, table).map_err(unready)?, rows, environment)
 }
 
 /// What was refused of rows that so many others come before.
