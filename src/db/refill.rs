@@ -43,8 +43,10 @@ const DEAR_ROWS: usize = 64;
 const PASSED_ROWS: u64 = 16_384;
 /// How often the thread looks for work.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long it waits for locks, behind which others wait.
-const LOCK_WAIT: Duration = Duration::from_millis(500);
+/// How long it waits for a lock, behind which others wait meanwhile.
+const LOCK_WAIT: Duration = Duration::from_millis(100);
+/// And before it asks for it again.
+const LOCK_REST: Duration = Duration::from_secs(1);
 /// How long it rests after something failed that may pass.
 const REST: Duration = Duration::from_secs(5);
 
@@ -262,7 +264,10 @@ impl Filler {
         }
         match stepped {
             Ok(worked) => worked,
-            Err(Stopped::Later(error)) if error.state() == SqlState::LockNotAvailable => false,
+            Err(Stopped::Later(error)) if error.state() == SqlState::LockNotAvailable => {
+                pass.rests_until = Some(Instant::now() + LOCK_REST);
+                false
+            }
             Err(Stopped::Later(error)) => {
                 tracing::warn!(table = pass.refill.table, %error, "a column could not be computed anew; it will be tried again");
                 pass.rests_until = Some(Instant::now() + REST);
@@ -273,7 +278,7 @@ impl Filler {
                 let failed = self.runtime.block_on(pass.fail(engine, self.owner, &error));
                 if let Err(error) = failed {
                     tracing::warn!(table = pass.refill.table, %error, "a column that cannot be computed anew stays so for now");
-                    pass.rests_until = Some(Instant::now() + LOCK_WAIT);
+                    pass.rests_until = Some(Instant::now() + LOCK_REST);
                 }
                 true
             }
