@@ -257,7 +257,7 @@ impl Filler {
         if pass.rests_until.is_some_and(|until| Instant::now() < until) {
             return false;
         }
-        let stepped = self.runtime.block_on(pass.step(engine, self.owner, stop));
+        let stepped = pass.step(engine, &self.runtime, self.owner, stop);
         if stop.load(Ordering::Acquire) {
             self.give_up(engine);
             return false;
@@ -329,11 +329,17 @@ impl Pass {
     }
 
     /// Takes a step; whether it was one.
-    async fn step(&mut self, engine: &Arc<Engine>, owner: TxId, stop: &AtomicBool) -> Result<bool, Stopped> {
+    fn step(
+        &mut self,
+        engine: &Arc<Engine>,
+        runtime: &Runtime,
+        owner: TxId,
+        stop: &AtomicBool,
+    ) -> Result<bool, Stopped> {
         engine.check_room()?;
         if self.next < self.end || !self.left.is_empty() {
             self.report(engine, "computing values", None);
-            return self.fill(engine, owner).await;
+            return runtime.block_on(self.fill(engine, owner));
         }
         if self.built.is_none() {
             self.report(engine, "building indexes", None);
@@ -341,7 +347,7 @@ impl Pass {
             return Ok(true);
         }
         self.report(engine, "taking over", None);
-        self.finish(engine, owner).await?;
+        runtime.block_on(self.finish(engine, owner))?;
         Ok(true)
     }
 

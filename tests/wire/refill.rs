@@ -162,6 +162,7 @@ async fn a_server_that_was_killed_goes_on_where_it_was() {
             break;
         }
         under_way(&client, "t").await;
+        assert_eq!(rows(&client, "CHECK DATABASE").await, Vec::<Vec<String>>::new());
         if checkpoint {
             run(&client, "CHECKPOINT").await;
         }
@@ -251,6 +252,9 @@ async fn what_is_undone_superseded_or_dropped_leaves_nothing() {
 
     run(&client, "ALTER TABLE t ALTER twice SET EXPRESSION AS (n * 5)").await;
     under_way(&client, "t").await;
+    let refused = error(&client, "INSERT INTO t (id, n) VALUES (50000, 500000000)").await;
+    assert_eq!((refused.code().code(), refused.message()), ("22003", "integer out of range"));
+    assert!(refused.hint().is_some_and(|hint| hint.contains("lodedb_progress")), "{refused:?}");
     let busy = error(&client, "ALTER TABLE t ALTER twice SET NOT NULL").await;
     assert_eq!(
         (busy.code().code(), busy.message()),

@@ -319,9 +319,8 @@ impl ConflictRun {
                 generated::complete_one(computation, &self.checks, &mut new, &writing.environment)?;
             }
         }
-        let row = std::slice::from_ref(&new);
-        self.checks.check(row)?;
-        self.computations.iter().try_for_each(|computation| computation.check_refilled(&self.checks, row))?;
+        self.checks.check(std::slice::from_ref(&new))?;
+        self.computations.iter().try_for_each(|computation| computation.check_one_refilled(&self.checks, &new))?;
         Ok(new)
     }
 }

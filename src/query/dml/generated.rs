@@ -240,8 +240,14 @@ impl Computation {
         Ok(())
     }
 
+    /// Checks a row as it will be, after [`complete_one`].
+    pub(crate) fn check_one_refilled(&self, checks: &RowChecks, row: &Row) -> Result<()> {
+        let checked = self.check_refilled(checks, std::slice::from_ref(row));
+        checked.map_err(|refused| self.hinted(refused.error))
+    }
+
     /// Checks rows as they will be once columns that are being computed anew are taken over.
-    pub(crate) fn check_refilled(&self, checks: &RowChecks, rows: &[Row]) -> Result<(), Refused> {
+    fn check_refilled(&self, checks: &RowChecks, rows: &[Row]) -> Result<(), Refused> {
         if self.refilled.is_empty() {
             return Ok(());
         }
@@ -251,7 +257,16 @@ impl Computation {
             self.refilled.iter().for_each(|&(from, to)| values[to] = values[from].clone());
             row
         };
-        checks.check(&rows.iter().map(as_it_will_be).collect::<Vec<Row>>())
+        let rows: Vec<Row> = rows.iter().map(as_it_will_be).collect();
+        checks.check(&rows)
+    }
+
+    /// Why a row is refused that may be right by all that its table shows.
+    fn hinted(&self, error: SqlError) -> SqlError {
+        if self.refilled.is_empty() || error.hint().is_some() {
+            return error;
+        }
+        error.with_hint("Columns are being computed by other expressions, and new rows by both: see lodedb_progress.")
     }
 
     /// Takes the columns from a row that has them, if they are computed from the same there; whether they are.
@@ -278,6 +293,16 @@ pub(crate) fn complete(
     environment: &Environment,
 ) -> Result<(), Refused> {
     let Some(computation) = computation else { return checks.check(rows) };
+    let completed = complete_by(computation, checks, rows, environment);
+    completed.map_err(|Refused { row, error }| Refused { row, error: computation.hinted(error) })
+}
+
+fn complete_by(
+    computation: &Computation,
+    checks: &RowChecks,
+    rows: &mut [Row],
+    environment: &Environment,
+) -> Result<(), Refused> {
     let Err(Refused { row, error }) = computation.fill(rows, environment) else {
         checks.check(rows)?;
         return computation.check_refilled(checks, rows);
@@ -295,7 +320,7 @@ pub(crate) fn complete_one(
     environment: &Environment,
 ) -> Result<()> {
     let filled = computation.fill(std::slice::from_mut(row), environment);
-    filled.map_err(|refused| blamed(checks, row, refused.error))
+    filled.map_err(|refused| computation.hinted(blamed(checks, row, refused.error)))
 }
 
 /// What is wrong with a row that cannot be computed: with a value that its own column does not take, that.
@@ -315,7 +340,8 @@ pub(crate) fn compute(
     let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
     let unready = |error| Refused { row: 0, error };
     let computation = Computation::new(&planner, table, |generated| generated.column == column).map_err(unready)?;
-    complete(computation.as_ref(), &RowChecks::new(&planner, table).map_err(unready)?, rows, environment)
+    let Some(computation) = computation else { return Ok(()) };
+    complete_by(&computation, &RowChecks::new(&planner, table).map_err(unready)?, rows, environment)
 }
 
 /// What was refused of rows that so many others come before.
