@@ -47,6 +47,8 @@ mod programs;
 mod protocol;
 #[path = "wire/readme.rs"]
 mod readme;
+#[path = "wire/refill.rs"]
+mod refill;
 #[path = "wire/roles.rs"]
 mod roles;
 #[path = "wire/search.rs"]

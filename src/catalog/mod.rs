@@ -66,8 +66,24 @@ pub struct Column {
     pub default: Option<String>,
     /// GENERATED ... AS IDENTITY.
     pub identity: Option<Identity>,
-    /// Left by DROP COLUMN: invisible, NULL in every new row.
-    pub dropped: bool,
+    /// Whether users see it, and where.
+    pub presence: Presence,
+}
+
+/// Whether users see a column, and where.
+///
+/// Encoded, the first two are what was a flag before there were the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Presence {
+    /// At the place of its number.
+    #[default]
+    Shown,
+    /// Left by DROP COLUMN, or by a column that took its place: invisible, NULL in every new row.
+    Dropped,
+    /// It is being filled with what another column is to hold: invisible, and stored with every new row ([`Refill`]).
+    Filling,
+    /// At the place of the column of this number, which it took.
+    ShownAt(ColumnId),
 }
 
 /// How an identity column treats given values.
@@ -185,6 +201,33 @@ pub struct Generated {
     pub models: Vec<ModelId>,
 }
 
+/// A computed column that is being computed anew, by an expression it does not have yet (`ALTER COLUMN .. SET EXPRESSION`), or that could
+/// not be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refill {
+    /// The table.
+    pub table: TableId,
+    /// The column.
+    pub column: ColumnId,
+    /// The expression it is to have, as SQL text.
+    pub expression: String,
+    /// The models that the expression names.
+    pub models: Vec<ModelId>,
+    /// When it was asked for: microseconds since 1970 UTC.
+    pub started_us: i64,
+    /// What became of it so far.
+    pub state: RefillState,
+}
+
+/// What became of a [`Refill`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefillState {
+    /// Its values gather in this column, which is [`Presence::Filling`] and has the expression.
+    Filling(ColumnId),
+    /// A row refused the expression, and this is why; the column stays as it was.
+    Failed(String),
+}
+
 /// A model that embeds. Its files lie in `models/` of the database, in the folder called [`Model::hash`], and never change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
@@ -246,6 +289,10 @@ pub enum Change {
     PutGenerated(Generated),
     /// A column is computed no more.
     DropGenerated(TableId, ColumnId),
+    /// A column is to be computed anew, or could not be.
+    PutRefill(Refill),
+    /// It is done, or not wanted any more.
+    DropRefill(TableId, ColumnId),
 }
 
 /// All that exists, at one moment.
@@ -260,6 +307,7 @@ pub struct Catalog {
     rights: Rights,
     models: BTreeMap<ModelId, Arc<Model>>,
     generated: BTreeMap<(TableId, ColumnId), Arc<Generated>>,
+    refills: BTreeMap<(TableId, ColumnId), Arc<Refill>>,
 }
 
 /// A catalog as it was before there were models: what manifests of format 3 hold.
@@ -296,26 +344,64 @@ impl From<CatalogWithoutRights> for Catalog {
     }
 }
 
+impl Column {
+    /// Whether users see it.
+    pub fn is_visible(&self) -> bool {
+        matches!(self.presence, Presence::Shown | Presence::ShownAt(_))
+    }
+    /// Whether rows hold values of it.
+    pub fn is_stored(&self) -> bool {
+        self.presence != Presence::Dropped
+    }
+    /// Leaves it as DROP COLUMN does.
+    pub fn become_dropped(&mut self) {
+        self.presence = Presence::Dropped;
+        self.not_null = false;
+        self.default = None;
+        self.name = format!("........pg.dropped.{}........", self.id);
+    }
+    fn takes_place_of(&self, other: ColumnId) -> bool {
+        self.presence == Presence::ShownAt(other)
+    }
+}
+
 impl Table {
-    /// The columns a user sees, each with its place in a row.
+    /// The columns a user sees, in the order they are shown, each with its place in a row.
     pub fn visible_columns(&self) -> impl Iterator<Item = (usize, &Column)> {
-        self.columns.iter().enumerate().filter(|(_, column)| !column.dropped)
+        self.columns.iter().enumerate().filter_map(|(place, column)| match column.presence {
+            Presence::Shown => Some((place, column)),
+            // What took its place came after it.
+            _ => self.columns.iter().enumerate().skip(place + 1).find(|(_, later)| later.takes_place_of(column.id)),
+        })
+    }
+    /// The columns that rows hold values of, each with its place in a row.
+    pub fn stored_columns(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(|(_, column)| column.is_stored())
     }
     /// The place of a column in a row, by name.
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|column| !column.dropped && column.name == name)
+        self.columns.iter().position(|column| column.is_visible() && column.name == name)
+    }
+    /// The number that users know a column by (`attnum`): its own, or that of the column whose place it took, which then has its.
+    pub fn number(&self, column: ColumnId) -> ColumnId {
+        match self.columns.get((column as usize).wrapping_sub(1)).map(|column| column.presence) {
+            Some(Presence::ShownAt(number)) => number,
+            Some(Presence::Dropped) => {
+                self.columns.iter().find(|later| later.takes_place_of(column)).map_or(column, |later| later.id)
+            }
+            _ => column,
+        }
     }
     /// The vector columns, as the segments of this table hold them.
     pub fn vector_columns(&self) -> Vec<VectorColumn> {
-        self.columns
-            .iter()
-            .filter(|column| !column.dropped && column.ty.is_vector())
-            .map(|column| VectorColumn { id: column.id, dims: column.ty.vector_dims().map(|dims| dims as u32) })
+        self.stored_columns()
+            .filter(|(_, column)| column.ty.is_vector())
+            .map(|(_, column)| VectorColumn { id: column.id, dims: column.ty.vector_dims().map(|dims| dims as u32) })
             .collect()
     }
     /// Whether rows of this table live in segments too.
     pub fn has_vectors(&self) -> bool {
-        self.columns.iter().any(|column| !column.dropped && column.ty.is_vector())
+        self.stored_columns().any(|(_, column)| column.ty.is_vector())
     }
 }
 
@@ -424,6 +510,14 @@ impl Catalog {
     pub fn all_generated(&self) -> impl Iterator<Item = &Arc<Generated>> {
         self.generated.values()
     }
+    /// The columns that are being computed anew, or could not be.
+    pub fn refills(&self) -> impl Iterator<Item = &Arc<Refill>> {
+        self.refills.values()
+    }
+    /// How a column is being computed anew, if it is, or could not be.
+    pub fn refill(&self, table: TableId, column: ColumnId) -> Option<&Arc<Refill>> {
+        self.refills.get(&(table, column))
+    }
     /// The indexes of a table, by id.
     pub fn indexes_of(&self, table: TableId) -> impl Iterator<Item = &Arc<Index>> {
         self.indexes.values().filter(move |index| index.table == table)
@@ -479,6 +573,7 @@ impl Catalog {
                     self.drop_sequence(sequence);
                 }
                 self.generated.retain(|(table, _), _| table != id);
+                self.refills.retain(|(table, _), _| table != id);
                 self.rights.drop_object(*id);
             }
             Change::DropIndex(id) => self.drop_index(*id),
@@ -511,6 +606,12 @@ impl Catalog {
             }
             Change::DropGenerated(table, column) => {
                 self.generated.remove(&(*table, *column));
+            }
+            Change::PutRefill(refill) => {
+                self.refills.insert((refill.table, refill.column), Arc::new(refill.clone()));
+            }
+            Change::DropRefill(table, column) => {
+                self.refills.remove(&(*table, *column));
             }
         }
     }

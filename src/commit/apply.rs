@@ -370,7 +370,9 @@ impl State {
             | Change::PutModel(_)
             | Change::DropModel(_)
             | Change::PutGenerated(_)
-            | Change::DropGenerated(..) => {}
+            | Change::DropGenerated(..)
+            | Change::PutRefill(_)
+            | Change::DropRefill(..) => {}
         }
         Arc::make_mut(&mut self.catalog).apply(change);
         Ok(())

@@ -625,7 +625,7 @@ impl Transaction {
             }
             changes.push((index.id, before, after));
         }
-        let moved = table.visible_columns().any(|(at, column)| column.ty.is_vector() && old.get(at) != new.get(at));
+        let moved = table.stored_columns().any(|(at, column)| column.ty.is_vector() && old.get(at) != new.get(at));
         let overlay = self.overlay_mut();
         for (index, before, after) in changes {
             match before {

@@ -126,7 +126,7 @@ impl Reader {
         match self.overlay.change(table.id, id)? {
             Some(RowChange::Deleted) => return Ok(None),
             Some(RowChange::Put { values, .. }) => {
-                return Ok(Some(ScannedRow { id, version: 0, values }));
+                return Ok(Some(ScannedRow { id, version: 0, values: widened(table, values) }));
             }
             None if self.overlay.is_truncated(table.id) => return Ok(None),
             None => {}
@@ -145,7 +145,7 @@ impl Reader {
             && let Some((view, (place, ordinal))) =
                 self.view.table(table.id)?.and_then(|view| view.locate(id).map(|at| (view, at)))
         {
-            for (position, column) in table.visible_columns().filter(|(_, column)| column.ty.is_vector()) {
+            for (position, column) in table.stored_columns().filter(|(_, column)| column.ty.is_vector()) {
                 let segment = &view.segments[place].segment;
                 // A segment older than the column has no vector for it.
                 let Some(at) = segment.position(column.id) else { continue };
@@ -166,7 +166,7 @@ impl Reader {
         self.view.table(table.id)?;
         let reader = self.clone();
         let table = table.clone();
-        let own = self.overlay.clone();
+        let (own, definition) = (self.overlay.clone(), table.clone());
         let table_id = table.id;
         let stored = (!self.overlay.is_truncated(table_id))
             .then(|| self.view.rows.scan_rows(table_id, ..))
@@ -180,7 +180,9 @@ impl Reader {
             match reader.overlay.change(table.id, id) {
                 Err(error) => Some(Err(error)),
                 Ok(Some(RowChange::Deleted)) => None,
-                Ok(Some(RowChange::Put { values, .. })) => Some(Ok(ScannedRow { id, version: 0, values })),
+                Ok(Some(RowChange::Put { values, .. })) => {
+                    Some(Ok(ScannedRow { id, version: 0, values: widened(&table, values) }))
+                }
                 Ok(None) => Some(reader.fill(&table, id, stored.values, with_vectors).map(|values| ScannedRow {
                     id,
                     version: stored.version,
@@ -188,8 +190,9 @@ impl Reader {
                 })),
             }
         });
-        let inserted =
-            OwnRows::new(own, table_id).map(|item| item.map(|(id, values)| ScannedRow { id, version: 0, values }));
+        let inserted = OwnRows::new(own, table_id).map(move |item| {
+            item.map(|(id, values)| ScannedRow { id, version: 0, values: widened(&definition, values) })
+        });
         Ok(committed.chain(inserted))
     }
 
@@ -230,4 +233,14 @@ impl Reader {
         }
         Ok(found)
     }
+}
+
+/// A row that this transaction wrote before it added a column: that is NULL.
+fn widened(table: &Table, values: Row) -> Row {
+    if values.len() >= table.columns.len() {
+        return values;
+    }
+    let mut values = values.to_vec();
+    values.resize(table.columns.len(), Datum::Null);
+    values.into()
 }

@@ -9,9 +9,14 @@ use lodedb_sql::statement::{AlterTable, ColumnDefinition, ConstraintKind, Genera
 use lodedb_sql::{Datum, SqlError, SqlState};
 
 use super::authorize::Need;
+use super::clock::now_us;
 use super::ddl::{check_room_for_column, relation_name};
+use super::refill;
 use super::session::Session;
-use crate::catalog::{Change, Column, ColumnId, Generated as Computed, Index, IndexKind, KeyConstraint, Table};
+use crate::catalog::{
+    Change, Column, ColumnId, Generated as Computed, Index, IndexKind, KeyConstraint, Presence, Refill, RefillState,
+    Table,
+};
 use crate::commit::Row;
 use crate::commit::locks::LockMode;
 use crate::commit::view::ScannedRow;
@@ -100,11 +105,15 @@ impl Session {
                     ));
                 }
                 let from = std::mem::replace(&mut next.columns[position].name, to.clone());
+                // A column that is to take its place has its name.
+                let of_same_name = next.columns.iter_mut().filter(|column| column.name == from);
+                of_same_name.for_each(|column| column.name.clone_from(to));
                 self.put_renamed(&mut next, |text| rename_column(text, &from, to))?;
             }
             TableAction::SetNotNull { column, not_null } => {
                 let position = self.column_of(&next, column)?;
                 if *not_null {
+                    self.check_not_refilled(&next, &next.columns[position])?;
                     for row in self.transaction()?.reader().scan(&table, next.columns[position].ty.is_vector())? {
                         if row?.values[position].is_null() {
                             return Err(contains_null(&next, column));
@@ -131,12 +140,14 @@ impl Session {
                 let (engine, environment) = (self.engine().clone(), self.environment());
                 engine.query.check_expressions(&reader, &environment, &Arc::new(next.clone())).await?;
             }
+            TableAction::SetExpression { column, text } => return self.set_expression(next, column, text).await,
             TableAction::DropExpression { column, if_exists } => {
                 let id = next.columns[self.column_of(&next, column)?].id;
                 let tx = self.transaction()?;
                 if tx.reader().catalog().generated(next.id, id).is_some() {
+                    refill::withdraw(tx, &mut next, id);
                     tx.change_catalog(Change::DropGenerated(next.id, id));
-                    return Ok(table);
+                    return Ok(Arc::new(next));
                 }
                 let message =
                     format!("column \"{column}\" of relation \"{}\" is not a stored generated column", next.name);
@@ -224,6 +235,10 @@ impl Session {
             let expression = renamed(&generated.expression)?;
             tx.change_catalog(Change::PutGenerated(Computed { expression, ..generated.as_ref().clone() }));
         }
+        for refill in catalog.refills().filter(|refill| refill.table == table.id) {
+            let expression = renamed(&refill.expression)?;
+            tx.change_catalog(Change::PutRefill(Refill { expression, ..refill.as_ref().clone() }));
+        }
         for index in catalog.indexes_of(table.id) {
             let mut index = index.as_ref().clone();
             let IndexKind::Exact { expression, predicate, .. } = &mut index.kind else { continue };
@@ -239,7 +254,11 @@ impl Session {
     fn computed_from(&mut self, table: &Table, column: ColumnId, cascade: bool) -> Result<Vec<ColumnId>> {
         let catalog = self.catalog();
         let computed = catalog.generated_of(table.id).filter(|generated| generated.uses.contains(&column));
-        let computed: Vec<ColumnId> = computed.map(|generated| generated.column).collect();
+        let mut computed: Vec<ColumnId> = computed.map(|generated| generated.column).collect();
+        // What gathers the new values of a column goes with it.
+        let refills = catalog.refills().filter(|refill| refill.table == table.id && computed.contains(&refill.column));
+        let with_others: Vec<RefillState> = refills.map(|refill| refill.state.clone()).collect();
+        computed.retain(|&id| !with_others.contains(&RefillState::Filling(id)));
         let shown = |id: ColumnId| format!("column {} of table {}", table.columns[id as usize - 1].name, table.name);
         let lines =
             |line: &dyn Fn(String) -> String| computed.iter().map(|&id| line(shown(id))).collect::<Vec<_>>().join("\n");
@@ -272,15 +291,74 @@ impl Session {
         for sequence in catalog.sequences().filter(|sequence| sequence.owner == Some((table.id, id))) {
             tx.change_catalog(Change::DropSequence(sequence.id));
         }
+        // It may itself be one that new values of another gather in.
+        let refill =
+            catalog.refills().find(|refill| refill.table == table.id && refill.state == RefillState::Filling(id));
+        refill::withdraw(tx, table, refill.map_or(id, |refill| refill.column));
         if catalog.generated(table.id, id).is_some() {
             tx.change_catalog(Change::DropGenerated(table.id, id));
         }
-        let column = &mut table.columns[id as usize - 1];
-        column.dropped = true;
-        column.not_null = false;
-        column.default = None;
-        column.name = format!("........pg.dropped.{id}........");
+        table.columns[id as usize - 1].become_dropped();
         Ok(())
+    }
+
+    /// `55000` for a change that rows would have to be looked at for which a column that is being computed anew does not have yet.
+    fn check_not_refilled(&self, table: &Table, column: &Column) -> Result<()> {
+        match self.catalog().refill(table.id, column.id).map(|refill| &refill.state) {
+            Some(RefillState::Filling(_)) => {
+                let message =
+                    format!("column \"{}\" of relation \"{}\" is being computed anew", column.name, table.name);
+                Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, message)
+                    .with_hint("The view lodedb_progress tells how far it is."))
+            }
+            Some(RefillState::Failed(_)) | None => Ok(()),
+        }
+    }
+
+    /// ALTER COLUMN .. SET EXPRESSION: few rows are computed at once, many by the background.
+    async fn set_expression(&mut self, mut next: Table, column: &str, text: &str) -> Result<Arc<Table>> {
+        let position = self.column_of(&next, column)?;
+        let id = next.columns[position].id;
+        let (engine, environment, cancel) = (self.engine().clone(), self.environment(), self.cancel.clone());
+        let tx = self.transaction()?;
+        let reader = tx.reader();
+        let catalog = reader.catalog();
+        let Some(current) = catalog.generated(next.id, id) else {
+            let message = format!("column \"{column}\" of relation \"{}\" is not a generated column", next.name);
+            return Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, message));
+        };
+        let computed: Vec<ColumnId> = catalog.generated_of(next.id).map(|generated| generated.column).collect();
+        let definition = Arc::new(next.clone());
+        let wanted = engine.query.generated(&reader, &environment, &definition, &computed, (id, text.to_owned()))?;
+        let is_current = wanted == **current;
+        self.keep_models(&wanted.models).await?;
+        let tx = self.transaction()?;
+        refill::withdraw(tx, &mut next, id);
+        if is_current {
+            return Ok(Arc::new(next));
+        }
+        check_room_for_column(&next)?;
+        let into = next.columns.len() as ColumnId + 1;
+        next.columns.push(Column {
+            id: into,
+            presence: Presence::Filling,
+            not_null: false,
+            ..next.columns[position].clone()
+        });
+        let refill = Refill {
+            table: next.id,
+            column: id,
+            expression: text.to_owned(),
+            models: wanted.models.clone(),
+            started_us: now_us(),
+            state: RefillState::Filling(into),
+        };
+        tx.change_catalog(Change::PutTable(next.clone()));
+        tx.change_catalog(Change::PutGenerated(Computed { column: into, ..wanted }));
+        tx.change_catalog(Change::PutRefill(refill.clone()));
+        let next = Arc::new(next);
+        engine.query.check_expressions(&tx.reader(), &environment, &next).await?;
+        refill::at_once(tx, &environment, &next, &refill, &cancel).await
     }
 
     fn column_of(&self, table: &Table, name: &str) -> Result<usize> {
@@ -302,7 +380,7 @@ impl Session {
             not_null: column.not_null,
             default: column.default_text.clone(),
             identity: None,
-            dropped: false,
+            presence: Presence::Shown,
         });
         let (engine, environment) = (self.engine().clone(), self.environment());
         let tx = self.transaction()?;
@@ -344,9 +422,9 @@ impl Session {
         let mut changed: Vec<Row> = rows.iter().map(|row| widened(row, &value)).collect();
         if is_computed {
             let computed = engine.query.compute(&reader, &environment, &definition, id, &mut changed);
-            computed.map_err(|error| match error.state() {
+            computed.map_err(|refused| match refused.error.state() {
                 SqlState::NotNullViolation => contains_null(&next, &column.name),
-                _ => error,
+                _ => refused.error,
             })?;
         }
         let tx = self.transaction()?;
@@ -362,7 +440,8 @@ fn contains_null(table: &Table, column: &str) -> SqlError {
     SqlError::new(SqlState::NotNullViolation, message).with_table(&table.name).with_column(column)
 }
 
-fn uses(index: &Index, column: ColumnId) -> bool {
+/// Whether an index is on a column, or goes by it.
+pub(super) fn uses(index: &Index, column: ColumnId) -> bool {
     match &index.kind {
         IndexKind::Btree { columns, .. } => columns.contains(&column),
         IndexKind::Vector { spec, .. } => spec.column == column,

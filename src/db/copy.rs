@@ -1,6 +1,7 @@
 //! COPY: rows from the client into a table, and rows to the client.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -18,7 +19,7 @@ use super::ddl::relation_name;
 use super::outcome::{BatchStream, Field, Outcome};
 use super::session::{Session, or_cancelled};
 use crate::catalog::rights::Privileges;
-use crate::catalog::{Catalog, Column, Table};
+use crate::catalog::{Catalog, Column, Table, TableId};
 use crate::commit::Refused;
 use crate::commit::locks::LockMode;
 use crate::query::RowInserter;
@@ -27,6 +28,37 @@ use crate::query::dml::quoted;
 
 /// Rows gathered before they are checked and put into the transaction.
 const BATCH_ROWS: usize = 4096;
+
+/// How far a COPY is, as `pg_stat_progress_copy` shows it. It is under way as long as this lives.
+#[derive(Debug)]
+pub struct CopyProgress {
+    /// The session.
+    pub session: i32,
+    /// The table; 0 for a query.
+    pub table: TableId,
+    /// `COPY FROM` or `COPY TO`.
+    pub command: &'static str,
+    /// Bytes that came, or were given to the client.
+    pub bytes: AtomicU64,
+    /// Rows that came, or were given to the client.
+    pub rows: AtomicU64,
+}
+
+impl CopyProgress {
+    fn begin(session: &Session, table: TableId, command: &'static str) -> Arc<Self> {
+        let (bytes, rows) = (AtomicU64::new(0), AtomicU64::new(0));
+        let progress = Arc::new(Self { session: session.number(), table, command, bytes, rows });
+        let mut copies = session.engine().copies.lock();
+        copies.retain(|copy| copy.strong_count() > 0);
+        copies.push(Arc::downgrade(&progress));
+        progress
+    }
+
+    fn add(&self, bytes: usize, rows: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+}
 
 /// Rows on their way into a table.
 pub struct CopyIn {
@@ -39,6 +71,7 @@ pub struct CopyIn {
     rows: u64,
     columns: usize,
     binary: bool,
+    progress: Arc<CopyProgress>,
 }
 
 impl std::fmt::Debug for CopyIn {
@@ -60,7 +93,9 @@ impl CopyIn {
 
     /// Takes the next bytes.
     pub async fn write(&mut self, session: &mut Session, chunk: Bytes) -> Result<()> {
+        let before = self.pending.len();
         let read = self.decoder.push(&chunk, &mut self.pending);
+        self.progress.add(chunk.len(), self.pending.len() - before);
         self.after_read(read)?;
         if self.pending.len() >= BATCH_ROWS {
             self.insert(session).await?;
@@ -130,6 +165,7 @@ pub struct CopyOut {
     pub(crate) encoder: CopyEncoder,
     types: Vec<TypeWithModifier>,
     binary: bool,
+    progress: Arc<CopyProgress>,
 }
 
 impl std::fmt::Debug for CopyOut {
@@ -142,6 +178,11 @@ impl CopyOut {
     /// Whether it is the binary format.
     pub fn format_is_binary(&self) -> bool {
         self.binary
+    }
+
+    /// So many bytes and rows more are with the client.
+    pub(crate) fn gave(&self, bytes: usize, rows: usize) {
+        self.progress.add(bytes, rows);
     }
 
     /// The rows of a batch, as [`CopyEncoder::row`] takes them.
@@ -270,6 +311,7 @@ impl Session {
         let cast = CastEnvironment { zone: environment.zone, now_us: environment.transaction_time_us };
         let count = copied.len();
         let decoder = CopyDecoder::new(table.name.clone(), &options, copied, cast)?;
+        let progress = CopyProgress::begin(self, table.id, "COPY FROM");
         Ok(Outcome::CopyIn(Box::new(CopyIn {
             table,
             decoder,
@@ -279,10 +321,12 @@ impl Session {
             rows: 0,
             columns: count,
             binary: options.format == CopyFormat::Binary,
+            progress,
         })))
     }
 
     async fn copy_out(&mut self, copy: &Copy, places: &Places) -> Result<Outcome> {
+        let mut relation = 0;
         let statement = match &copy.relation {
             CopyRelation::Query(query) => ParsedStatement {
                 places: places.clone(),
@@ -293,6 +337,7 @@ impl Session {
                 let table = catalog.require_table(relation_name(name)?)?;
                 let positions = positions(&catalog, table, columns)?;
                 check_copied(&catalog, table, &positions)?;
+                relation = table.id;
                 let names: Vec<String> = positions.into_iter().map(|at| quoted(&table.columns[at].name)).collect();
                 let text = format!("SELECT {} FROM {}", names.join(", "), quoted(&table.name));
                 self.parse(&text)?.remove(0)
@@ -318,6 +363,7 @@ impl Session {
             types: columns.iter().map(|column| column.ty).collect(),
             encoder: CopyEncoder::new(&options, columns, self.zone())?,
             binary: options.format == CopyFormat::Binary,
+            progress: CopyProgress::begin(self, relation, "COPY TO"),
         })))
     }
 }

@@ -18,13 +18,13 @@ use super::engine::Engine;
 use super::session::Session;
 use crate::catalog::rights::{ObjectKind, Privileges};
 use crate::catalog::{
-    Catalog, Change, Check, Column, ColumnId, Identity, Index, IndexKind, KeyConstraint, Sequence, Table,
+    Catalog, Change, Check, Column, ColumnId, Identity, Index, IndexKind, KeyConstraint, Presence, Sequence, Table,
 };
 use crate::commit::Transaction;
 use crate::commit::locks::LockMode;
 use crate::commit::row_writer::{IndexKey, index_key};
 use crate::compaction::{Progress, jobs};
-use crate::query::IndexedExpression;
+use crate::query::{CancelToken, IndexedExpression};
 use crate::segment::{IndexKind as SegmentIndexKind, IndexSpec};
 
 /// PostgreSQL's limit of columns in a table.
@@ -121,7 +121,7 @@ impl TableBuilder<'_> {
             not_null: definition.not_null,
             default: definition.default_text.clone(),
             identity: None,
-            dropped: false,
+            presence: Presence::Shown,
         };
         match &definition.generated {
             None => {}
@@ -543,34 +543,7 @@ impl Session {
     /// Enters the rows there are into a new btree index, as far as this transaction will read it.
     pub(super) fn fill_btree(&mut self, table: &Arc<Table>, index: Index) -> Result<()> {
         let cancel = self.cancel.clone();
-        let tx = self.transaction()?;
-        let mut owners: BTreeMap<Vec<u8>, ()> = BTreeMap::new();
-        let mut entries = Vec::new();
-        for row in tx.reader().scan(table, false)? {
-            cancel.check()?;
-            let row = row?;
-            match index_key(&index, &row.values) {
-                Some(IndexKey::Unique(key)) => {
-                    if owners.insert(key.clone(), ()).is_some() {
-                        let violation = tx.unique_violation_of(table, &index, &row.values);
-                        return Err(SqlError::new(
-                            SqlState::UniqueViolation,
-                            format!("could not create unique index \"{}\"", index.name),
-                        )
-                        .with_detail(violation.detail().unwrap_or_default().replace("already exists", "is duplicated"))
-                        .with_table(&table.name)
-                        .with_constraint(&index.name));
-                    }
-                    entries.push((key, row.id, true));
-                }
-                Some(IndexKey::Entry(key)) => entries.push((key, row.id, false)),
-                None => {}
-            }
-        }
-        let id = index.id;
-        tx.change_catalog(Change::PutIndex(index));
-        tx.enter_keys(id, entries);
-        Ok(())
+        fill_btree(self.transaction()?, table, index, &cancel)
     }
 
     async fn create_vector_index(
@@ -763,6 +736,37 @@ impl Session {
     }
 }
 
+/// Enters the rows there are into a new btree index of a table that nobody else writes, as far as a transaction will read it.
+pub(super) fn fill_btree(tx: &mut Transaction, table: &Arc<Table>, index: Index, cancel: &CancelToken) -> Result<()> {
+    let mut owners: BTreeMap<Vec<u8>, ()> = BTreeMap::new();
+    let mut entries = Vec::new();
+    for row in tx.reader().scan(table, false)? {
+        cancel.check()?;
+        let row = row?;
+        match index_key(&index, &row.values) {
+            Some(IndexKey::Unique(key)) => {
+                if owners.insert(key.clone(), ()).is_some() {
+                    let violation = tx.unique_violation_of(table, &index, &row.values);
+                    return Err(SqlError::new(
+                        SqlState::UniqueViolation,
+                        format!("could not create unique index \"{}\"", index.name),
+                    )
+                    .with_detail(violation.detail().unwrap_or_default().replace("already exists", "is duplicated"))
+                    .with_table(&table.name)
+                    .with_constraint(&index.name));
+                }
+                entries.push((key, row.id, true));
+            }
+            Some(IndexKey::Entry(key)) => entries.push((key, row.id, false)),
+            None => {}
+        }
+    }
+    let id = index.id;
+    tx.change_catalog(Change::PutIndex(index));
+    tx.enter_keys(id, entries);
+    Ok(())
+}
+
 /// Tells a build to stop when the statement that waits for it is dropped.
 pub(super) struct StopOnDrop(pub(super) Arc<AtomicBool>);
 
@@ -778,8 +782,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Seals every row of a table, then trains an index over them. The caller's lock keeps writers out.
-fn build(
+/// Seals every row of a table, then trains an index over them. Rows that come meanwhile get their codes later.
+pub(super) fn build(
     engine: &Arc<Engine>,
     session: i32,
     table: u32,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -14,15 +14,17 @@ use lodedb_wal::fs::{FileSystem, Lock, OsFileSystem};
 use parking_lot::Mutex;
 
 use super::admission::Admission;
+use super::copy::CopyProgress;
 use super::counters::Counters;
 use super::error::OpenError;
 use super::memory::Budget;
 use super::notify::Channels;
 use super::options::Options;
 use super::presence::Sessions;
+use super::refill::{self, Progress as RefillProgress};
 use super::session::{Session, SessionOptions};
 use super::settings::Settings;
-use crate::catalog::{Sequence, SequenceId, TableId};
+use crate::catalog::{ColumnId, Sequence, SequenceId, TableId};
 use crate::commit::ReadView;
 use crate::commit::committer::Committer;
 use crate::commit::locks::LockManager;
@@ -73,6 +75,10 @@ pub struct Engine {
     pub maintenance: Mutex<()>,
     /// Progress of index builds under way.
     pub progress: Mutex<BTreeMap<u64, crate::compaction::Progress>>,
+    /// Columns that are being computed anew.
+    pub refills: Mutex<BTreeMap<(TableId, ColumnId), RefillProgress>>,
+    /// COPYs under way.
+    pub copies: Mutex<Vec<Weak<CopyProgress>>>,
     /// What is being done in the background, and what was.
     pub compactions: History,
     /// Passes of the scrubber, oldest first.
@@ -370,6 +376,8 @@ impl Db {
             checkpoint: Mutex::new(opened.last_checkpoint),
             maintenance: Mutex::new(()),
             progress: Mutex::default(),
+            refills: Mutex::default(),
+            copies: Mutex::default(),
             compactions: History::default(),
             scrubs: Mutex::default(),
             backups: Mutex::default(),
@@ -388,7 +396,8 @@ impl Db {
             _lock: opened.lock,
         });
         let worker = Arc::new(Worker::start(&engine));
-        let guards = backup::schedule::start(&engine).into_iter().chain(scrub::start(&engine));
+        let guards =
+            backup::schedule::start(&engine).into_iter().chain(scrub::start(&engine)).chain(refill::start(&engine));
         let guards = Arc::new(guards.collect());
         Ok(Self { engine, worker, guards })
     }

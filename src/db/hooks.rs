@@ -1,8 +1,8 @@
 //! What the functions of a statement may ask of their session: sequences, settings, locks, sizes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
@@ -10,8 +10,10 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::advisory::AdvisoryLocks;
+use super::copy::CopyProgress;
 use super::engine::Engine;
 use super::notify::{self, Intention};
+use super::refill::Progress as RefillProgress;
 use super::settings::Settings;
 use crate::catalog::{IndexKind, SequenceId};
 use crate::commit::locks::{LockInfo, LockMode, LockTarget, Wait};
@@ -242,6 +244,14 @@ impl ServerAccess for SessionHooks {
                 tuples_total: progress.total as i64,
             })
             .collect()
+    }
+
+    fn refill(&self, table: u32, column: u32) -> Option<RefillProgress> {
+        self.engine.refills.lock().get(&(table, column)).cloned()
+    }
+
+    fn copies(&self) -> Vec<Arc<CopyProgress>> {
+        self.engine.copies.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     fn backups_under_way(&self) -> Vec<BackupProgress> {

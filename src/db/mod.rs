@@ -24,6 +24,7 @@ pub mod options;
 pub mod outcome;
 pub mod presence;
 pub mod processor;
+pub mod refill;
 mod roles;
 pub mod session;
 pub mod settings;

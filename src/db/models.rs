@@ -11,7 +11,7 @@ use super::hooks::SessionHooks;
 use super::session::Session;
 use crate::auth::privilege::{Actor, refused};
 use crate::catalog::rights::ObjectKind;
-use crate::catalog::{Catalog, Change, Generated, Model, ModelId};
+use crate::catalog::{Catalog, Change, ColumnId, Generated, Model, ModelId, TableId};
 use crate::models::{Embedded, NotEmbedded, Work};
 use crate::query::CancelToken;
 use crate::query::functions::ModelAccess;
@@ -63,7 +63,7 @@ impl Session {
                 continue;
             };
             self.check_owner("model", model.id, name)?;
-            for (table, column) in computed_by(&self.catalog(), model.id) {
+            for Dependent { table, column, before } in dependents(&self.catalog(), model.id) {
                 if !cascade {
                     return Err(SqlError::new(
                         SqlState::DependentObjectsStillExist,
@@ -72,10 +72,18 @@ impl Session {
                     .with_detail(format!("column {column} of table {table} depends on model {name}"))
                     .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
                 }
-                let message = format!("drop cascades to column {column} of table {table}");
+                let (message, action) = match before {
+                    None => (
+                        format!("drop cascades to column {column} of table {table}"),
+                        TableAction::DropColumn { if_exists: true, name: column, cascade },
+                    ),
+                    Some(text) => (
+                        format!("column {column} of table {table} keeps its expression"),
+                        TableAction::SetExpression { column, text },
+                    ),
+                };
                 self.notice("NOTICE", SqlError::new(SqlState::SuccessfulCompletion, message));
-                let drop = TableAction::DropColumn { if_exists: true, name: column, cascade };
-                let alter = AlterTable { name: ObjectName::plain(table), if_exists: true, actions: vec![drop] };
+                let alter = AlterTable { name: ObjectName::plain(table), if_exists: true, actions: vec![action] };
                 self.alter_table(&alter).await?;
             }
             self.transaction()?.change_catalog(Change::DropModel(model.id));
@@ -121,14 +129,31 @@ impl Session {
     }
 }
 
-/// The columns, each behind the name of its table, that a model computes.
-fn computed_by(catalog: &Catalog, model: ModelId) -> Vec<(String, String)> {
-    let names = |generated: &Arc<Generated>| {
-        let table = catalog.table_by_id(generated.table)?;
-        let column = table.columns.get((generated.column as usize).checked_sub(1)?)?;
+/// A column that a model computes, or is to compute.
+struct Dependent {
+    table: String,
+    column: String,
+    /// The expression it has until it is computed by the model.
+    before: Option<String>,
+}
+
+fn dependents(catalog: &Catalog, model: ModelId) -> Vec<Dependent> {
+    let names = |table: TableId, column: ColumnId| {
+        let table = catalog.table_by_id(table)?;
+        let column = table.columns.get((column as usize).checked_sub(1)?).filter(|column| column.is_visible())?;
         Some((table.name.clone(), column.name.clone()))
     };
-    catalog.all_generated().filter(|generated| generated.models.contains(&model)).filter_map(names).collect()
+    let is_by = |generated: &Generated| generated.models.contains(&model);
+    let computed = catalog.all_generated().filter(|generated| is_by(generated)).filter_map(|generated| {
+        let (table, column) = names(generated.table, generated.column)?;
+        Some(Dependent { table, column, before: None })
+    });
+    let to_be = catalog.refills().filter(|refill| refill.models.contains(&model)).filter_map(|refill| {
+        let (table, column) = names(refill.table, refill.column)?;
+        let current = catalog.generated(refill.table, refill.column).filter(|current| !is_by(current))?;
+        Some(Dependent { table, column, before: Some(current.expression.clone()) })
+    });
+    computed.chain(to_be).collect()
 }
 
 impl ModelAccess for SessionHooks {

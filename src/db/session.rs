@@ -613,6 +613,18 @@ impl Session {
 
     async fn write(&mut self, prepared: &Prepared, params: &[Datum]) -> Result<Outcome> {
         let current = self.current(prepared).await?;
+        match self.write_current(&current, params).await {
+            // The table was altered while the statement waited for it, and is the statement's by now.
+            Err(error) if error.state() == SqlState::SerializationFailure => {
+                let again = self.current(&current).await?;
+                let was_altered = again.plan.as_ref().zip(current.plan.as_ref()).is_some_and(|(a, b)| !a.is_same(b));
+                if was_altered { self.write_current(&again, params).await } else { Err(error) }
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn write_current(&mut self, current: &Prepared, params: &[Datum]) -> Result<Outcome> {
         let Some(plan) = current.plan.clone() else {
             return Err(SqlError::internal("a statement was not planned"));
         };

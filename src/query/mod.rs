@@ -46,7 +46,7 @@ use lodedb_sql::statement::{ExplainOptions, Statement};
 use lodedb_sql::{Datum, PgType, SqlError};
 
 use crate::catalog::{ColumnId, Generated, Table, TableId};
-use crate::commit::{Reader, Row, Transaction};
+use crate::commit::{Reader, Refused, Row, Transaction};
 use crate::db::outcome::{BatchStream, Field};
 use crate::db::settings::Environment;
 
@@ -105,6 +105,11 @@ impl PreparedPlan {
     /// The tables whose rows it looks at.
     pub fn tables_read(&self) -> impl Iterator<Item = TableId> {
         self.0.tables_read()
+    }
+
+    /// Whether it is the very same plan.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether the catalog is still the one it was planned for.
@@ -235,7 +240,7 @@ impl QueryEngine {
         table: &Arc<Table>,
         column: ColumnId,
         rows: &mut [Row],
-    ) -> Result<()> {
+    ) -> Result<(), Refused> {
         dml::generated::compute(&self.registry, reader, environment, table, column, rows)
     }
 

@@ -65,13 +65,16 @@ pub(super) async fn send(
             let batch = conform(batch, &fields)?;
             let columns = Columns::bind(&batch, &fields, &formats, zone)?;
             for row in 0..batch.num_rows() {
+                let start = wire.out.len();
                 columns.write_copied_row(row, &before, &mut wire.out)?;
+                copy.gave(wire.out.len() - start, 1);
                 before.clear();
                 flush_if_full(wire, session, cancel).await?;
             }
         } else {
             for row in copy.values(&batch)? {
                 copy.encoder.row(&row, &mut before);
+                copy.gave(before.len(), 1);
                 backend::copy_data(&mut wire.out, &before);
                 before.clear();
                 flush_if_full(wire, session, cancel).await?;

@@ -376,3 +376,41 @@ async fn a_query_with_vectors_is_copied_out() {
     .await;
     assert_eq!(String::from_utf8_lossy(&out), "10\t0\n9\t1\n11\t1\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_see_how_far_a_copy_is() {
+    let server = Server::start();
+    let (client, other) = (server.connect().await, server.connect().await);
+    table(&client, "watched").await;
+    let watched = "SELECT relid::regclass, command, type, bytes_processed, bytes_total, tuples_processed, tuples_excluded \
+                   FROM pg_stat_progress_copy";
+    let sink: CopyInSink<Bytes> = client.copy_in("COPY watched FROM STDIN").await.expect("a COPY");
+    pin_mut!(sink);
+    sink.send(Bytes::from_static(TEXT.as_bytes())).await.expect("rows");
+    sink.flush().await.expect("rows");
+    let bytes = TEXT.len().to_string();
+    let expected = ["watched", "COPY FROM", "PIPE", &bytes, "0", "3", "0"];
+    let begun = std::time::Instant::now();
+    while rows(&other, watched).await != [expected] {
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", rows(&other, watched).await);
+    }
+    let pid = one(&other, "SELECT pid FROM pg_stat_progress_copy").await;
+    assert_eq!(sink.finish().await.expect("the end"), 3);
+    assert_eq!(rows(&other, watched).await, Vec::<Vec<String>>::new());
+    assert_eq!(one(&client, "SELECT pg_backend_pid()").await, pid);
+
+    let many = "COPY (SELECT g, repeat('x', 1000) FROM generate_series(1, 100000) g) TO STDOUT";
+    let stream = client.copy_out(many).await.expect("a COPY");
+    pin_mut!(stream);
+    // The server waits for the client, far from the end.
+    assert!(stream.try_next().await.expect("a piece").is_some());
+    let halfway = "SELECT pid, relid, command, bytes_processed > 1000, tuples_processed BETWEEN 1 AND 99999 \
+                   FROM pg_stat_progress_copy";
+    assert_eq!(rows(&other, halfway).await, [[pid.as_str(), "0", "COPY TO", "t", "t"]]);
+    while stream.try_next().await.expect("a piece").is_some() {}
+    assert_eq!(rows(&other, watched).await, Vec::<Vec<String>>::new());
+    // What fails is over as well.
+    run(&client, "INSERT INTO watched (id) VALUES (77)").await;
+    assert!(copy_in(&client, "COPY watched (id) FROM STDIN", b"77\n").await.is_err());
+    assert_eq!(rows(&other, watched).await, Vec::<Vec<String>>::new());
+}

@@ -157,6 +157,8 @@ pub enum TableAction {
     SetNotNull { column: String, not_null: bool },
     /// ALTER COLUMN .. SET DEFAULT, or DROP DEFAULT where there is none.
     SetDefault { column: String, default: Option<Expr>, default_text: Option<String> },
+    /// ALTER COLUMN .. SET EXPRESSION AS (expression).
+    SetExpression { column: String, text: String },
     /// ALTER COLUMN .. DROP EXPRESSION.
     DropExpression { column: String, if_exists: bool },
     /// ALTER COLUMN .. TYPE.

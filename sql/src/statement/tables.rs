@@ -246,16 +246,22 @@ impl Reader<'_> {
 
     /// `(expression) STORED`.
     fn generation_expression(&mut self) -> Result<Generated> {
-        self.expect(&Token::LParen)?;
-        let mark = self.mark();
-        self.expr()?;
-        let text = self.text_since(mark);
-        self.expect(&Token::RParen)?;
+        let text = self.expression_in_parentheses()?;
         if self.peek_words("virtual") {
             return self.unsupported("GENERATED ALWAYS AS (..) VIRTUAL");
         }
         self.expect_words("stored")?;
         Ok(Generated::Stored { text })
+    }
+
+    /// `(expression)`: its text.
+    fn expression_in_parentheses(&mut self) -> Result<String> {
+        self.expect(&Token::LParen)?;
+        let mark = self.mark();
+        self.expr()?;
+        let text = self.text_since(mark);
+        self.expect(&Token::RParen)?;
+        Ok(text)
     }
 
     /// `(condition)`.
@@ -453,8 +459,9 @@ impl Reader<'_> {
         if self.take_words("drop expression") {
             return Ok(TableAction::DropExpression { column, if_exists: self.take_words("if exists") });
         }
-        if self.peek_words("set expression") {
-            return self.unsupported("ALTER COLUMN ... SET EXPRESSION");
+        if self.take_words("set expression") {
+            self.expect_words("as")?;
+            return Ok(TableAction::SetExpression { column, text: self.expression_in_parentheses()? });
         }
         if self.take_words("set storage") {
             return Ok(TableAction::SetStorage { column, storage: self.label()? });

@@ -53,6 +53,10 @@ fn a_column_computed_from_others() {
         panic!("not an ALTER TABLE");
     };
     assert_eq!(alter.actions, [TableAction::DropExpression { column: "b".into(), if_exists: true }]);
+    let Statement::AlterTable(alter) = one("ALTER TABLE t ALTER b SET EXPRESSION AS (a * (3 + 1))") else {
+        panic!("not an ALTER TABLE");
+    };
+    assert_eq!(alter.actions, [TableAction::SetExpression { column: "b".into(), text: "a * (3 + 1)".into() }]);
 }
 
 #[test]
@@ -68,7 +72,8 @@ fn tables_that_are_refused() {
         ("CREATE TABLE t (a serial GENERATED ALWAYS AS (1) STORED)", "42601"),
         ("CREATE TABLE t (a int GENERATED ALWAYS AS (1) STORED GENERATED ALWAYS AS (2) STORED)", "42601"),
         ("CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY GENERATED ALWAYS AS (2) STORED)", "42601"),
-        ("ALTER TABLE t ALTER a SET EXPRESSION AS (1)", "0A000"),
+        ("ALTER TABLE t ALTER a SET EXPRESSION (1)", "42601"),
+        ("ALTER TABLE t ALTER a SET EXPRESSION AS (1) STORED", "42601"),
         ("CREATE TABLE t (a int) PARTITION BY LIST (a)", "0A000"),
         ("CREATE TABLE t (a text COLLATE \"de_DE\")", "0A000"),
         ("CREATE TABLE t (a int, a int)", "42701"),

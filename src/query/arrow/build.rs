@@ -386,7 +386,7 @@ impl BatchBuilder {
 
     /// A builder of batches of a table's columns that are not vectors, named by their numbers: what segments carry.
     pub fn of_scalars(table: &Table, capacity: usize) -> Result<Self> {
-        let scalars = || table.visible_columns().filter(|(_, column)| !column.ty.is_vector());
+        let scalars = || table.stored_columns().filter(|(_, column)| !column.ty.is_vector());
         let fields: Vec<_> =
             scalars().map(|(_, column)| arrow_field(&column.id.to_string(), column.ty, true)).collect();
         Self::new(Arc::new(Schema::new(fields)), scalars().map(|(at, _)| at).collect(), capacity)

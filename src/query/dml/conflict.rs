@@ -320,6 +320,7 @@ impl ConflictRun {
             }
         }
         self.checks.check(std::slice::from_ref(&new))?;
+        self.computations.iter().try_for_each(|computation| computation.check_one_refilled(&self.checks, &new))?;
         Ok(new)
     }
 }

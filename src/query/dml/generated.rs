@@ -16,7 +16,7 @@ use super::defaults::parse_expr;
 use super::evaluate::RowExpressions;
 use super::inserter::table_schema;
 use super::{RowChecks, contains_query};
-use crate::catalog::{Catalog, Column, ColumnId, Generated, ModelId, Table};
+use crate::catalog::{Catalog, Column, ColumnId, Generated, ModelId, RefillState, Table};
 use crate::commit::{Reader, Refused, Row};
 use crate::db::settings::Environment;
 use crate::query::arrow::{ColumnBuilder, ColumnReader, arrow_field};
@@ -41,6 +41,8 @@ pub(crate) struct Computation {
     /// The places of the columns they are computed from.
     named: Vec<usize>,
     expressions: RowExpressions,
+    /// Of those, the columns that are to take the places of others, and these.
+    refilled: Vec<(usize, usize)>,
     /// Whether a model has a part in it.
     is_dear: bool,
 }
@@ -191,13 +193,19 @@ impl Computation {
         if computed.is_empty() {
             return Ok(None);
         }
+        let refills = planner.catalog.refills().filter(|refill| refill.table == table.id);
+        let refilled = refills.filter_map(|refill| match refill.state {
+            RefillState::Filling(into) => Some((into as usize - 1, refill.column as usize - 1)),
+            RefillState::Failed(_) => None,
+        });
+        let refilled = refilled.filter(|(from, _)| computed.contains(from)).collect();
         named.sort_unstable();
         named.dedup();
         let columns = named.iter().map(|&at| &table.columns[at]);
         let fields = columns.map(|column| (None, Arc::new(arrow_field(&column.name, column.ty, true)))).collect();
         let schema = sql(DFSchema::new_with_metadata(fields, Default::default()))?;
         let expressions = RowExpressions::new(&planner.state, &schema, exprs)?;
-        Ok(Some(Self { table: table.clone(), computed, named, expressions, is_dear }))
+        Ok(Some(Self { table: table.clone(), computed, named, expressions, refilled, is_dear }))
     }
 
     /// Those that a change of columns asks for: what they are computed from changes, or they are set to DEFAULT.
@@ -260,6 +268,35 @@ impl Computation {
         Ok(())
     }
 
+    /// Checks a row as it will be, after [`complete_one`].
+    pub(crate) fn check_one_refilled(&self, checks: &RowChecks, row: &Row) -> Result<()> {
+        let checked = self.check_refilled(checks, std::slice::from_ref(row));
+        checked.map_err(|refused| self.hinted(refused.error))
+    }
+
+    /// Checks rows as they will be once columns that are being computed anew are taken over.
+    fn check_refilled(&self, checks: &RowChecks, rows: &[Row]) -> Result<(), Refused> {
+        if self.refilled.is_empty() {
+            return Ok(());
+        }
+        let as_it_will_be = |row: &Row| {
+            let mut row = row.clone();
+            let values = Arc::make_mut(&mut row);
+            self.refilled.iter().for_each(|&(from, to)| values[to] = values[from].clone());
+            row
+        };
+        let rows: Vec<Row> = rows.iter().map(as_it_will_be).collect();
+        checks.check(&rows)
+    }
+
+    /// Why a row is refused that may be right by all that its table shows.
+    fn hinted(&self, error: SqlError) -> SqlError {
+        if self.refilled.is_empty() || error.hint().is_some() {
+            return error;
+        }
+        error.with_hint("Columns are being computed by other expressions, and new rows by both: see lodedb_progress.")
+    }
+
     /// Takes the columns from a row that has them, if they are computed from the same there; whether they are.
     pub(crate) fn take_over(&self, from: &Row, row: &mut Row) -> bool {
         let same = self.named.iter().all(|&at| is_identical(&from[at], &row[at]));
@@ -283,12 +320,24 @@ pub(crate) fn complete(
     rows: &mut [Row],
     environment: &Environment,
 ) -> Result<(), Refused> {
-    let Some(Err(refused)) = computation.map(|computation| computation.fill(rows, environment)) else {
-        return checks.check(rows);
+    let Some(computation) = computation else { return checks.check(rows) };
+    let completed = complete_by(computation, checks, rows, environment);
+    completed.map_err(|Refused { row, error }| Refused { row, error: computation.hinted(error) })
+}
+
+fn complete_by(
+    computation: &Computation,
+    checks: &RowChecks,
+    rows: &mut [Row],
+    environment: &Environment,
+) -> Result<(), Refused> {
+    let Err(Refused { row, error }) = computation.fill(rows, environment) else {
+        checks.check(rows)?;
+        return computation.check_refilled(checks, rows);
     };
-    checks.check(&rows[..refused.row])?;
-    let row = refused.row;
-    Err(Refused { row, error: blamed(checks, &rows[row], refused.error) })
+    checks.check(&rows[..row])?;
+    computation.check_refilled(checks, &rows[..row])?;
+    Err(Refused { row, error: blamed(checks, &rows[row], error) })
 }
 
 /// Completes one row with what is computed, and does not check it.
@@ -299,7 +348,7 @@ pub(crate) fn complete_one(
     environment: &Environment,
 ) -> Result<()> {
     let filled = computation.fill(std::slice::from_mut(row), environment);
-    filled.map_err(|refused| blamed(checks, row, refused.error))
+    filled.map_err(|refused| computation.hinted(blamed(checks, row, refused.error)))
 }
 
 /// What is wrong with a row that cannot be computed: with a value that its own column does not take, that.
@@ -315,10 +364,12 @@ pub(crate) fn compute(
     table: &Arc<Table>,
     column: ColumnId,
     rows: &mut [Row],
-) -> Result<()> {
+) -> Result<(), Refused> {
     let planner = Planner::new(registry, reader, environment, Parameters::new(&[], 0), Places::none());
-    let computation = Computation::new(&planner, table, |generated| generated.column == column)?;
-    Ok(complete(computation.as_ref(), &RowChecks::new(&planner, table)?, rows, environment)?)
+    let unready = |error| Refused { row: 0, error };
+    let computation = Computation::new(&planner, table, |generated| generated.column == column).map_err(unready)?;
+    let Some(computation) = computation else { return Ok(()) };
+    complete_by(&computation, &RowChecks::new(&planner, table).map_err(unready)?, rows, environment)
 }
 
 /// What was refused of rows that so many others come before.

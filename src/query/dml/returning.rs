@@ -162,7 +162,7 @@ fn origin(table: &Table, alias: &str, expr: &Expr) -> (u32, i16) {
         _ => None,
     };
     match found {
-        Some(at) => (table.id, i16::try_from(table.columns[at].id).unwrap_or(0)),
+        Some(at) => (table.id, i16::try_from(table.number(table.columns[at].id)).unwrap_or(0)),
         None => (0, 0),
     }
 }

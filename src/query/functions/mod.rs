@@ -67,8 +67,8 @@ pub use errors::{sql_error, to_datafusion};
 pub(crate) use missing::NoFunction;
 pub(crate) use naming::call_name;
 pub use scope::{
-    AdvisoryAccess, AdvisoryLock, BackupInfo, BackupProgress, Hooks, IndexBuildInfo, ModelAccess, NotifyAccess, Scope,
-    SequenceAccess, ServerAccess, SessionInfo, SettingAccess, Upkeep,
+    AdvisoryAccess, AdvisoryLock, BackupInfo, BackupProgress, Hooks, IndexBuildInfo, ModelAccess, NotifyAccess,
+    RefillProgress, Scope, SequenceAccess, ServerAccess, SessionInfo, SettingAccess, Upkeep,
 };
 pub use series::shifted;
 pub use session::version;

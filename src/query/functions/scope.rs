@@ -18,6 +18,8 @@ use crate::catalog::rights::RoleId;
 use crate::catalog::{Catalog, Model, SequenceId};
 use crate::commit::locks::{LockInfo, LockMode, LockTarget};
 use crate::compaction::Compaction;
+use crate::db::copy::CopyProgress;
+pub use crate::db::refill::Progress as RefillProgress;
 use crate::db::settings::{Environment, Settings};
 use crate::models::{NotEmbedded, Work};
 use crate::query::CancelToken;
@@ -115,6 +117,10 @@ pub trait ServerAccess: Send + Sync {
     fn blocking(&self, session: i32) -> Vec<i32>;
     /// Every index being built.
     fn index_builds(&self) -> Vec<IndexBuildInfo>;
+    /// How far a column is that is being computed anew, if its turn has come.
+    fn refill(&self, table: u32, column: u32) -> Option<RefillProgress>;
+    /// Every COPY under way.
+    fn copies(&self) -> Vec<Arc<CopyProgress>>;
     /// Every backup being taken.
     fn backups_under_way(&self) -> Vec<BackupProgress>;
     /// The backups in the folder they go to by themselves, newest first.

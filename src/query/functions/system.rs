@@ -160,7 +160,7 @@ fn serial_sequence(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
     let relation = object_named(Some(catalog), string(args, 0), ScalarType::Regclass)?;
     let Some(table) = catalog.table_by_id(relation) else { return Ok(Datum::Null) };
     let name = string(args, 1);
-    let Some(column) = table.columns.iter().find(|column| !column.dropped && column.name == name) else {
+    let Some(column) = table.position(name).map(|at| &table.columns[at]) else {
         return Err(SqlError::new(
             SqlState::UndefinedColumn,
             format!("column \"{name}\" of relation \"{}\" does not exist", table.name),

@@ -65,7 +65,7 @@ fn catalog() -> Catalog {
         not_null: id == 1,
         default: (id == 1).then(|| "nextval('t_id_seq')".to_owned()),
         identity: None,
-        dropped: false,
+        presence: crate::catalog::Presence::Shown,
     };
     let mut catalog = Catalog::default();
     catalog.apply(&Change::PutTable(Table {

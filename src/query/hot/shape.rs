@@ -108,7 +108,8 @@ impl Named {
     /// The field of a column under a name.
     pub(crate) fn field(&self, at: usize, name: String) -> Field {
         let column = &self.table.columns[at];
-        Field { name, ty: column.ty, table: self.table.id, column: i16::try_from(column.id).unwrap_or(0) }
+        let number = i16::try_from(self.table.number(column.id)).unwrap_or(0);
+        Field { name, ty: column.ty, table: self.table.id, column: number }
     }
 
     /// The columns of a whole list; `None` if there is anything else in it.

@@ -23,7 +23,7 @@ fn column(id: u32, name: &str, ty: TypeWithModifier, not_null: bool, default: Op
         not_null,
         default: default.map(str::to_owned),
         identity: None,
-        dropped: false,
+        presence: crate::catalog::Presence::Shown,
     }
 }
 

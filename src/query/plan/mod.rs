@@ -64,6 +64,8 @@ struct Known {
     table: Arc<Table>,
     indexes: Vec<Arc<Index>>,
     generated: Vec<Arc<Generated>>,
+    /// Whether its rows are looked at; plain rows only go into the target of an INSERT.
+    is_looked_at: bool,
 }
 
 /// What a statement does.
@@ -80,10 +82,9 @@ pub(crate) enum Body {
 }
 
 impl Planned {
-    /// The tables whose rows it looks at; not the one that plain rows go into.
+    /// The tables whose rows it looks at.
     pub(crate) fn tables_read(&self) -> impl Iterator<Item = TableId> {
-        let tables = if let Body::Hot(HotPlan::Insert(_)) = self.body { &[] } else { self.tables.as_slice() };
-        tables.iter().map(|known| known.table.id)
+        self.tables.iter().filter(|known| known.is_looked_at).map(|known| known.table.id)
     }
 
     /// `42501` unless whoever runs it may do what it does.
@@ -111,7 +112,7 @@ impl Planned {
     /// Whether the tables it was planned for are as they were.
     pub(crate) fn is_current(&self, reader: &Reader) -> bool {
         let catalog = reader.catalog();
-        let unchanged = |Known { table, indexes, generated }: &Known| {
+        let unchanged = |Known { table, indexes, generated, .. }: &Known| {
             catalog.table_by_id(table.id).is_some_and(|now| Arc::ptr_eq(now, table) || **now == **table)
                 && (catalog.version() == self.version
                     || (catalog.indexes_of(table.id).eq(indexes) && catalog.generated_of(table.id).eq(generated)))
@@ -244,17 +245,25 @@ impl Planner {
             found.push(Found { table: hot.table().clone(), is_read: hot.is_query() });
         }
         let needs = privileges::needed(&found, &body, statement);
-        let known = |found: Found| Known {
-            indexes: self.catalog.indexes_of(found.table.id).cloned().collect(),
-            generated: self.catalog.generated_of(found.table.id).cloned().collect(),
-            table: found.table,
+        let known = |table: Arc<Table>, is_looked_at: bool| Known {
+            indexes: self.catalog.indexes_of(table.id).cloned().collect(),
+            generated: self.catalog.generated_of(table.id).cloned().collect(),
+            table,
+            is_looked_at,
         };
+        let only_inserts = matches!(body, Body::Hot(HotPlan::Insert(_)));
+        let mut tables: Vec<Known> = found.into_iter().map(|found| known(found.table, !only_inserts)).collect();
+        if let Body::Insert(insert) = &body
+            && !tables.iter().any(|known| known.table.id == insert.table.id)
+        {
+            tables.push(known(insert.table.clone(), false));
+        }
         Ok(Planned {
             parameters: self.parameters.types(),
             fields,
             body,
             version: self.catalog.version(),
-            tables: found.into_iter().map(known).collect(),
+            tables,
             needs,
         })
     }

@@ -44,7 +44,7 @@ fn origin(plan: &LogicalPlan, column: &Column) -> Option<(u32, i16)> {
         LogicalPlan::TableScan(scan) => {
             let table = provider_of::<TableReader>(&scan.source)?.table();
             let position = table.position(&column.name)?;
-            Some((table.id, i16::try_from(table.columns[position].id).ok()?))
+            Some((table.id, i16::try_from(table.number(table.columns[position].id)).ok()?))
         }
         LogicalPlan::Filter(_)
         | LogicalPlan::Sort(_)

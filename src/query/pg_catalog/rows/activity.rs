@@ -1,13 +1,17 @@
 //! What the server is doing: sessions, locks, indexes being built.
 
+use std::sync::atomic::Ordering;
+
 use lodedb_sql::Datum;
 use lodedb_sql::error::Result;
+use lodedb_sql::statement::Privilege;
 
 use super::cluster::DATABASE_OID;
-use crate::catalog::rights::predefined;
+use crate::catalog::RefillState;
+use crate::catalog::rights::{Privileges, predefined};
 use crate::commit::locks::LockTarget;
-use crate::query::functions::Scope;
-use crate::query::pg_catalog::table::{Rows, text};
+use crate::query::functions::{RefillProgress, Scope};
+use crate::query::pg_catalog::table::{Rows, text, text_array};
 
 fn moment(us: Option<i64>) -> Datum {
     us.map_or(Datum::Null, Datum::Timestamptz)
@@ -110,6 +114,62 @@ pub(super) fn index_builds(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("tuples_done", Datum::Int8(build.tuples_done)),
             ("partitions_total", Datum::Int8(0)),
             ("partitions_done", Datum::Int8(0)),
+        ])?;
+    }
+    Ok(())
+}
+
+/// `pg_stat_progress_copy`.
+pub(super) fn copies(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let Some(server) = &scope.hooks.server else { return Ok(()) };
+    for copy in server.copies() {
+        rows.push([
+            ("pid", Datum::Int4(copy.session)),
+            ("datid", Datum::Oid(DATABASE_OID)),
+            ("datname", text(&scope.environment.database)),
+            ("relid", Datum::Oid(copy.table)),
+            ("command", text(copy.command)),
+            ("type", text("PIPE")),
+            ("bytes_processed", Datum::Int8(copy.bytes.load(Ordering::Relaxed) as i64)),
+            // Only a file on the server says beforehand how long it is.
+            ("bytes_total", Datum::Int8(0)),
+            ("tuples_processed", Datum::Int8(copy.rows.load(Ordering::Relaxed) as i64)),
+            ("tuples_excluded", Datum::Int8(0)),
+        ])?;
+    }
+    Ok(())
+}
+
+/// `lodedb_progress`: columns that are being computed anew, and those that could not be.
+pub(super) fn refills(scope: &Scope, rows: &mut Rows) -> Result<()> {
+    let select = Privileges::of(&[Privilege::Select]);
+    for refill in scope.catalog.refills() {
+        let Some(table) = scope.catalog.table_by_id(refill.table) else { continue };
+        let Some(column) = table.columns.get((refill.column as usize).wrapping_sub(1)) else { continue };
+        let progress = scope.hooks.server.as_ref().and_then(|server| server.refill(refill.table, refill.column));
+        let (phase, error) = match (&refill.state, &progress) {
+            (RefillState::Failed(error), _) => ("failed", Some(error.clone())),
+            (RefillState::Filling(_), Some(progress)) => (progress.phase, progress.trouble.clone()),
+            (RefillState::Filling(_), None) => ("waiting", None),
+        };
+        let count = |of: &dyn Fn(&RefillProgress) -> u64| {
+            progress.as_ref().map_or(Datum::Null, |progress| Datum::Int8(of(progress) as i64))
+        };
+        let models =
+            refill.models.iter().filter_map(|&id| scope.catalog.model_by_id(id)).map(|model| model.name.clone());
+        // An error may quote a row.
+        let error = error.filter(|_| scope.actor().check_table(table, select).is_ok());
+        rows.push([
+            ("relid", Datum::Oid(table.id)),
+            ("table_name", text(&table.name)),
+            ("column_name", text(&column.name)),
+            ("expression", text(&refill.expression)),
+            ("models", text_array(models)),
+            ("started", Datum::Timestamptz(refill.started_us)),
+            ("phase", text(phase)),
+            ("rows_done", count(&|progress| progress.done)),
+            ("rows_total", count(&|progress| progress.total)),
+            ("error", error.map_or(Datum::Null, Datum::Text)),
         ])?;
     }
     Ok(())

@@ -225,17 +225,18 @@ pub(super) fn attributes(scope: &Scope, rows: &mut Rows) -> Result<()> {
     }
     for table in catalog.tables() {
         for column in &table.columns {
-            let generated = catalog.generated(table.id, column.id).is_some();
+            let dropped = !column.is_visible();
+            let generated = !dropped && catalog.generated(table.id, column.id).is_some();
             let attribute = Attribute {
                 relation: table.id,
                 name: &column.name,
                 ty: column.ty,
-                number: column.id as i16,
+                number: table.number(column.id) as i16,
                 not_null: column.not_null,
-                has_default: generated || (column.default.is_some() && !column.dropped),
+                has_default: generated || (column.default.is_some() && !dropped),
                 identity: column.identity,
                 generated,
-                dropped: column.dropped,
+                dropped,
             };
             push_attribute(rows, &attribute)?;
         }
@@ -289,7 +290,7 @@ pub(super) fn defaults(scope: &Scope, rows: &mut Rows) -> Result<()> {
             rows.push([
                 ("oid", Datum::Oid(describe::default_oid(table.id, column.id))),
                 ("adrelid", Datum::Oid(table.id)),
-                ("adnum", Datum::Int2(column.id as i16)),
+                ("adnum", Datum::Int2(table.number(column.id) as i16)),
                 ("adbin", text(expression)),
             ])?;
         }
@@ -365,7 +366,7 @@ pub(super) fn indexes(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("indisvalid", Datum::Bool(true)),
             ("indisready", Datum::Bool(true)),
             ("indislive", Datum::Bool(true)),
-            ("indkey", int2_vector(columns.iter().map(|column| *column as i16))),
+            ("indkey", int2_vector(columns.iter().map(|column| table.number(*column) as i16))),
             ("indcollation", oid_vector(types.iter().map(|ty| collation(*ty)))),
             ("indclass", oid_vector(classes)),
             ("indoption", int2_vector(columns.iter().map(|_| 0))),
@@ -381,6 +382,7 @@ pub(super) fn constraints(scope: &Scope, rows: &mut Rows) -> Result<()> {
     let catalog = &scope.catalog;
     for index in catalog.indexes() {
         let IndexKind::Btree { columns, constraint: Some(constraint), .. } = &index.kind else { continue };
+        let Some(table) = catalog.table_by_id(index.table) else { continue };
         let kind = match constraint {
             KeyConstraint::Primary => 'p',
             KeyConstraint::Unique => 'u',
@@ -398,7 +400,7 @@ pub(super) fn constraints(scope: &Scope, rows: &mut Rows) -> Result<()> {
             ("confmatchtype", letter(' ')),
             ("conislocal", Datum::Bool(true)),
             ("connoinherit", Datum::Bool(true)),
-            ("conkey", int2_array(columns.iter().map(|column| *column as i16))),
+            ("conkey", int2_array(columns.iter().map(|column| table.number(*column) as i16))),
         ])?;
     }
     for table in catalog.tables() {
@@ -428,7 +430,7 @@ fn columns_named_in(table: &Table, condition: &str) -> Vec<i16> {
     table
         .visible_columns()
         .filter(|(_, column)| words.contains(&column.name.as_str()))
-        .map(|(_, column)| column.id as i16)
+        .map(|(_, column)| table.number(column.id) as i16)
         .collect()
 }
 
@@ -463,6 +465,7 @@ pub(super) fn dependencies(scope: &Scope, rows: &mut Rows) -> Result<()> {
     let oid = |name: &str| relations::by_name(PG_CATALOG, name).map_or(0, |relation| relation.oid);
     let (class, constraint, default, extension, ty) =
         (oid("pg_class"), oid("pg_constraint"), oid("pg_attrdef"), oid("pg_extension"), oid("pg_type"));
+    let number = |table: u32, column: u32| catalog.table_by_id(table).map_or(column, |table| table.number(column));
     let mut push = |from: (u32, u32), to: (u32, u32, u32), kind: char| {
         rows.push([
             ("classid", Datum::Oid(from.0)),
@@ -479,6 +482,7 @@ pub(super) fn dependencies(scope: &Scope, rows: &mut Rows) -> Result<()> {
             .table_by_id(table)
             .and_then(|table| table.columns.get(column as usize - 1))
             .is_some_and(|column| column.identity.is_some());
+        let column = number(table, column);
         push((class, sequence.id), (class, table, column), if identity { 'i' } else { 'a' })?;
     }
     for index in catalog.indexes() {
@@ -487,17 +491,22 @@ pub(super) fn dependencies(scope: &Scope, rows: &mut Rows) -> Result<()> {
             continue;
         }
         for column in describe::index_dependencies(index) {
-            push((class, index.id), (class, index.table, column), 'a')?;
+            push((class, index.id), (class, index.table, number(index.table, column)), 'a')?;
         }
     }
     for table in catalog.tables() {
         for (_, column) in table.visible_columns().filter(|(_, column)| column.default.is_some()) {
-            push((default, describe::default_oid(table.id, column.id)), (class, table.id, column.id), 'a')?;
+            let number = table.number(column.id);
+            push((default, describe::default_oid(table.id, column.id)), (class, table.id, number), 'a')?;
         }
     }
-    for generated in catalog.all_generated() {
-        let expression = (default, describe::default_oid(generated.table, generated.column));
-        push(expression, (class, generated.table, generated.column), 'i')?;
+    for table in catalog.tables() {
+        for (_, column) in
+            table.visible_columns().filter(|(_, column)| catalog.generated(table.id, column.id).is_some())
+        {
+            let expression = (default, describe::default_oid(table.id, column.id));
+            push(expression, (class, table.id, table.number(column.id)), 'i')?;
+        }
     }
     for vector in super::types::EXTENSION_TYPES {
         push((ty, vector.oid()), (extension, super::cluster::EXTENSION_OID, 0), 'e')?;

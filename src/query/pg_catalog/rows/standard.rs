@@ -162,7 +162,7 @@ fn push_column(scope: &Scope, rows: &mut Rows, table: &Table, column: &Column) -
         ("table_schema", text("public")),
         ("table_name", text(&table.name)),
         ("column_name", text(&column.name)),
-        ("ordinal_position", Datum::Int4(column.id as i32)),
+        ("ordinal_position", Datum::Int4(table.number(column.id) as i32)),
         ("column_default", default.map_or(Datum::Null, Datum::Text)),
         ("is_nullable", yes_or_no(!column.not_null)),
         ("data_type", text(data_type)),
@@ -175,7 +175,7 @@ fn push_column(scope: &Scope, rows: &mut Rows, table: &Table, column: &Column) -
         ("udt_catalog", database(scope)),
         ("udt_schema", text(udt_schema)),
         ("udt_name", text(udt_name)),
-        ("dtd_identifier", text(column.id.to_string())),
+        ("dtd_identifier", text(table.number(column.id).to_string())),
         ("is_self_referencing", yes_or_no(false)),
         ("is_identity", yes_or_no(column.identity.is_some())),
         ("identity_generation", identity),
@@ -212,7 +212,7 @@ fn key_constraints(scope: &Scope) -> impl Iterator<Item = (&str, &'static str, &
 
 /// The name under which the standard knows a NOT NULL: a CHECK without a name of its own.
 fn not_null_name(table: &Table, column: &Column) -> String {
-    format!("2200_{}_{}_not_null", table.id, column.id)
+    format!("2200_{}_{}_not_null", table.id, table.number(column.id))
 }
 
 fn table_constraints(scope: &Scope, rows: &mut Rows) -> Result<()> {
