@@ -22,13 +22,13 @@ use super::hooks::SessionHooks;
 use super::settings::{Environment, Settings};
 use crate::catalog::rights::BOOTSTRAP;
 use crate::catalog::{
-    Catalog, Change, ColumnId, Index, IndexId, IndexKind, Presence, Refill, RefillState, Sequence, Table,
+    Catalog, Change, ColumnId, Index, IndexId, IndexKind, Presence, Refill, RefillState, Sequence, Table, TableId,
 };
 use crate::commit::locks::{LockMode, TxId, Wait};
 use crate::commit::record::Op;
 use crate::commit::transaction::{Isolation, LockTimeouts, RowLocked};
 use crate::commit::view::ScannedRow;
-use crate::commit::{Reader, Refused, Row, RowId, Transaction};
+use crate::commit::{ReadView, Reader, Refused, Row, RowId, Transaction};
 use crate::compaction::{Worker, jobs};
 use crate::query::CancelToken;
 use crate::query::scan::row_count;
@@ -196,17 +196,16 @@ pub(super) fn start(engine: &Arc<Engine>) -> Option<Worker> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime =
         runtime.inspect_err(|error| tracing::error!(%error, "columns are not computed anew before a restart")).ok()?;
-    let mut filler = Filler { runtime, owner: engine.locks.begin(), pass: None };
+    let mut filler = Filler { runtime, owner: engine.locks.begin(), passes: BTreeMap::new() };
     Some(Worker::spawn("lodedb-refill", PAUSE, engine, move |engine, stop| filler.work(engine, stop)))
 }
 
-/// What computes columns anew, one after the other.
+/// What computes columns anew: one after the other, unless one has to wait.
 struct Filler {
     runtime: Runtime,
     /// Whom its locks belong to.
     owner: TxId,
-    /// The column under way.
-    pass: Option<Pass>,
+    passes: BTreeMap<(TableId, ColumnId), Pass>,
 }
 
 /// A column under way.
@@ -245,67 +244,51 @@ impl From<SqlError> for Stopped {
 impl Filler {
     /// Takes a step; whether there was one to take.
     fn work(&mut self, engine: &Arc<Engine>, stop: &AtomicBool) -> bool {
-        let catalog = engine.view().catalog.clone();
-        // It may have been taken back, asked for otherwise, or be another one since a column was renamed.
-        if self.pass.as_ref().is_some_and(|pass| !pass.is_wanted(&catalog)) {
-            self.give_up(engine);
-        }
-        if self.pass.is_none() {
-            self.pass = Pass::begin(engine);
-        }
-        let Some(pass) = &mut self.pass else { return false };
-        if pass.rests_until.is_some_and(|until| Instant::now() < until) {
-            return false;
-        }
-        let stepped = pass.step(engine, &self.runtime, self.owner, stop);
-        if stop.load(Ordering::Acquire) {
-            self.give_up(engine);
-            return false;
-        }
-        match stepped {
-            Ok(worked) => worked,
-            Err(Stopped::Later(error)) if error.state() == SqlState::LockNotAvailable => {
-                pass.rests_until = Some(Instant::now() + LOCK_REST);
-                false
+        let view = engine.view();
+        // One may have been taken back, asked for otherwise, or be another one since a column was renamed.
+        self.passes.retain(|at, pass| {
+            let is_wanted = pass.is_wanted(&view.catalog);
+            if !is_wanted {
+                engine.refills.lock().remove(at);
+                pass.built.take().into_iter().for_each(|built| built.release(engine));
             }
+            is_wanted
+        });
+        for refill in view.catalog.refills() {
+            if let RefillState::Filling(into) = refill.state {
+                let pass = self.passes.entry((refill.table, refill.column));
+                pass.or_insert_with(|| Pass::new(&view, refill, into));
+            }
+        }
+        let now = Instant::now();
+        let mut ready = self.passes.values_mut().filter(|pass| pass.rests_until.is_none_or(|until| until <= now));
+        ready.any(|pass| match pass.step(engine, &self.runtime, self.owner, stop) {
+            Ok(worked) => worked,
+            Err(_) if stop.load(Ordering::Acquire) => false,
             Err(Stopped::Later(error)) => {
-                tracing::warn!(table = pass.refill.table, %error, "a column could not be computed anew; it will be tried again");
-                pass.rests_until = Some(Instant::now() + REST);
-                pass.report(engine, "resting", Some(&error));
+                let is_locked = error.state() == SqlState::LockNotAvailable;
+                pass.rests_until = Some(Instant::now() + if is_locked { LOCK_REST } else { REST });
+                if !is_locked {
+                    let table = pass.refill.table;
+                    tracing::warn!(table, %error, "a column could not be computed anew; it will be tried again");
+                    pass.report(engine, "resting", Some(&error));
+                }
                 false
             }
             Err(Stopped::Never(error)) => {
                 let failed = self.runtime.block_on(pass.fail(engine, self.owner, &error));
-                if let Err(error) = failed {
-                    tracing::warn!(table = pass.refill.table, %error, "a column that cannot be computed anew stays so for now");
-                    pass.rests_until = Some(Instant::now() + LOCK_REST);
-                }
-                true
+                // Whatever kept it from being noted, the row will be found again.
+                pass.rests_until = failed.is_err().then(|| Instant::now() + LOCK_REST);
+                failed.is_ok()
             }
-        }
-    }
-
-    /// Forgets what is under way.
-    fn give_up(&mut self, engine: &Engine) {
-        let Some(pass) = self.pass.take() else { return };
-        engine.refills.lock().remove(&(pass.refill.table, pass.refill.column));
-        if let Some(built) = pass.built {
-            built.release(engine);
-        }
+        })
     }
 }
 
 impl Pass {
-    /// Begins with what was asked for first.
-    fn begin(engine: &Engine) -> Option<Self> {
-        let view = engine.view();
-        let refills = view.catalog.refills().filter_map(|refill| match refill.state {
-            RefillState::Filling(into) => Some((refill, into)),
-            RefillState::Failed(_) => None,
-        });
-        let (refill, into) = refills.min_by_key(|(refill, _)| refill.started_us)?;
+    fn new(view: &ReadView, refill: &Arc<Refill>, into: ColumnId) -> Self {
         let (end, total) = view.tables.get(&refill.table).map_or((0, 0), |table| (table.next_row, table.live_rows));
-        Some(Self {
+        Self {
             refill: refill.clone(),
             into,
             next: 0,
@@ -315,7 +298,7 @@ impl Pass {
             done: 0,
             total,
             rests_until: None,
-        })
+        }
     }
 
     fn is_wanted(&self, catalog: &Catalog) -> bool {

@@ -302,6 +302,9 @@ async fn rows_that_a_transaction_holds_are_waited_for() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(progress(&client, "t").await[0][0], "computing values");
     // Nobody waits for what waits.
+    table(&client, "u", 1_000).await;
+    run(&client, "ALTER TABLE u ALTER twice SET EXPRESSION AS (n * 7)").await;
+    assert_eq!(settled(&client, "u").await, None);
     run(&client, "UPDATE t SET n = 0 WHERE id = 1; DELETE FROM t WHERE id = 2").await;
     held.batch_execute("UPDATE t SET n = 8 WHERE id = 19999").await.expect("an update");
     held.commit().await.expect("a commit");
