@@ -39,6 +39,8 @@ mod locking;
 mod models;
 #[path = "wire/notify.rs"]
 mod notify;
+#[path = "wire/page.rs"]
+mod page;
 #[path = "wire/privileges.rs"]
 mod privileges;
 #[path = "wire/programs.rs"]

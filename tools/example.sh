@@ -4,14 +4,15 @@
 #
 #     tools/example.sh questions [--rows 5000] [--ask 'a question'] [--file a-text.txt]
 #     tools/example.sh images [--rows 500]
+#     tools/example.sh sift [--rows 500] [--ask a-picture.png]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-name=${1:?questions or images}
+name=${1:?questions, images or sift}
 shift
 case $name in
     questions) package=wordnet-base ;;
-    images) package=openclipart-png ;;
-    *) echo "example: there is no $name; there are questions and images" >&2; exit 2 ;;
+    images | sift) package=openclipart-png ;;
+    *) echo "example: there is no $name; there are questions, images and sift" >&2; exit 2 ;;
 esac
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond the build: drivers for Python in a virtual environment, for Node, Java, Go and C, pgbench, strace.
+# Installs what the tests need beyond the build: drivers for Python in a virtual environment, for Node, Java, Go and C, pgbench, strace,
+# and a browser.
 # Does nothing where it is there already.
 set -euo pipefail
 
@@ -29,6 +30,8 @@ have javac || packages+=(default-jdk-headless)
 [ -e /usr/share/java/postgresql.jar ] || packages+=(libpostgresql-jdbc-java)
 have go || packages+=(golang-go)
 have strace || packages+=(strace)
+have chromium || packages+=(chromium)
+have chromedriver || packages+=(chromium-driver)
 [ -d /usr/share/gocode/src/github.com/jackc/pgx/v4 ] || packages+=(golang-github-jackc-pgx-v4-dev)
 [ -e /usr/lib/x86_64-linux-gnu/libpq.so ] || packages+=(libpq-dev)
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"

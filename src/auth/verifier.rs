@@ -13,6 +13,8 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use ring::{digest, hmac, pbkdf2};
 
+use super::same_bytes;
+
 /// How often a password is hashed, where a verifier is made here.
 pub const ITERATIONS: u32 = 16_384;
 /// A verifier that somebody brings along has at least as many as PostgreSQL's own.
@@ -81,6 +83,11 @@ impl Verifier {
         Self { iterations, salt: salt.to_vec(), stored_key, server_key: mac(&salted, b"Server Key") }
     }
 
+    /// Whether this is what is kept of a password. It hashes as often as the verifier says.
+    pub(crate) fn fits(&self, password: &str) -> bool {
+        same_bytes(&Self::derive(password, &self.salt, self.iterations).stored_key, &self.stored_key)
+    }
+
     /// Reads its text form; `None` if that is no verifier that can be used.
     pub fn parse(text: &str) -> Option<Self> {
         let (parameters, keys) = text.strip_prefix(PREFIX)?.split_once('$')?;
@@ -137,6 +144,7 @@ mod tests {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64");
         let verifier = Verifier::derive("pencil", &salt, 4096);
         assert_eq!(verifier.to_string(), OF_POSTGRES);
+        assert!(verifier.fits("pencil") && !verifier.fits("pencils"));
         assert_eq!(Verifier::parse(OF_POSTGRES), Some(verifier));
     }
 

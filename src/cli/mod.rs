@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use lodedb::db::admission::Load;
 use lodedb::db::options::Keep;
-use lodedb::server::side::SideOptions;
+use lodedb::server::side::{SearchOptions, SideOptions};
 use lodedb::server::{ServerOptions, TlsFiles};
 use lodedb::snapshot::backup::archive::Until;
 use tracing::Level;
@@ -97,6 +97,14 @@ enum Command {
         /// Allow --http on an address that other machines can reach; whoever asks is answered.
         #[arg(long, requires = "http")]
         http_any_address: bool,
+        /// Answer searches over HTTP too: a page for people, JSON for programs. Clients come in as --hba says; those that give no name and
+        /// password are this role.
+        #[arg(long, value_name = "ROLE", requires = "http", num_args = 0..=1, require_equals = true, default_missing_value = "lodedb")]
+        search_page: Option<String>,
+        /// A name under which --search-page may be asked for, such as that of a proxy before it; may be given more than once
+        /// [default: addresses and localhost]
+        #[arg(long, value_name = "NAME", requires = "search_page")]
+        search_host: Vec<String>,
         /// Log statements that take this many milliseconds or longer, with their plans; 0 is all of them [default: none]
         ///
         /// A session chooses for itself by SET log_min_duration_statement.
@@ -295,6 +303,8 @@ pub(crate) fn run() -> ExitCode {
                 queue_timeout,
                 http,
                 http_any_address,
+                search_page,
+                search_host,
                 log_min_duration,
                 log_format,
                 memory_limit,
@@ -331,7 +341,8 @@ pub(crate) fn run() -> ExitCode {
                 };
                 let tls = tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
                 let server = ServerOptions { listen, max_connections, tls, hba, insecure, ..ServerOptions::default() };
-                let side = http.map(|address| SideOptions { address, any_address: http_any_address });
+                let search = search_page.map(|role| SearchOptions { role, hosts: search_host });
+                let side = http.map(|address| SideOptions { address, any_address: http_any_address, search });
                 serve::serve(&runtime, &data, options, server, side, log_format)
             }
             Command::Backup { data, to } => backup::backup(&runtime, &data, &to),

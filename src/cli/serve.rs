@@ -28,9 +28,11 @@ pub(super) fn serve(
     // ORDER: before the database, so that whoever watches hears of the recovery.
     let side = match side {
         Some(side) => {
+            let searches =
+                if side.search.is_some() { "searches, /health and /metrics" } else { "/health and /metrics" };
             let port = runtime.block_on(SidePort::start(side)).map_err(|error| told(&error))?;
             let address = port.local_addr();
-            log.say(Level::INFO, &format!("lodedb {VERSION} answers /health and /metrics on http://{address}"));
+            log.say(Level::INFO, &format!("lodedb {VERSION} answers {searches} on http://{address}"));
             Some(port)
         }
         None => None,
@@ -49,7 +51,7 @@ pub(super) fn serve(
         let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
         let mut hangup = stop(SignalKind::hangup())?;
         if let Some(side) = &side {
-            side.opened(&db, &server);
+            side.opened(&server);
         }
         for address in server.local_addrs() {
             log.say(Level::INFO, &format!("lodedb {VERSION} serves {} on {address}", db.engine().dir.display()));

@@ -340,12 +340,13 @@ impl Session {
                 self.plan(&mut prepared, types).await?;
             }
             Statement::Explain { statement: explained, .. } => {
-                prepared.fields = Some(Arc::from([super::outcome::text_field("QUERY PLAN")]));
                 if let Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) =
                     &**explained
                 {
                     self.plan(&mut prepared, types).await?;
                 }
+                // What it answers, whatever the statement within would.
+                prepared.fields = Some(Arc::from([super::outcome::text_field("QUERY PLAN")]));
             }
             Statement::Declare(_) => {
                 self.plan(&mut prepared, types).await?;

@@ -9,7 +9,7 @@
 //! - [`startup`]: from the first byte to a session; in it [`login`], where a client shows who it is, and [`tls`], by which its
 //!   connection is encrypted. [`watched`]: files that are read again when they change. [`connection`]: the loop of a session; [`simple`], [`extended`]
 //!   and [`copy`]: its three protocols. [`rows`]: a result on its way out; [`encode`]: Arrow columns to PostgreSQL's forms.
-//! - [`side`]: another port, which tells over HTTP how the server is.
+//! - [`side`]: another port, which tells over HTTP how the server is, and searches.
 //!
 //! What always holds here:
 //!

@@ -19,3 +19,12 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn runtime() -> PathBuf {
     std::env::var_os("ORT_DYLIB_PATH").map_or_else(|| target().join("models-env"), PathBuf::from)
 }
+
+/// The Python of the environment in which they were made, beside their folder.
+pub(crate) fn python() -> PathBuf {
+    let mut environment = folder().into_os_string();
+    environment.push("-env");
+    let python = PathBuf::from(environment).join("bin/python");
+    assert!(python.exists(), "there is no {}; run tools/install-test-deps.sh", python.display());
+    python
+}

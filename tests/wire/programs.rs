@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Server, one, python, run};
+use crate::harness::{Server, models, one, python, run};
 
 /// What a program printed, both ways; it must have succeeded.
 #[track_caller]
@@ -352,4 +352,13 @@ async fn sqlx_works() {
 #[tokio::test(flavor = "multi_thread")]
 async fn diesel_works() {
     check_program("check-diesel", url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_were_turned_and_scaled_find_their_own_by_votes_of_descriptors() {
+    let server = Server::start();
+    let mut command = Command::new(models::python());
+    let port = server.address().port().to_string();
+    command.arg(root().join("examples/search/sift.py")).args(["--port", &port, "--rows", "8", "--asked", "2"]);
+    expect(&output(command, ""), &["2 of 2 pictures, turned and scaled, find their own first"]);
 }

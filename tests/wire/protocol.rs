@@ -315,3 +315,13 @@ async fn sessions_do_not_see_each_others_statements_and_settings() {
     assert_eq!(crate::harness::error(&other, "EXECUTE mine").await.code().code(), "26000");
     assert_eq!(one(&other, "SHOW timezone").await, "UTC");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_one_column_whatever_is_explained() {
+    let client = Server::shared().connect().await;
+    let explained = client.prepare("EXPLAIN SELECT $1::int, 2, 3").await.expect("prepared");
+    let names: Vec<&str> = explained.columns().iter().map(tokio_postgres::Column::name).collect();
+    assert_eq!(names, ["QUERY PLAN"]);
+    let lines = ok(client.query(&explained, &[&1]).await, "EXPLAIN");
+    assert!(!lines.is_empty() && lines.iter().all(|line| !line.get::<_, &str>(0).is_empty()));
+}

@@ -22,12 +22,12 @@ struct Health {
 pub(super) fn answer(stage: &Stage, uptime: Duration) -> Answer {
     let (status, code, reason) = match stage {
         Stage::Recovering => ("recovering", 503, Some("the database is being opened and its log replayed".to_owned())),
-        Stage::Open { db, .. } => judged(db.engine().refusal()),
+        Stage::Open { shared } => judged(shared.db.engine().refusal()),
         Stage::Closing => ("stopping", 503, Some("the server is shutting down".to_owned())),
     };
     let health = Health { status, reason, version: env!("CARGO_PKG_VERSION"), uptime_seconds: uptime.as_secs() };
     match serde_json::to_string(&health) {
-        Ok(body) => Answer { status: code, content_type: "application/json", body: body + "\n" },
+        Ok(body) => Answer::new(code, "application/json", body + "\n"),
         Err(error) => Answer::text(500, &error.to_string()),
     }
 }

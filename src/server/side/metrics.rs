@@ -32,9 +32,7 @@ pub(super) fn answer(stage: &Arc<Stage>, uptime: Duration) -> Answer {
     registry.register_collector(Box::new(Page { stage: stage.clone(), uptime }));
     let mut body = String::new();
     match encode(&mut body, &registry) {
-        Ok(()) => {
-            Answer { status: 200, content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8", body }
-        }
+        Ok(()) => Answer::new(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", body),
         Err(error) => Answer::text(500, &error.to_string()),
     }
 }
@@ -54,16 +52,16 @@ impl Collector for Page {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut out = Metrics(encoder);
         out.process(self.uptime)?;
-        let Stage::Open { db, registry } = &*self.stage else {
+        let Stage::Open { shared } = &*self.stage else {
             return out.gauge("up", "Whether queries are answered.", None, 0);
         };
-        let engine = db.engine();
+        let engine = shared.db.engine();
         out.gauge("up", "Whether queries are answered.", None, 1)?;
         let writable = i64::from(engine.refusal().is_none());
         out.gauge("writable", "Whether writes are taken; /health says why not.", None, writable)?;
         out.statements(&engine.counters)?;
         out.load(&engine.admission)?;
-        out.connections(&registry.counts())?;
+        out.connections(&shared.registry.counts())?;
         out.tables(engine)?;
         out.log(engine)?;
         out.store(engine)?;

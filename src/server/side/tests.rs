@@ -7,11 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::db::Options;
+use crate::db::{Db, Options};
 use crate::server::ServerOptions;
 
 fn loopback() -> SideOptions {
-    SideOptions { address: SocketAddr::from(([127, 0, 0, 1], 0)), any_address: false }
+    SideOptions { address: SocketAddr::from(([127, 0, 0, 1], 0)), any_address: false, search: None }
 }
 
 /// Sends `request` and gives all that comes back.
@@ -39,7 +39,7 @@ async fn health_follows_the_database_from_opening_to_closing() {
     let db = Db::open(dir.path(), Options::for_test()).expect("a database");
     let options = ServerOptions { listen: Vec::new(), ..ServerOptions::default() };
     let server = Server::start(db.clone(), options).await.expect("a server");
-    port.opened(&db, &server);
+    port.opened(&server);
     let health = get(address, "/health?verbose").await;
     assert!(health.starts_with("HTTP/1.1 200 ") && health.contains("\"status\":\"ready\""), "{health}");
     let metrics = get(address, "/metrics").await;
@@ -54,6 +54,19 @@ async fn health_follows_the_database_from_opening_to_closing() {
     drop(port);
     server.shutdown(Duration::from_secs(1)).await;
     db.close().expect("it closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_wait_for_the_database() {
+    let search = SearchOptions { role: "lodedb".into(), hosts: Vec::new() };
+    let port = SidePort::start(SideOptions { search: Some(search), ..loopback() }).await.expect("a port");
+    let page = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let early = asked(port.local_addr(), &page("localhost")).await;
+    assert!(early.starts_with("HTTP/1.1 503 ") && early.contains("57P03"), "{early}");
+    assert!(asked(port.local_addr(), &page("elsewhere")).await.starts_with("HTTP/1.1 403 "));
+    port.closing();
+    let late = asked(port.local_addr(), &page("127.0.0.1:80")).await;
+    assert!(late.starts_with("HTTP/1.1 503 ") && late.contains("shutting down"), "{late}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,9 +95,9 @@ async fn clients_that_say_nothing_or_too_much_hold_nobody_up() {
 #[tokio::test]
 async fn an_address_others_can_reach_must_be_meant() {
     let address = SocketAddr::from(([0, 0, 0, 0], 0));
-    let Err(refused) = SidePort::start(SideOptions { address, any_address: false }).await else {
+    let Err(refused) = SidePort::start(SideOptions { address, any_address: false, search: None }).await else {
         panic!("it listens");
     };
     assert_eq!(refused.state(), SqlState::InvalidParameterValue);
-    SidePort::start(SideOptions { address, any_address: true }).await.expect("it was meant");
+    SidePort::start(SideOptions { address, any_address: true, search: None }).await.expect("it was meant");
 }
