@@ -24,6 +24,7 @@ pub(crate) mod growing;
 mod halfvec;
 mod json;
 mod json_text;
+mod key;
 mod missing;
 mod naming;
 mod numbers;
@@ -62,6 +63,7 @@ pub(crate) use cast::SESSIONS;
 pub use cast::{CAST_FUNCTION, is_cast};
 pub(crate) use errors::undefined_function;
 pub use errors::{sql_error, to_datafusion};
+pub(crate) use key::KEY_FUNCTION;
 pub(crate) use missing::NoFunction;
 pub(crate) use naming::call_name;
 pub use scope::{
@@ -99,6 +101,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         .chain(system::functions());
     let mut functions = definition::group(definitions);
     functions.push(Arc::new(ScalarUDF::new_from_impl(cast::PgCast::new())));
+    functions.push(Arc::new(ScalarUDF::new_from_impl(key::Key::new())));
     functions.extend(aggregate_input::functions());
     functions
 });
