@@ -134,12 +134,7 @@ impl CopyIn {
     async fn insert(&mut self, session: &mut Session) -> Result<()> {
         let rows = std::mem::take(&mut self.pending);
         self.rows += rows.len() as u64;
-        let mut rows = self.inserter.fill(rows)?;
-        let checked = self.inserter.finish(&mut rows);
-        if let Err(refused) = &checked {
-            // An earlier row may have a key that is taken.
-            rows.truncate(refused.row);
-        }
+        let (rows, checked) = self.inserter.complete(rows)?;
         let cancel = session.cancel.clone();
         let tx = session.transaction()?;
         let inserted =

@@ -91,7 +91,7 @@ impl<'a> Rewriter<'a> {
     /// Rewrites the items of a RETURNING.
     pub(crate) fn items(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
         self.check_aliases(items)?;
-        names::name_items(items, false)?;
+        names::name_items(items)?;
         self.walk(items)
     }
 

@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    CastKind, DataType, Expr, Function, Ident, ObjectNamePart, Query, SelectItem, SetExpr, TrimWhereField, Value,
-    visit_expressions,
+    CastKind, DataType, Distinct, Expr, Function, Ident, ObjectNamePart, OrderBy, OrderByKind, Query, Select,
+    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TrimWhereField, Value, visit_expressions,
 };
 
 use crate::error::{Result, SqlError, SqlState};
@@ -35,7 +35,7 @@ pub fn visible_name(name: &str) -> &str {
 }
 
 /// Gives every expression of a list without a name the one that PostgreSQL gives it.
-pub(super) fn name_items(items: &mut [SelectItem], having: bool) -> Result<()> {
+pub(super) fn name_items(items: &mut [SelectItem]) -> Result<()> {
     check_column_count(items.len())?;
     let mut taken: Vec<String> = Vec::with_capacity(items.len());
     for n in 0..items.len() {
@@ -59,10 +59,8 @@ pub(super) fn name_items(items: &mut [SelectItem], having: bool) -> Result<()> {
                     SelectItem::ExprWithAlias { alias, .. } => fold(alias) == name,
                     _ => false,
                 }));
-        // A name taken from a column would hide the column from HAVING.
-        let hides = having && !aliased && !column && matches!(&items[n], SelectItem::UnnamedExpr(Expr::Cast { .. }));
-        let unique = if again || hides { format!("{name}{MARK}{n}") } else { name.clone() };
-        if again || hides || (!aliased && !column) {
+        let unique = if again { format!("{name}{MARK}{n}") } else { name.clone() };
+        if again || (!aliased && !column) {
             let alias = Ident::with_quote('"', unique);
             match &mut items[n] {
                 SelectItem::ExprWithAlias { alias: old, .. } => *old = alias,
@@ -79,28 +77,94 @@ pub(super) fn name_items(items: &mut [SelectItem], having: bool) -> Result<()> {
     Ok(())
 }
 
-/// Gives expressions names that differ from the columns which ORDER BY names by their tables: `SELECT t.a::text .. ORDER BY t.a`.
-pub(super) fn free_ordered_columns(query: &mut Query) {
-    let (SetExpr::Select(select), Some(order_by)) = (query.body.as_mut(), &query.order_by) else { return };
-    let mut ordered = Vec::new();
-    let _ = visit_expressions(order_by, |expr| {
-        if let Expr::CompoundIdentifier(idents) = expr {
-            ordered.extend(idents.last().map(fold));
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    if ordered.is_empty() {
-        return;
+/// Gives expressions names that differ from those of columns which ORDER BY, DISTINCT ON and HAVING compute with, as in
+/// `SELECT -a AS a .. ORDER BY abs(a)`: alone a name is that of an expression there, within an expression it is a column's.
+/// Whether any was given.
+pub(super) fn free_columns(select: &mut Select, order_by: Option<&mut OrderBy>) -> bool {
+    let is_distinct = select.distinct.is_some();
+    let mut keys: Vec<&mut Expr> = match order_by.map(|order_by| &mut order_by.kind) {
+        Some(OrderByKind::Expressions(keys)) => keys.iter_mut().map(|key| &mut key.expr).collect(),
+        _ => Vec::new(),
+    };
+    if let Some(Distinct::On(on)) = &mut select.distinct {
+        keys.extend(on);
     }
-    for (n, item) in select.projection.iter_mut().enumerate() {
-        if let SelectItem::UnnamedExpr(expr) = item
-            && !is_column(expr)
-            && let name = output_name(expr)
-            && ordered.contains(&name)
-        {
-            let expr = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
-            *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("{name}{MARK}{n}")) };
+    let mut computed = Vec::new();
+    let mut note = |expr: &Expr| {
+        let _ = visit_expressions(expr, |expr| {
+            computed.extend(match expr {
+                Expr::Identifier(ident) => Some(fold(ident)),
+                Expr::CompoundIdentifier(idents) => idents.last().map(fold),
+                _ => None,
+            });
+            ControlFlow::<()>::Continue(())
+        });
+    };
+    keys.iter().filter(|key| bare_name(key).is_none()).for_each(|key| note(key));
+    select.having.iter().for_each(&mut note);
+    let names: Vec<Option<String>> = select.projection.iter().map(item_name).collect();
+    let mut any = false;
+    for (n, (item, name)) in select.projection.iter_mut().zip(&names).enumerate() {
+        let (expr, Some(name)) = (item_expr(item), name) else { continue };
+        let Some(expr) = expr.filter(|expr| matches!(item, SelectItem::ExprWithAlias { .. }) || !is_column(expr))
+        else {
+            continue;
+        };
+        // All that DISTINCT is ordered by is in its list.
+        let is_needed = computed.contains(name) || is_distinct && keys.iter().any(|key| **key == *expr);
+        if !is_needed {
+            continue;
         }
+        let alias = Ident::with_quote('"', format!("{name}{MARK}{n}"));
+        let is_only = names.iter().flatten().filter(|other| *other == name).count() == 1;
+        for key in &mut keys {
+            if **key == *expr || is_only && bare_name(key).as_ref() == Some(name) {
+                **key = Expr::Identifier(alias.clone());
+            }
+        }
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        any = true;
+    }
+    any
+}
+
+/// As [`free_columns`], for a query whose columns are named from outside.
+pub(super) fn free_columns_within(query: &mut Query, alias: &mut TableAlias) {
+    let (SetExpr::Select(select), order_by) = (query.body.as_mut(), query.order_by.as_mut()) else { return };
+    let names: Option<Vec<String>> = select.projection.iter().map(item_name).collect();
+    if free_columns(select, order_by)
+        && alias.columns.is_empty()
+        && let Some(names) = names
+        && (1..names.len()).all(|n| !names[..n].contains(&names[n]))
+    {
+        let column = |name| TableAliasColumnDef { name: Ident::with_quote('"', name), data_type: None };
+        alias.columns = names.into_iter().map(column).collect();
+    }
+}
+
+/// The expression of an item that is one.
+fn item_expr(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }
+}
+
+/// The name of an item that is an expression.
+pub(super) fn item_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => Some(output_name(expr)),
+        SelectItem::ExprWithAlias { alias, .. } => Some(visible_name(&fold(alias)).to_owned()),
+        _ => None,
+    }
+}
+
+/// The name that an expression is, and nothing more.
+pub(super) fn bare_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(within) => bare_name(within),
+        Expr::Identifier(ident) if is_column(expr) => Some(fold(ident)),
+        _ => None,
     }
 }
 

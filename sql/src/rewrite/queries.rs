@@ -10,7 +10,7 @@ use sqlparser::ast::{
 use sqlparser::tokenizer::Span;
 
 use super::expressions::drop_schema;
-use super::names::{free_ordered_columns, name_items};
+use super::names::{bare_name, free_columns, free_columns_within, item_name, name_items};
 use super::{Rewriter, call, records};
 use crate::error::{Result, SqlError, SqlState};
 
@@ -18,14 +18,20 @@ impl VisitorMut for Rewriter<'_> {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
-        free_ordered_columns(query);
-        flow(check_query(query))
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            free_columns(select, query.order_by.as_mut());
+        }
+        for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            free_columns_within(&mut cte.query, &mut cte.alias);
+        }
+        flow(order_set_operation(query).and_then(|()| check_query(query)))
     }
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        free_columns(select, None);
         flow(
             self.check_aliases(&select.projection)
                 .and_then(|()| records::spread(select))
-                .and_then(|()| name_items(&mut select.projection, select.having.is_some()))
+                .and_then(|()| name_items(&mut select.projection))
                 .and_then(|()| check_select(select)),
         )
     }
@@ -100,6 +106,43 @@ fn check_query(query: &mut Query) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Names the columns that a set operation is ordered by by their places: those of its first query may go by other names.
+fn order_set_operation(query: &mut Query) -> Result<()> {
+    let Some(OrderByKind::Expressions(keys)) = query.order_by.as_mut().map(|order_by| &mut order_by.kind) else {
+        return Ok(());
+    };
+    let SetExpr::SetOperation { left, .. } = query.body.as_ref() else { return Ok(()) };
+    if keys.iter().any(|key| !is_plain_key(&key.expr)) {
+        let error = SqlError::new(SqlState::FeatureNotSupported, "invalid UNION/INTERSECT/EXCEPT ORDER BY clause");
+        return Err(error
+            .with_detail("Only result column names can be used, not expressions or functions.")
+            .with_hint("Add the expression/function to every SELECT, or move the UNION into a FROM clause."));
+    }
+    let mut body = left;
+    let first = loop {
+        body = match body.as_ref() {
+            SetExpr::SetOperation { left, .. } => left,
+            SetExpr::Query(within) => &within.body,
+            SetExpr::Select(first) => break first,
+            _ => return Ok(()),
+        };
+    };
+    let names: Option<Vec<String>> = first.projection.iter().map(item_name).collect();
+    for key in keys {
+        let is_key = |name: &&String| bare_name(&key.expr).as_ref() == Some(name);
+        let mut places = names.iter().flatten().enumerate().filter(|(_, name)| is_key(name));
+        if let (Some((at, _)), None) = (places.next(), places.next()) {
+            key.expr = Expr::Value(Value::Number((at + 1).to_string(), false).with_empty_span());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a key of ORDER BY is a name or a number.
+fn is_plain_key(key: &Expr) -> bool {
+    bare_name(key).is_some() || matches!(key, Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::UnaryOp { .. })
 }
 
 /// DataFusion's INTERSECT ALL and EXCEPT ALL do not count how often a row is there.
@@ -184,7 +227,13 @@ fn check_table_factor(factor: &mut TableFactor) -> Result<()> {
             drop_schema(name);
             Ok(())
         }
-        TableFactor::Derived { sample: None, .. } | TableFactor::UNNEST { .. } => Ok(()),
+        TableFactor::Derived { sample: None, subquery, alias, .. } => {
+            if let Some(alias) = alias {
+                free_columns_within(subquery, alias);
+            }
+            Ok(())
+        }
+        TableFactor::UNNEST { .. } => Ok(()),
         TableFactor::NestedJoin { table_with_joins, .. } => check_joins(table_with_joins),
         TableFactor::Derived { .. } => Err(SqlError::unsupported("TABLESAMPLE")),
         TableFactor::XmlTable { .. } => Err(SqlError::unsupported("XMLTABLE")),

@@ -119,6 +119,35 @@ fn columns_are_named_as_postgresql_names_them() {
 }
 
 #[test]
+fn names_in_expressions_of_order_by_are_those_of_columns() {
+    for (sql, wanted) in [
+        ("SELECT -a AS a FROM t ORDER BY abs(a), a", "SELECT -a AS \"a\u{1}0\" FROM t ORDER BY abs(a), \"a\u{1}0\""),
+        ("SELECT -a AS a FROM t ORDER BY (a)", "SELECT -a AS a FROM t ORDER BY (a)"),
+        ("SELECT a FROM t ORDER BY a + 1, a", "SELECT a FROM t ORDER BY a + 1, a"),
+        ("SELECT -a AS a FROM t ORDER BY t.a", "SELECT -a AS \"a\u{1}0\" FROM t ORDER BY t.a"),
+        ("SELECT -a AS a FROM t GROUP BY a HAVING a > 1", "SELECT -a AS \"a\u{1}0\" FROM t GROUP BY a HAVING a > 1"),
+        (
+            "SELECT DISTINCT f(a) FROM t ORDER BY f(a)",
+            "SELECT DISTINCT f(a) AS \"f\u{1}0\" FROM t ORDER BY \"f\u{1}0\"",
+        ),
+        (
+            "SELECT -a AS a FROM t UNION SELECT b FROM t ORDER BY a",
+            "SELECT -a AS a FROM t UNION SELECT b FROM t ORDER BY 1",
+        ),
+        (
+            "SELECT s.a FROM (SELECT -a AS a FROM t ORDER BY abs(a)) AS s",
+            "SELECT s.a FROM (SELECT -a AS \"a\u{1}0\" FROM t ORDER BY abs(a)) AS s (\"a\")",
+        ),
+    ] {
+        assert_eq!(rewritten(sql), wanted, "{sql}");
+    }
+    assert_eq!(
+        crate::parse("SELECT a FROM t UNION SELECT b FROM t ORDER BY a + 1").unwrap_err().state().code(),
+        "0A000"
+    );
+}
+
+#[test]
 fn what_nothing_behind_would_honour_is_refused() {
     for sql in [
         "SELECT * FROM (SELECT * FROM t FOR UPDATE) AS s",

@@ -96,7 +96,7 @@ impl Session {
         if names.is_empty() {
             return Ok(0);
         }
-        let mut writing = self.start_writing(table, &names).await?;
+        let writing = self.start_writing(table, &names).await?;
         let catalog = self.catalog();
         writing
             .positions
@@ -116,9 +116,10 @@ impl Session {
                 batch.push(row.collect::<Result<Vec<_>>>()?);
             }
             left -= batch.len();
-            let complete = writing.inserter.complete(batch)?;
+            let (complete, checked) = writing.inserter.complete(batch)?;
             let cancel = self.cancel.clone();
             or_cancelled(&cancel, self.transaction()?.insert_many(&writing.table, complete)).await?;
+            checked?;
         }
         self.transaction()?.finish_statement().await?;
         Ok(rows as u64)

@@ -311,7 +311,7 @@ fn plan_rows(
 pub(crate) async fn run(writing: &Writing<'_>, insert: &InsertPlan, tx: &mut Transaction) -> Result<WriteOutcome> {
     lock_target(tx, &insert.table).await?;
     let planner = writing.planner(tx);
-    let mut inserter = RowInserter::with_planner(&planner, &insert.table, &insert.positions)?;
+    let inserter = RowInserter::with_planner(&planner, &insert.table, &insert.positions)?;
     let mut kept: Vec<Row> = Vec::new();
     let mut count = 0u64;
     let mut conflict_run = match &insert.conflict {
@@ -323,8 +323,9 @@ pub(crate) async fn run(writing: &Writing<'_>, insert: &InsertPlan, tx: &mut Tra
         Source::Rows(cells) => {
             let rows = values(writing, insert, cells, tx, &planner).await?;
             drop(planner);
-            let rows = inserter.complete(rows)?;
+            let (rows, checked) = inserter.complete(rows)?;
             count += store(writing, insert, conflict_run.as_mut(), rows, tx, keep.then_some(&mut kept)).await?;
+            checked?;
         }
         Source::Query(plan) => {
             drop(planner);
@@ -345,8 +346,9 @@ pub(crate) async fn run(writing: &Writing<'_>, insert: &InsertPlan, tx: &mut Tra
                         }
                     }
                 }
-                let rows = inserter.complete(rows)?;
+                let (rows, checked) = inserter.complete(rows)?;
                 count += store(writing, insert, conflict_run.as_mut(), rows, tx, keep.then_some(&mut kept)).await?;
+                checked?;
             }
         }
     }

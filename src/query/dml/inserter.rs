@@ -208,11 +208,15 @@ impl RowInserter {
         &self.shape.checks
     }
 
-    /// Completes rows that have a value for each given column, and checks them.
-    pub fn complete(&mut self, rows: Vec<Vec<Datum>>) -> Result<Vec<Row>> {
-        let mut complete = self.fill(rows)?;
-        self.finish(&mut complete)?;
-        Ok(complete)
+    /// Completes rows that have a value for each given column, and checks them. Beside a row that is refused come those before it:
+    /// one of them may have a key that is taken, which is then what the client hears of.
+    pub fn complete(&self, rows: Vec<Vec<Datum>>) -> Result<(Vec<Row>, Result<(), Refused>)> {
+        let mut rows = self.fill(rows)?;
+        let checked = self.finish(&mut rows);
+        if let Err(refused) = &checked {
+            rows.truncate(refused.row);
+        }
+        Ok((rows, checked))
     }
 
     /// Computes what is computed from the rest of each row, and checks the rows. Those before the one refused are complete.

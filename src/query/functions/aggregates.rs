@@ -34,6 +34,8 @@ enum Form {
     Average,
     /// `string_agg`: text, not the large form of it.
     StringAggregate,
+    /// `array_agg`: an array that knows the type of its elements.
+    Array,
     /// `json_agg` and `jsonb_agg`: an array written as JSON.
     Json { binary: bool },
 }
@@ -57,6 +59,7 @@ pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
         adapted("sum", Form::Sum, sum_udaf()),
         adapted("avg", Form::Average, avg_udaf()),
         adapted("string_agg", Form::StringAggregate, string_agg_udaf()),
+        adapted("array_agg", Form::Array, array_agg_udaf()),
         adapted("json_agg", Form::Json { binary: false }, array_agg_udaf()),
         adapted("jsonb_agg", Form::Json { binary: true }, array_agg_udaf()),
     ]
@@ -129,7 +132,7 @@ impl AggregateUDFImpl for Adapted {
                 known @ (D::Int64 | D::Float64 | D::Decimal128(..) | D::Decimal256(..) | D::Interval(_)),
             ) => known.clone(),
             (Form::StringAggregate, D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Null) => D::Utf8,
-            (Form::Json { .. }, any) => any.clone(),
+            (Form::Array | Form::Json { .. }, any) => any.clone(),
             _ => return Err(self.undefined(arg_types)),
         };
         let mut types = vec![wanted];
@@ -148,6 +151,7 @@ impl AggregateUDFImpl for Adapted {
                 Some(vector) => Ok(vector.clone()),
                 None => self.behind_type(arg_types),
             },
+            Form::Array => self.behind_type(arg_types),
             Form::StringAggregate | Form::Json { binary: false } => Ok(DataType::Utf8),
             Form::Json { binary: true } => Ok(DataType::LargeUtf8),
         }
@@ -156,8 +160,13 @@ impl AggregateUDFImpl for Adapted {
     fn return_field(&self, arg_fields: &[FieldRef]) -> DataFusionResult<FieldRef> {
         let types: Vec<DataType> = arg_fields.iter().map(|field| field.data_type().clone()).collect();
         let mut field = Field::new(self.name, self.return_type(&types)?, true);
-        if self.form == (Form::Json { binary: false }) {
-            field = field.with_metadata(crate::query::arrow::metadata(TypeWithModifier::plain(ScalarType::Json)));
+        let named = match (self.form, arg_fields.first().map(|field| pg_type(field).ty)) {
+            (Form::Json { binary: false }, _) => Some(PgType::Scalar(ScalarType::Json)),
+            (Form::Array, Some(PgType::Scalar(element) | PgType::Array(element))) => Some(PgType::Array(element)),
+            _ => None,
+        };
+        if let Some(ty) = named {
+            field = field.with_metadata(crate::query::arrow::metadata(TypeWithModifier::plain(ty)));
         }
         Ok(Arc::new(field))
     }
@@ -193,14 +202,14 @@ impl AggregateUDFImpl for Adapted {
         let element =
             args.expr_fields.first().map_or(TypeWithModifier::plain(ScalarType::Text), |field| pg_type(field));
         Ok(match self.form {
-            Form::Sum | Form::Average => accumulator,
+            Form::Sum | Form::Average | Form::Array => accumulator,
             form => Box::new(Converted { form, element, behind: accumulator }),
         })
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
         self.is_numeric_average(args.expr_fields) && !args.is_distinct
-            || matches!(self.form, Form::Sum | Form::Average)
+            || matches!(self.form, Form::Sum | Form::Average | Form::Array)
                 && self.vector_aggregate(args.expr_fields).is_none()
                 && self.behind_args(&args).is_ok_and(|args| self.behind.groups_accumulator_supported(args))
     }
@@ -226,14 +235,22 @@ impl AggregateUDFImpl for Adapted {
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         match self.form {
             Form::Sum | Form::Average => AggregateOrderSensitivity::Insensitive,
+            Form::Array => self.behind.order_sensitivity(),
             Form::StringAggregate | Form::Json { .. } => AggregateOrderSensitivity::HardRequirement,
         }
+    }
+
+    fn with_beneficial_ordering(self: Arc<Self>, ordered: bool) -> DataFusionResult<Option<Arc<dyn AggregateUDFImpl>>> {
+        let behind = self.behind.as_ref().clone().with_beneficial_ordering(ordered)?;
+        let Self { name, form, ref signature, .. } = *self;
+        let adapted = |behind| Self { name, form, behind: Arc::new(behind), signature: signature.clone() };
+        Ok(behind.map(|behind| Arc::new(adapted(behind)) as Arc<dyn AggregateUDFImpl>))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
         match self.form {
             Form::Sum | Form::Average => ReversedUDAF::Identical,
-            Form::StringAggregate | Form::Json { .. } => ReversedUDAF::NotSupported,
+            Form::Array | Form::StringAggregate | Form::Json { .. } => ReversedUDAF::NotSupported,
         }
     }
 }

@@ -237,6 +237,10 @@ fn clause_error(line: &str) -> Option<SqlError> {
         let message = format!("ORDER BY position {place} is not in select list");
         return error(SqlState::InvalidColumnReference, &message);
     }
+    if line.starts_with("For SELECT DISTINCT, ORDER BY expressions ") {
+        let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
+        return error(SqlState::InvalidColumnReference, message);
+    }
     if let Some(operation) = line.strip_suffix(" queries have different number of columns") {
         let message = format!("each {operation} query must have the same number of columns");
         return error(SqlState::SyntaxError, &message);

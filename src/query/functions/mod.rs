@@ -25,6 +25,7 @@ pub(crate) mod growing;
 mod halfvec;
 mod json;
 mod json_text;
+mod key;
 mod missing;
 mod naming;
 mod numbers;
@@ -64,6 +65,7 @@ pub use cast::{CAST_FUNCTION, is_cast};
 pub(crate) use embed::{EMBEDDING, model_named};
 pub(crate) use errors::undefined_function;
 pub use errors::{sql_error, to_datafusion};
+pub(crate) use key::KEY_FUNCTION;
 pub(crate) use missing::NoFunction;
 pub(crate) use naming::call_name;
 pub use scope::{
@@ -102,6 +104,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         .chain(system::functions());
     let mut functions = definition::group(definitions);
     functions.push(Arc::new(ScalarUDF::new_from_impl(cast::PgCast::new())));
+    functions.push(Arc::new(ScalarUDF::new_from_impl(key::Key::new())));
     functions.extend(aggregate_input::functions());
     functions
 });

@@ -256,11 +256,12 @@ impl HotInsert {
             }
             rows.push(values);
         }
-        let mut inserter = RowInserter::of(self.shape.clone(), running.environment.clone());
-        let rows = inserter.complete(rows)?;
+        let inserter = RowInserter::of(self.shape.clone(), running.environment.clone());
+        let (rows, checked) = inserter.complete(rows)?;
         let count = rows.len();
         let batches = returned(&self.returning, &rows)?;
         tx.insert_many(&self.table, rows).await?;
+        checked?;
         Ok(WriteOutcome { tag: format!("INSERT 0 {count}"), returning: batches })
     }
 }

@@ -66,7 +66,8 @@ fn held(sort: &Sort, catalog: &Catalog) -> Option<Expr> {
     Some(column.is_not_null())
 }
 
-fn class_metric(function: &str) -> Option<ClassMetric> {
+/// The metric of a function that gives a distance between vectors of any kind.
+pub(crate) fn class_metric(function: &str) -> Option<ClassMetric> {
     match function {
         "hamming_distance" => Some(ClassMetric::Hamming),
         "jaccard_distance" => Some(ClassMetric::Jaccard),

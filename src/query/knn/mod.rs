@@ -11,6 +11,6 @@ mod reader;
 mod recognise;
 pub(crate) mod search;
 
-pub(crate) use index_rows::only_rows_of_indexes;
+pub(crate) use index_rows::{class_metric, only_rows_of_indexes};
 pub(crate) use operator::{NeighborOperator, is_search};
 pub(crate) use recognise::{metric_of, recognise};

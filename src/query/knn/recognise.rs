@@ -16,6 +16,7 @@ use lodedb_sql::vector::Metric;
 use lodedb_sql::{PgType, ScalarType};
 
 use super::reader::{NeighborReader, Wanted};
+use crate::query::functions::KEY_FUNCTION;
 use crate::query::plan::operators::operand_type;
 use crate::query::plan::relations::provider_of;
 use crate::query::scan::{TableReader, is_plain};
@@ -211,10 +212,14 @@ fn distances(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Vec<Exp
 /// The metric, the place of the vector column and the query, if a sort key is a distance from a constant.
 fn distance(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Expr)> {
     let mut key = key;
-    while let Expr::Alias(alias) = key {
-        key = &alias.expr;
-    }
-    let Expr::ScalarFunction(call) = key else { return None };
+    let call = loop {
+        key = match key {
+            Expr::Alias(alias) => &alias.expr,
+            Expr::ScalarFunction(call) if call.name() == KEY_FUNCTION => call.args.first()?,
+            Expr::ScalarFunction(call) => break call,
+            _ => return None,
+        };
+    };
     let metric = metric_of(call.name())?;
     let [left, right] = call.args.as_slice() else { return None };
     let vector_column = |expr: &Expr| match expr {

@@ -8,11 +8,12 @@ use datafusion::sql::sqlparser::ast::{
     Value, ValueWithSpan, Values, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
-use lodedb_sql::TypeWithModifier;
 use lodedb_sql::error::Result;
 use lodedb_sql::parse::parse;
+use lodedb_sql::resolve::common_type;
 use lodedb_sql::rewrite::{as_cast, cast};
 use lodedb_sql::statement::Statement;
+use lodedb_sql::{PgType, ScalarType, TypeWithModifier};
 
 use super::syntax::{compare_rows, null, unnested};
 use crate::query::statement_state::broken;
@@ -44,6 +45,7 @@ pub(super) fn type_values(values: &mut Values) {
                 *cell = cast(std::mem::replace(cell, null()), ty, span);
             }
         }
+        one_text(values.rows.iter_mut().filter_map(|row| row.content.get_mut(column)).collect());
         // A modifier is the column's where all its values have it.
         let of_column = |row: &Parens<Vec<Expr>>| row.content.get(column).and_then(as_cast).map(|(_, to)| to);
         if values.rows.iter().all(|row| of_column(row) == Some(ty)) {
@@ -54,6 +56,19 @@ pub(super) fn type_values(values: &mut Values) {
                 let plain = TypeWithModifier::plain(to.ty);
                 *cell = cast(std::mem::replace(cell, null()), plain, Span::empty());
             }
+        }
+    }
+}
+
+/// Casts the values of a column that are cast to one type of text and another to the one of them that is the column's.
+fn one_text(cells: Vec<&mut Expr>) {
+    let types: Vec<Option<PgType>> = cells.iter().map(|cell| as_cast(cell).map(|(_, to)| to.ty)).collect();
+    let is_text = |ty: &PgType| matches!(ty, PgType::Scalar(ScalarType::Text | ScalarType::Varchar | ScalarType::Name));
+    let Ok(common) = common_type("VALUES", &types) else { return };
+    for (cell, ty) in cells.into_iter().zip(types) {
+        if ty.is_some_and(|ty| ty != common && is_text(&ty) && is_text(&common)) {
+            let plain = TypeWithModifier::plain(common);
+            *cell = cast(std::mem::replace(cell, null()), plain, Span::empty());
         }
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod checked;
 pub(crate) mod context;
 mod forms;
+mod keys;
 pub(crate) mod operators;
 pub(crate) mod parameters;
 pub(crate) mod position;

@@ -22,9 +22,11 @@ use lodedb_sql::text::parse_text_in;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::checked::checked_name;
+use super::keys::has_floats;
 use super::parameters::Parameters;
 use crate::catalog::Catalog;
 use crate::query::arrow::{arrow_type, metadata, pg_type, result_field, scalar_value};
+use crate::query::functions::KEY_FUNCTION;
 use crate::query::statement_state::{broken, carry};
 
 /// What typing an expression takes: the functions there are, and where parameters are noted.
@@ -186,6 +188,13 @@ impl Typing<'_> {
         if let Some(name) = choice.function {
             return self.call(name, vec![left, right]);
         }
+        // Lists of floating-point numbers are compared by their bits.
+        let [left, right] = match choice.left {
+            PgType::Array(_) if has_floats(&arrow_type(TypeWithModifier::plain(choice.left))) => {
+                [self.call(KEY_FUNCTION, vec![left])?, self.call(KEY_FUNCTION, vec![right])?]
+            }
+            _ => [left, right],
+        };
         if let Some(name) = checked_name(operator, choice.result) {
             return self.call(name, vec![left, right]);
         }

@@ -10,16 +10,19 @@ use datafusion::logical_expr::expr::{
     BinaryExpr, Cast, InList, InSubquery, Like, Placeholder, ScalarFunction, SetComparison,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, WindowFunctionDefinition};
+use datafusion::logical_expr::utils::{disjunction, merge_schema};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Union, WindowFunctionDefinition, when,
+};
 use lodedb_sql::resolve::{common_type, function_parameter_types, resolve_operator};
 use lodedb_sql::text::parse_text;
 use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
+use super::keys;
 use super::operators::{Typing, operand_type};
 use crate::catalog::Catalog;
-use crate::query::arrow::pg_type;
-use crate::query::functions::{CAST_FUNCTION, EMBEDDING, to_datafusion, undefined_function};
+use crate::query::arrow::{arrow_type, pg_type};
+use crate::query::functions::{CAST_FUNCTION, EMBEDDING, KEY_FUNCTION, to_datafusion, undefined_function};
 use crate::query::statement_state::carry;
 
 /// Types what is left untyped in a plan.
@@ -28,7 +31,11 @@ pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionRes
     plan.transform_up_with_subqueries(|plan| {
         if plan.expressions().is_empty() {
             // What is below may have other types now.
-            return if any { plan.recompute_schema().map(Transformed::yes) } else { Ok(Transformed::no(plan)) };
+            let plan = if any { Transformed::yes(plan.recompute_schema()?) } else { Transformed::no(plan) };
+            let plan = plan.transform_data(|plan| name_union_types(plan, typing))?;
+            let plan = plan.transform_data(|plan| keys::settle(plan, typing))?;
+            any |= plan.transformed;
+            return Ok(plan);
         }
         let schema = match plan.inputs().as_slice() {
             [] => plan.schema().clone(),
@@ -41,26 +48,11 @@ pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionRes
             let typed = expr.transform_up(|expr| type_whole(expr, &schema, typing))?;
             Ok(if typed.transformed { typed.update_data(|expr| name.restore(expr)) } else { typed })
         })?;
-        let rewritten = rewritten.transform_data(|plan| order_intervals(plan, typing))?;
+        let rewritten = rewritten.transform_data(|plan| keys::settle(plan, typing))?;
         any |= rewritten.transformed;
         if any { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
     })
     .map(|typed| typed.data)
-}
-
-/// Sorts intervals as lengths of time: Arrow's order is that of months, then days, then the rest.
-fn order_intervals(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<Transformed<LogicalPlan>> {
-    let LogicalPlan::Sort(mut sort) = plan else { return Ok(Transformed::no(plan)) };
-    let schema = sort.input.schema().clone();
-    let mut any = false;
-    for key in &mut sort.expr {
-        let ty = operand_type(&key.expr, &schema).ok().flatten();
-        if ty.is_some_and(|ty| ty.ty == PgType::Scalar(ScalarType::Interval)) {
-            key.expr = carry(typing.call("pg_interval_order", vec![std::mem::take(&mut key.expr)]))?;
-            any = true;
-        }
-    }
-    Ok(Transformed::new_transformed(LogicalPlan::Sort(sort), any))
 }
 
 /// As [`type_plan`], for one expression over a schema.
@@ -126,11 +118,103 @@ fn embedded_dims(call: &ScalarFunction, schema: &DFSchema, catalog: &Catalog) ->
 }
 
 fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
+    type_operands(expr, schema, typing)?.transform_data(|expr| name_type(expr, schema, typing))
+}
+
+/// Names the type of an expression for which DataFusion knows the Arrow type alone: `varchar` is no other than `text` there.
+fn name_type(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
+    let type_of = |expr: &Expr| operand_type(expr, schema).ok().flatten().map(|ty| ty.ty);
+    let ty = match &expr {
+        Expr::Case(case) => {
+            let results = case.when_then_expr.iter().map(|(_, then)| then);
+            let types: Vec<_> = case.else_expr.iter().chain(results).map(|result| type_of(result)).collect();
+            common_type("CASE", &types).ok()
+        }
+        Expr::ScalarFunction(call) if matches!(call.name(), "coalesce" | "greatest" | "least" | "make_array") => {
+            let types: Vec<_> = call.args.iter().map(type_of).collect();
+            match (call.name(), common_type(call.name(), &types).ok()) {
+                ("make_array", Some(PgType::Scalar(element))) => Some(PgType::Array(element)),
+                (_, common) => common,
+            }
+        }
+        Expr::ScalarSubquery(subquery) => subquery.subquery.schema().fields().first().map(|field| pg_type(field).ty),
+        _ => None,
+    };
+    match (type_of(&expr), ty) {
+        (Some(known), Some(ty)) if known != ty && same_form(known, ty) => {
+            carry(typing.cast_call(expr, TypeWithModifier::plain(ty))).map(Transformed::yes)
+        }
+        _ => Ok(Transformed::no(expr)),
+    }
+}
+
+/// Gives the columns of a union the types that PostgreSQL does, where Arrow has one for them all.
+fn name_union_types(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Union(mut union) = plan else { return Ok(Transformed::no(plan)) };
+    let types: Vec<Vec<Option<PgType>>> = union.inputs.iter().map(|input| column_types(input)).collect();
+    let common: Vec<_> = (0..union.schema.fields().len())
+        .map(|at| {
+            common_type("UNION", &types.iter().filter_map(|types| types.get(at).copied()).collect::<Vec<_>>()).ok()
+        })
+        .collect();
+    let mut any = false;
+    for (input, types) in union.inputs.iter_mut().zip(&types) {
+        let mut changed = false;
+        let mut exprs = Vec::with_capacity(types.len());
+        for ((column, ty), common) in input.schema().columns().into_iter().zip(types).zip(&common) {
+            let (name, column) = (column.name.clone(), Expr::Column(column));
+            exprs.push(match (ty, common) {
+                (Some(ty), Some(common)) if ty != common && same_form(*ty, *common) => {
+                    changed = true;
+                    carry(typing.cast_call(column, TypeWithModifier::plain(*common)))?.alias(name)
+                }
+                _ => column,
+            });
+        }
+        if changed {
+            *input = Arc::new(LogicalPlanBuilder::from(input.clone()).project(exprs)?.build()?);
+            any = true;
+        }
+    }
+    if !any {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    Union::try_new_with_loose_types(union.inputs).map(LogicalPlan::Union).map(Transformed::yes)
+}
+
+/// Whether values of the one type are those of the other to DataFusion.
+fn same_form(one: PgType, other: PgType) -> bool {
+    arrow_type(TypeWithModifier::plain(one)) == arrow_type(TypeWithModifier::plain(other))
+}
+
+/// The types of the columns of a plan; none for what is untyped.
+fn column_types(plan: &LogicalPlan) -> Vec<Option<PgType>> {
+    let untyped = |at: usize| match plan {
+        LogicalPlan::Projection(projection) => {
+            projection.expr.get(at).is_some_and(|expr| is_untyped(&expr.clone().unalias_nested().data))
+        }
+        _ => false,
+    };
+    let types = plan.schema().fields().iter().enumerate().map(|(at, field)| match field.data_type() {
+        DataType::Null => None,
+        _ => (!untyped(at)).then(|| pg_type(field).ty),
+    });
+    types.collect()
+}
+
+fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
     match expr {
         Expr::InList(InList { expr: value, list, negated }) => {
             let Ok(Some(ty)) = operand_type(&value, schema) else {
                 return Ok(Transformed::no(Expr::InList(InList { expr: value, list, negated })));
             };
+            if !value.is_volatile()
+                && (value.get_type(schema)?.is_nested() && has_floats(&value, schema)
+                    || list.iter().any(seems_constant))
+                && let Some(found) = compared_with_each(&value, ty, &list, schema, typing)?
+            {
+                return Ok(Transformed::yes(if negated { Expr::Not(Box::new(found)) } else { found }));
+            }
             let mut changed = false;
             let list = list
                 .into_iter()
@@ -188,7 +272,7 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
         }
         Expr::Case(mut case) => {
             let mut changed = false;
-            if let Some(operand) = case.expr.take() {
+            if let Some(mut operand) = case.expr.take() {
                 let Ok(ty) = operand_type(&operand, schema) else {
                     case.expr = Some(operand);
                     return Ok(Transformed::no(Expr::Case(case)));
@@ -199,6 +283,13 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
                         **when = carry(typing.convert(std::mem::take(when.as_mut()), None, choice.right))?;
                         changed = true;
                     }
+                }
+                if has_floats(&operand, schema) {
+                    let whens = case.when_then_expr.iter_mut().map(|(when, _)| when);
+                    for compared in whens.chain([&mut operand]) {
+                        **compared = carry(typing.call(KEY_FUNCTION, vec![std::mem::take(compared.as_mut())]))?;
+                    }
+                    changed = true;
                 }
                 case.expr = Some(operand);
             } else {
@@ -275,6 +366,17 @@ fn type_expr(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
             });
             let call = ScalarFunction { func, args: carry(stripped.collect())? };
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
+        }
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if func.name() == "nullif" && args.iter().any(|arg| has_floats(arg, schema)) =>
+        {
+            let [value, other] = args.as_slice() else {
+                return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
+            };
+            let (ty, other_type) = (operand_type(value, schema)?, operand_type(other, schema)?);
+            let equal = carry(typing.binary("=", value.clone(), ty, other.clone(), other_type))?;
+            let null = Expr::Literal(ScalarValue::try_from(value.get_type(schema)?)?, None);
+            when(equal, null).otherwise(value.clone()).map(Transformed::yes)
         }
         Expr::ScalarFunction(mut call) if call.args.iter().any(is_untyped) => {
             if let Some(literal) = carry(literal_cast(&call, typing))? {
@@ -357,6 +459,11 @@ const OF_TEXT: &[&str] = &[
     "upper",
 ];
 
+/// Whether values of an expression may be equal and yet have several forms.
+fn has_floats(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|data_type| keys::has_floats(&data_type))
+}
+
 /// Whether an expression is a `char(n)`.
 fn is_padded(expr: &Expr, schema: &DFSchema) -> bool {
     let ty = operand_type(expr, schema).ok().flatten();
@@ -382,16 +489,39 @@ fn compared(
     if op != Operator::Eq && (!orders || choice.function.is_some()) {
         return carry(Err(SqlError::unsupported(format!("{op} ANY or ALL (subquery) of these types"))));
     }
-    if value_type == Some(choice.left) && column_type == Some(choice.right) {
+    let has_floats = keys::has_floats(&arrow_type(TypeWithModifier::plain(choice.left)));
+    if value_type == Some(choice.left) && column_type == Some(choice.right) && !has_floats {
         return Ok((value, subquery, false));
     }
-    let value = carry(typing.convert(value, value_type, choice.left))?;
-    if column_type != Some(choice.right) {
-        let column = carry(typing.convert(column, column_type.or(Some(choice.right)), choice.right))?;
+    let key = |expr| if has_floats { typing.call(KEY_FUNCTION, vec![expr]) } else { Ok(expr) };
+    let value = carry(typing.convert(value, value_type, choice.left).and_then(key))?;
+    if column_type != Some(choice.right) || has_floats {
+        let column = typing.convert(column, column_type.or(Some(choice.right)), choice.right);
+        let column = carry(column.and_then(key))?;
         let plan = LogicalPlanBuilder::from(subquery.subquery).project([column.alias(name)])?.build()?;
         subquery.subquery = Arc::new(plan);
     }
     Ok((value, subquery, true))
+}
+
+/// Whether an item of an IN list is computed from a row: DataFusion takes some that give one value for no rows for constants.
+fn seems_constant(item: &Expr) -> bool {
+    !matches!(item, Expr::Column(_)) && (item.any_column_refs() || item.contains_outer() || item.is_volatile())
+}
+
+/// `value = item OR ..`.
+fn compared_with_each(
+    value: &Expr,
+    ty: TypeWithModifier,
+    list: &[Expr],
+    schema: &DFSchema,
+    typing: &Typing<'_>,
+) -> DataFusionResult<Option<Expr>> {
+    let compared = list.iter().map(|item| {
+        let item_type = operand_type(item, schema)?;
+        carry(typing.binary("=", value.clone(), Some(ty), item.clone(), item_type))
+    });
+    Ok(disjunction(compared.collect::<DataFusionResult<Vec<_>>>()?))
 }
 
 /// The type that what is untyped among the arguments takes from those beside it.
