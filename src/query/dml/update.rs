@@ -290,12 +290,15 @@ pub(crate) async fn run(writing: &Writing<'_>, update: &UpdatePlan, tx: &mut Tra
         places.push((batch, row));
     }
     drop(readers);
-    generated::complete(computation.as_ref(), &checks, &mut rows, &writing.environment)?;
+    let checked = generated::complete(computation.as_ref(), &checks, &mut rows, &writing.environment);
+    // A row before the one refused may have a key that is taken.
+    rows.truncate(checked.as_ref().map_or_else(|refused| refused.row, |()| changes.len()));
     let count = changes.len();
     for ((id, old), new) in changes.into_iter().zip(&rows) {
         writing.cancel.check()?;
         tx.update(table, id, &old, new.clone()).await?;
     }
+    checked?;
     let returning = match &update.returning {
         None => None,
         Some(returning) => {

@@ -242,6 +242,10 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("pg_bitwise_not", &[INT2], TO_INT2, |_, args| Ok(Datum::Int2(!long(args, 0) as i16))),
     function("pg_bitwise_not", &[INT4], TO_INT4, |_, args| Ok(Datum::Int4(!long(args, 0) as i32))),
     function("pg_bitwise_not", &[INT8], TO_INT8, |_, args| Ok(Datum::Int8(!long(args, 0)))),
+    // The operator `#`: DataFusion takes `a # a` for zero where `a` is NULL.
+    function("integer_xor", &[INT2, INT2], TO_INT2, |_, args| Ok(Datum::Int2((long(args, 0) ^ long(args, 1)) as i16))),
+    function("integer_xor", &[INT4, INT4], TO_INT4, |_, args| Ok(Datum::Int4((long(args, 0) ^ long(args, 1)) as i32))),
+    function("integer_xor", &[INT8, INT8], TO_INT8, |_, args| Ok(Datum::Int8(long(args, 0) ^ long(args, 1)))),
     function("mod", &[INT2, INT2], TO_INT2, |_, args| {
         modulo(long(args, 0), long(args, 1)).map(|value| Datum::Int2(value as i16))
     }),

@@ -28,6 +28,7 @@ pub(crate) fn checked_name(operator: &str, ty: PgType) -> Option<&'static str> {
         ("+", Int2 | Int4 | Int8) => "integer_pl",
         ("-", Int2 | Int4 | Int8) => "integer_mi",
         ("*", Int2 | Int4 | Int8) => "integer_mul",
+        ("#", Int2 | Int4 | Int8) => "integer_xor",
         ("+", Float4 | Float8) => "float_pl",
         ("-", Float4 | Float8) => "float_mi",
         ("*", Float4 | Float8) => "float_mul",
@@ -36,7 +37,7 @@ pub(crate) fn checked_name(operator: &str, ty: PgType) -> Option<&'static str> {
     })
 }
 
-/// The functions of [`checked_name`].
+/// The functions of [`checked_name`] that compute with whole columns.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let kernels: [(&'static str, Kernel, Option<Judge>); 7] = [
         ("integer_pl", numeric::add, None),

@@ -298,7 +298,11 @@ pub(super) fn has_floats(data_type: &DataType) -> bool {
 
 /// Whether this is a distance: it has one zero and one NaN.
 fn is_distance(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if class_metric(call.name()).is_some())
+    match expr {
+        Expr::Alias(alias) => is_distance(&alias.expr),
+        Expr::ScalarFunction(call) => class_metric(call.name()).is_some(),
+        _ => false,
+    }
 }
 
 /// Whether DataFusion may not see of an expression with this in it that rows are ordered by it.
