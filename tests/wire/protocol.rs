@@ -318,7 +318,8 @@ async fn sessions_do_not_see_each_others_statements_and_settings() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_one_column_whatever_is_explained() {
-    let client = Server::shared().connect().await;
+    let server = Server::shared();
+    let client = server.connect().await;
     let explained = client.prepare("EXPLAIN SELECT $1::int, 2, 3").await.expect("prepared");
     let names: Vec<&str> = explained.columns().iter().map(tokio_postgres::Column::name).collect();
     assert_eq!(names, ["QUERY PLAN"]);

@@ -189,11 +189,8 @@ pub(crate) fn metric_of(function: &str) -> Option<Metric> {
 
 /// The metric, the place of the vector column and the queries, if a sort key is the least of distances from constants, or one.
 fn distances(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Vec<Expr>)> {
-    let mut within = key;
-    while let Expr::Alias(alias) = within {
-        within = &alias.expr;
-    }
-    let keys = match within {
+    let key = within(key)?;
+    let keys = match key {
         Expr::ScalarFunction(call) if call.name() == "least" => call.args.as_slice(),
         key => std::slice::from_ref(key),
     };
@@ -209,17 +206,18 @@ fn distances(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Vec<Exp
     found
 }
 
+/// What a sort key is without its names and the form it was given for sorting.
+fn within(key: &Expr) -> Option<&Expr> {
+    match key {
+        Expr::Alias(alias) => within(&alias.expr),
+        Expr::ScalarFunction(call) if call.name() == KEY_FUNCTION => within(call.args.first()?),
+        key => Some(key),
+    }
+}
+
 /// The metric, the place of the vector column and the query, if a sort key is a distance from a constant.
 fn distance(reader: &TableReader, key: &Expr) -> Option<(Metric, usize, Expr)> {
-    let mut key = key;
-    let call = loop {
-        key = match key {
-            Expr::Alias(alias) => &alias.expr,
-            Expr::ScalarFunction(call) if call.name() == KEY_FUNCTION => call.args.first()?,
-            Expr::ScalarFunction(call) => break call,
-            _ => return None,
-        };
-    };
+    let Expr::ScalarFunction(call) = within(key)? else { return None };
     let metric = metric_of(call.name())?;
     let [left, right] = call.args.as_slice() else { return None };
     let vector_column = |expr: &Expr| match expr {

@@ -296,10 +296,11 @@ pub(super) fn has_floats(data_type: &DataType) -> bool {
     }
 }
 
-/// Whether this is a distance: it has one zero and one NaN.
+/// Whether this is a distance, or the least of some: it has one zero and one NaN.
 fn is_distance(expr: &Expr) -> bool {
     match expr {
         Expr::Alias(alias) => is_distance(&alias.expr),
+        Expr::ScalarFunction(call) if call.name() == "least" => call.args.iter().all(is_distance),
         Expr::ScalarFunction(call) => class_metric(call.name()).is_some(),
         _ => false,
     }

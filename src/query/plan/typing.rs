@@ -140,8 +140,10 @@ fn name_type(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
         Expr::ScalarSubquery(subquery) => subquery.subquery.schema().fields().first().map(|field| pg_type(field).ty),
         _ => None,
     };
-    match (type_of(&expr), ty) {
-        (Some(known), Some(ty)) if known != ty && same_form(known, ty) => {
+    // The type of a whole chain of conditions is dear to find out, and asked for at each of them.
+    let Some(ty) = ty else { return Ok(Transformed::no(expr)) };
+    match type_of(&expr) {
+        Some(known) if known != ty && same_form(known, ty) => {
             carry(typing.cast_call(expr, TypeWithModifier::plain(ty))).map(Transformed::yes)
         }
         _ => Ok(Transformed::no(expr)),
