@@ -76,7 +76,9 @@ class Images:
         with Image.open(io.BytesIO(data)) as opened:
             picture = opened.convert("RGB")
         scale = self.shorter / min(picture.size)
-        picture = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.BICUBIC)
+        # The longer side is rounded down, as torchvision and timm do.
+        size = [max(self.crop, int(side * scale)) for side in picture.size]
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
         left, top = ((side - self.crop) // 2 for side in picture.size)
         picture = picture.crop((left, top, left + self.crop, top + self.crop))
         return ((np.asarray(picture, np.float32) / 255 - self.mean) / self.deviation).transpose(2, 0, 1)
