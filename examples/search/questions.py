@@ -16,6 +16,8 @@ import psycopg
 from tokenizers import Tokenizer
 
 ASKED = 500
+# Texts that a network is given together.
+AT_ONCE = 64
 
 
 def glosses(folder):
@@ -30,28 +32,39 @@ def glosses(folder):
             yield words, gloss.split('; "')[0].strip()
 
 
-def embed_in_python(folder, texts):
-    """The vectors of texts by the same network: ONNX Runtime and tokenizers, batches of like lengths."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(256)
-    tokenizer.no_padding()
-    session = onnxruntime.InferenceSession(str(folder / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
-    names = {given.name for given in session.get_inputs()}
-    encoded = tokenizer.encode_batch(texts)
-    vectors = np.zeros((len(texts), 384), np.float32)
-    order = sorted(range(len(texts)), key=lambda at: -len(encoded[at].ids))
-    for start in range(0, len(order), 64):
-        batch = order[start : start + 64]
-        width = len(encoded[batch[0]].ids)
-        ids, mask = np.zeros((len(batch), width), np.int64), np.zeros((len(batch), width), np.int64)
-        for row, at in enumerate(batch):
-            ids[row, : len(encoded[at].ids)] = encoded[at].ids
-            mask[row, : len(encoded[at].ids)] = 1
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        states = session.run(None, {name: value for name, value in given.items() if name in names})[0]
-        pooled = (states * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
-        vectors[batch] = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-    return vectors
+def session(path, threads=0):
+    """A network by ONNX Runtime; no threads are one for each core."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class Texts:
+    """all-MiniLM-L6-v2 as sentence-transformers runs it: longest first, batches of like lengths, the mean of tokens, length 1."""
+
+    def __init__(self, folder, threads=0):
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(256)
+        self.tokenizer.no_padding()
+        self.session = session(folder / "onnx/model.onnx", threads)
+        self.names = {given.name for given in self.session.get_inputs()}
+
+    def embed(self, texts):
+        encoded = self.tokenizer.encode_batch(texts)
+        vectors = np.zeros((len(texts), 384), np.float32)
+        order = sorted(range(len(texts)), key=lambda at: -len(encoded[at].ids))
+        for start in range(0, len(order), AT_ONCE):
+            batch = order[start : start + AT_ONCE]
+            width = len(encoded[batch[0]].ids)
+            ids, mask = np.zeros((len(batch), width), np.int64), np.zeros((len(batch), width), np.int64)
+            for row, at in enumerate(batch):
+                ids[row, : len(encoded[at].ids)] = encoded[at].ids
+                mask[row, : len(encoded[at].ids)] = 1
+            given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+            states = self.session.run(None, {name: value for name, value in given.items() if name in self.names})[0]
+            pooled = (states * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+            vectors[batch] = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+        return vectors
 
 
 def reciprocal_rank(found, right):
@@ -107,7 +120,7 @@ def measure(connection, entries, models):
             for number in asked
         ]
         ranks[exact] = np.mean([reciprocal_rank([row[0] for row in rows], right[n]) for n, rows in zip(asked, found)])
-    vectors = embed_in_python(models / "minilm", [text for _, text in entries])
+    vectors = Texts(models / "minilm").embed([text for _, text in entries])
     in_python = []
     for number in asked:
         near = np.argsort(-(vectors @ vectors[number]), kind="stable")

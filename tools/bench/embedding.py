@@ -13,52 +13,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import psycopg
 from PIL import Image
-from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples/search"))
 from images import pictures  # noqa: E402
-from questions import glosses  # noqa: E402
+from questions import AT_ONCE, Texts, glosses, session  # noqa: E402
 
 ROUNDS = 5
-AT_ONCE = 64
 QUERIES = 300
-
-
-def session(path, threads):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-class Texts:
-    """all-MiniLM-L6-v2 as sentence-transformers runs it: longest first, batches of like lengths, the mean of tokens, length 1."""
-
-    def __init__(self, folder, threads):
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.enable_truncation(256)
-        self.tokenizer.no_padding()
-        self.session = session(folder / "onnx/model.onnx", threads)
-        self.names = {given.name for given in self.session.get_inputs()}
-
-    def embed(self, texts):
-        encoded = self.tokenizer.encode_batch(texts)
-        vectors = np.zeros((len(texts), 384), np.float32)
-        order = sorted(range(len(texts)), key=lambda at: -len(encoded[at].ids))
-        for start in range(0, len(order), AT_ONCE):
-            batch = order[start : start + AT_ONCE]
-            width = len(encoded[batch[0]].ids)
-            ids, mask = np.zeros((len(batch), width), np.int64), np.zeros((len(batch), width), np.int64)
-            for row, at in enumerate(batch):
-                ids[row, : len(encoded[at].ids)] = encoded[at].ids
-                mask[row, : len(encoded[at].ids)] = 1
-            given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-            states = self.session.run(None, {name: value for name, value in given.items() if name in self.names})[0]
-            pooled = (states * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
-            vectors[batch] = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-        return vectors
 
 
 class Images:
