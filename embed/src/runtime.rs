@@ -196,8 +196,9 @@ impl Network {
                 .with_intra_threads(options.intra_threads)?
                 // It remembers a plan for each shape met; texts have as many shapes as there are lengths.
                 .with_memory_pattern(false)?
-                // Threads of an idle model must not keep cores busy waiting.
-                .with_intra_op_spinning(false)?
+                // Threads wait busily for the next part of a network, but not once it has run.
+                .with_intra_op_spinning(true)?
+                .with_config_entry("session.force_spinning_stop", "1")?
                 // Nothing lies below a file: a network that names weights gets those it is given here, and reads none.
                 .with_config_entry("session.model_external_initializers_file_folder_path", path.to_string_lossy())?;
             if device == Device::Cuda {

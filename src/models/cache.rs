@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rocksdb::{BlockBasedOptions, Cache as BlockCache, DB, DBCompactionStyle, FifoCompactOptions, Options};
 
 use super::Truncated;
+use crate::catalog::Model;
 
 /// Tables of recent writes are this part of the whole at most, so that what is let go at a time is little.
 const PARTS: u64 = 16;
@@ -21,7 +22,7 @@ const MOST_BUFFER_BYTES: u64 = 8 << 20;
 const BLOCK_BYTES: usize = 8 << 20;
 
 /// The hash of what a vector is computed of.
-pub(super) type Key = [u8; 32];
+pub(crate) type Key = [u8; 32];
 
 /// What was computed.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,9 +33,19 @@ pub(super) struct Entry {
 }
 
 /// Hashes what vectors of one model are computed of.
-pub(super) struct Keys(blake3::Hasher);
+pub(crate) struct Keys(blake3::Hasher);
 
 impl Keys {
+    /// Of texts, each after the prompt of this name, or the model's default one.
+    pub(crate) fn of_texts(model: &Model, prompt: Option<&str>) -> Self {
+        Self::new(&model.hash, "text", prompt)
+    }
+
+    /// Of pictures.
+    pub(crate) fn of_images(model: &Model) -> Self {
+        Self::new(&model.hash, "image", None)
+    }
+
     /// Of a model with this hash, for one kind of inputs, after one prompt.
     pub(super) fn new(model: &str, kind: &str, prompt: Option<&str>) -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -45,7 +56,8 @@ impl Keys {
         Self(hasher)
     }
 
-    pub(super) fn of(&self, content: &[u8]) -> Key {
+    /// The key of a text or a picture.
+    pub(crate) fn of(&self, content: &[u8]) -> Key {
         *self.0.clone().update(content).finalize().as_bytes()
     }
 }

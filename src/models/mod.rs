@@ -30,7 +30,8 @@ use parking_lot::Mutex;
 use crate::catalog::{Catalog, Model};
 use crate::query::CancelToken;
 
-use cache::{Cache, Entry, Key, Keys};
+use cache::{Cache, Entry};
+pub(crate) use cache::{Key, Keys};
 pub use making::Making;
 use making::UnderWay;
 use running::{Inputs, Running};
@@ -139,7 +140,7 @@ impl Models {
         texts: &[&str],
         cancel: &CancelToken,
     ) -> std::result::Result<Embedded, NotEmbedded> {
-        self.embed(model, Keys::new(&model.hash, "text", prompt), texts, cancel, |part| Inputs::Texts {
+        self.embed(model, Keys::of_texts(model, prompt), texts, cancel, |part| Inputs::Texts {
             prompt: prompt.map(str::to_owned),
             texts: part.iter().map(|text| (*text).to_owned()).collect(),
         })
@@ -152,7 +153,7 @@ impl Models {
         images: &[&[u8]],
         cancel: &CancelToken,
     ) -> std::result::Result<Embedded, NotEmbedded> {
-        self.embed(model, Keys::new(&model.hash, "image", None), images, cancel, |part| {
+        self.embed(model, Keys::of_images(model), images, cancel, |part| {
             Inputs::Images(part.iter().map(|image| (*image).to_owned()).collect())
         })
     }

@@ -128,29 +128,26 @@ fn serve(model: &Model, waiting: &Receiver<Call>, counted: &Counted) {
             }
         }
         let begun = Instant::now();
-        answer(model, together);
+        let answers = answers(model, &together);
+        // Whoever has an answer finds it counted.
         counted.calls.fetch_add(1, Ordering::Relaxed);
         counted.inputs.fetch_add(count as u64, Ordering::Relaxed);
         counted.nanos.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        for (call, answered) in together.into_iter().zip(answers) {
+            // Whoever gave up is not waiting any more.
+            let _ = call.answer.send(answered);
+        }
     }
 }
 
-/// Runs calls together; where that fails each alone, so that what is wrong with one is told to that one only.
-fn answer(model: &Model, calls: Vec<Call>) {
-    let give = |call: Call, answered: Answered| {
-        // Whoever gave up is not waiting any more.
-        let _ = call.answer.send(answered);
-    };
-    if let [_] = &calls[..] {
-        for call in calls {
-            let answered = run(model, &[&call]).map(|mut answers| answers.remove(0));
-            give(call, answered);
-        }
-        return;
-    }
-    match run(model, &calls.iter().collect::<Vec<_>>()) {
-        Ok(answers) => calls.into_iter().zip(answers).for_each(|(call, answer)| give(call, Ok(answer))),
-        Err(_) => calls.into_iter().for_each(|call| answer(model, vec![call])),
+/// The answer to each call: they are run together, and where that fails each alone, so that what is wrong with one is told to that one
+/// only.
+fn answers(model: &Model, calls: &[Call]) -> Vec<Answered> {
+    let together: Vec<&Call> = calls.iter().collect();
+    match run(model, &together) {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(error) if calls.len() == 1 => vec![Err(error)],
+        Err(_) => calls.iter().map(|call| run(model, &[call]).map(|mut answers| answers.remove(0))).collect(),
     }
 }
 

@@ -94,8 +94,12 @@ impl Registry {
     /// A state to plan with that reads nothing: names and functions only.
     pub(crate) fn planning_state(&self, reader: &Reader, environment: &Arc<Environment>) -> SessionState {
         let mut state = self.template.clone();
-        let scope =
-            Scope { environment: environment.clone(), catalog: reader.catalog(), hooks: environment.hooks.clone() };
+        let scope = Scope {
+            environment: environment.clone(),
+            catalog: reader.catalog(),
+            hooks: environment.hooks.clone(),
+            vectors: Arc::default(),
+        };
         scope.install(state.config_mut().options_mut());
         state.execution_props_mut().query_execution_start_time =
             DateTime::<Utc>::from_timestamp_micros(environment.transaction_time_us);

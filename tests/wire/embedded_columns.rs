@@ -1,7 +1,7 @@
 //! Columns that models compute, and what is kept of that: rows in, vectors with them.
 
 use super::copy::copy_in;
-use super::models::{a_jpeg, bytea, server};
+use super::models::{a_jpeg, bytea, server, server_with};
 use crate::harness::{error, models, one, rows, run};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,6 +118,29 @@ async fn what_was_embedded_is_not_embedded_again() {
     assert_eq!(one(&client, same).await, "500");
     // Nothing was asked of the network.
     assert_eq!(one(&client, "SELECT coalesce(sum(embedded), 0) FROM lodedb_models").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_constant_is_embedded_once_a_statement() {
+    let server = server_with(&["--embedding-cache-mib", "0"]);
+    let client = server.connect().await;
+    run(&client, "CREATE MODEL minilm FROM 'minilm'; CREATE TABLE t (id int, emb vector(384))").await;
+    run(&client, "INSERT INTO t SELECT g, embed('minilm', 'number ' || g) FROM generate_series(1, 20) g").await;
+    let mut embedded = 20;
+    for index in ["", "CREATE INDEX ON t USING hnsw (emb vector_cosine_ops)"] {
+        run(&client, index).await;
+        for query in [
+            "SELECT id FROM t ORDER BY emb <=> embed('minilm', $1) LIMIT 1",
+            "SELECT id, emb <=> embed('minilm', $1) FROM t ORDER BY emb <=> embed('minilm', $1), id LIMIT 1",
+            "SELECT id FROM t ORDER BY LEAST(emb <=> embed('minilm', $1), emb <=> embed('minilm', $1)) LIMIT 1",
+            "SELECT id FROM t WHERE emb <=> embed('minilm', $1) < 0.001",
+        ] {
+            let found = client.query(query, &[&"number 7"]).await.expect("a row");
+            assert_eq!(found[0].get::<_, i32>(0), 7);
+            embedded += 1;
+            assert_eq!(one(&client, "SELECT embedded FROM lodedb_models").await, embedded.to_string(), "{query}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

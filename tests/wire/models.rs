@@ -10,9 +10,13 @@ use crate::harness::{Server, error, models, one, rows, run};
 
 /// A server that may read the models of the tests.
 pub(super) fn server() -> Server {
+    server_with(&[])
+}
+
+pub(super) fn server_with(more: &[&str]) -> Server {
     let runtime = models::runtime();
     let (models, runtime) = (models::folder().display().to_string(), runtime.display().to_string());
-    Server::start_with(arguments(&["--model-dir", &models, "--onnx-runtime", &runtime]))
+    Server::start_with(arguments(&[&["--model-dir", &models, "--onnx-runtime", &runtime], more].concat()))
 }
 
 fn vector(text: &str) -> Vec<f64> {

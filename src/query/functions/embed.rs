@@ -12,7 +12,7 @@ use super::definition::{Call, Definition, function};
 use super::scope::Scope;
 use super::types::{BYTEA, TEXT, TEXT_ARRAY, TO_JSONB, TO_VECTOR, TO_VECTOR_ARRAY};
 use crate::catalog::{Catalog, Model};
-use crate::models::NotEmbedded;
+use crate::models::{Keys, NotEmbedded};
 use crate::query::arrow::datums_to_array;
 use crate::query::interrupt::giving_way;
 
@@ -55,8 +55,28 @@ fn text(args: &[Datum], place: usize) -> Result<&str> {
     }
 }
 
-fn one(vectors: Vectors) -> Result<Datum> {
-    Ok(vectors?.pop().map_or(Datum::Null, Datum::Vector))
+/// The vector of one input, which is known if it was asked for lately.
+fn one(call: &Call<'_>, keys: &Keys, content: &[u8], vectors: impl FnOnce() -> Vectors) -> Result<Datum> {
+    let (known, key) = (&call.scope()?.vectors, keys.of(content));
+    if let Some(vector) = known.get(&key) {
+        return Ok(Datum::Vector(vector));
+    }
+    let Some(vector) = vectors()?.pop() else { return Ok(Datum::Null) };
+    known.put(key, vector.clone());
+    Ok(Datum::Vector(vector))
+}
+
+fn one_text(call: &Call<'_>, args: &[Datum], prompt: Option<&str>) -> Result<Datum> {
+    let (name, content) = (text(args, 0)?, text(args, 1)?);
+    let keys = Keys::of_texts(usable_model(call.scope()?, name)?, prompt);
+    one(call, &keys, content.as_bytes(), || of_texts(call, name, prompt, &[content]))
+}
+
+fn one_image(call: &Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let Some(Datum::Bytea(content)) = args.get(1) else { return Ok(Datum::Null) };
+    let name = text(args, 0)?;
+    let keys = Keys::of_images(usable_model(call.scope()?, name)?);
+    one(call, &keys, content, || of_images(call, name, &[content]))
 }
 
 /// The vectors of the elements of an array.
@@ -154,24 +174,15 @@ fn image_info(_: &Call<'_>, args: &[Datum]) -> Result<Datum> {
 
 /// The functions of this file.
 pub(super) const FUNCTIONS: &[Definition] = &[
-    function("embed", &[TEXT, TEXT], TO_VECTOR, |call, args| {
-        one(of_texts(call, text(args, 0)?, None, &[text(args, 1)?]))
-    })
-    .stable()
-    .with_kernel(embed_texts),
-    function("embed", &[TEXT, TEXT, TEXT], TO_VECTOR, |call, args| {
-        one(of_texts(call, text(args, 0)?, Some(text(args, 2)?), &[text(args, 1)?]))
-    })
-    .stable()
-    .with_kernel(embed_texts),
+    function("embed", &[TEXT, TEXT], TO_VECTOR, |call, args| one_text(call, args, None))
+        .stable()
+        .with_kernel(embed_texts),
+    function("embed", &[TEXT, TEXT, TEXT], TO_VECTOR, |call, args| one_text(call, args, Some(text(args, 2)?)))
+        .stable()
+        .with_kernel(embed_texts),
     function("embed", &[TEXT, TEXT_ARRAY], TO_VECTOR_ARRAY, |call, args| each(call, args, None)).stable(),
     function("embed", &[TEXT, TEXT_ARRAY, TEXT], TO_VECTOR_ARRAY, |call, args| each(call, args, Some(text(args, 2)?)))
         .stable(),
-    function("embed_image", &[TEXT, BYTEA], TO_VECTOR, |call, args| {
-        let Some(Datum::Bytea(bytes)) = args.get(1) else { return Ok(Datum::Null) };
-        one(of_images(call, text(args, 0)?, &[bytes]))
-    })
-    .stable()
-    .with_kernel(embed_images),
+    function("embed_image", &[TEXT, BYTEA], TO_VECTOR, one_image).stable().with_kernel(embed_images),
     function("image_info", &[BYTEA], TO_JSONB, image_info),
 ];

@@ -4,6 +4,7 @@
 //! session state; DataFusion hands that configuration to every call, and to constant folding as well.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
+use parking_lot::Mutex;
 
 use crate::auth::privilege::Actor;
 use crate::catalog::rights::RoleId;
@@ -21,7 +23,7 @@ use crate::compaction::Compaction;
 use crate::db::copy::CopyProgress;
 pub use crate::db::refill::Progress as RefillProgress;
 use crate::db::settings::{Environment, Settings};
-use crate::models::{NotEmbedded, Work};
+use crate::models::{Key, NotEmbedded, Work};
 use crate::query::CancelToken;
 use crate::snapshot::scrub::Pass;
 
@@ -245,6 +247,25 @@ pub struct Hooks {
     pub server: Option<Arc<dyn ServerAccess>>,
 }
 
+/// Vectors that a statement asked for one at a time: a plan may hold a constant in several places.
+#[derive(Default)]
+pub struct KnownVectors(Mutex<VecDeque<(Key, Arc<[f32]>)>>);
+
+impl KnownVectors {
+    /// So many are remembered.
+    const MOST: usize = 64;
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<[f32]>> {
+        self.0.lock().iter().find(|(known, _)| known == key).map(|(_, vector)| vector.clone())
+    }
+
+    pub(crate) fn put(&self, key: Key, vector: Arc<[f32]>) {
+        let mut known = self.0.lock();
+        known.truncate(Self::MOST - 1);
+        known.push_front((key, vector));
+    }
+}
+
 /// What the functions of one statement know.
 #[derive(Clone)]
 pub struct Scope {
@@ -254,6 +275,8 @@ pub struct Scope {
     pub catalog: Arc<Catalog>,
     /// What the engine lends.
     pub hooks: Hooks,
+    /// What models were asked.
+    pub vectors: Arc<KnownVectors>,
 }
 
 impl fmt::Debug for Scope {

@@ -108,7 +108,7 @@ pub(crate) fn context(catalog: Catalog, hooks: Hooks) -> SessionContext {
     let mut config = SessionConfig::new().with_target_partitions(2).with_information_schema(false);
     config.options_mut().sql_parser.parse_float_as_decimal = true;
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-    Scope { environment, catalog: Arc::new(catalog), hooks }.install(config.options_mut());
+    Scope { environment, catalog: Arc::new(catalog), hooks, vectors: Arc::default() }.install(config.options_mut());
     let planners = syntax_planner().into_iter().chain(SessionStateDefaults::default_expr_planners()).collect();
     let mut state =
         SessionStateBuilder::new().with_default_features().with_config(config).with_expr_planners(planners).build();
