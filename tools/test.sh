@@ -22,7 +22,7 @@ beside=$!
 set +m
 trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
 
-cargo test --release --workspace
+cargo test --release --workspace --no-fail-fast
 echo "test: power cuts, models and fuzzing, beside since the tests began"
 if ! wait "$beside"; then
     cat "$log"

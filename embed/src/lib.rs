@@ -15,7 +15,7 @@
 //! 3. A picture is refused by its header before anything of its size is allocated.
 //! 4. A vector depends on its input alone, rounding aside: not on what it was computed together with.
 //!
-//! One file names `ort` ([`runtime`]), one `tokenizers` ([`text`]), one `image` and `fast_image_resize` ([`picture`]).
+//! One file names `ort` ([`runtime`]), one `tokenizers` ([`text`]), one `image` ([`picture`]).
 #![forbid(unsafe_code)]
 
 mod description;
@@ -25,6 +25,7 @@ mod model;
 mod output;
 mod picture;
 mod pool;
+mod resample;
 mod runtime;
 mod split;
 mod text;

@@ -1,19 +1,17 @@
 //! Pictures: what they are, decoding them within limits, and bringing them into the form that a network takes.
 //!
 //! What is done follows Pillow, with which the models were trained: alpha is dropped, and blended only where a background is given; the
-//! first frame of an animation is the picture; resampling is Pillow's convolution, which `fast_image_resize` implements.
+//! first frame of an animation is the picture; [`resample`] is Pillow's.
 
 use std::io::Cursor;
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::error::UnsupportedErrorKind;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
 
 use crate::error::caught;
-use crate::{Channels, Filter, ImageError, ImageTower, Layout, Resize};
+use crate::resample::resample;
+use crate::{Channels, ImageError, ImageTower, Layout, Resize};
 
 /// How large a picture may be. Checked on its header, before it is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,22 +189,10 @@ pub(crate) fn prepare(
         Resize::ShorterSide(side) => shorter_side(width, height, side),
         Resize::Exact(size) => (size.width, size.height),
     };
-    // Only the middle is computed: the part of the picture that it comes from, with as much around it as the filter reaches.
-    let middle = |side: u32, resized: u32, crop: u32| {
-        let ratio = f64::from(side) / f64::from(resized);
-        let start = f64::from((resized - crop) / 2) * ratio;
-        (start, (f64::from(crop) * ratio).min(f64::from(side) - start))
-    };
-    let (left, taken_width) = middle(width, resized_width, tower.crop.width);
-    let (top, taken_height) = middle(height, resized_height, tower.crop.height);
-    let failed = |error: &dyn std::fmt::Display| {
-        ImageError::Unsupported(format!("resizing {width} x {height} pixels ({error})"))
-    };
-    // Typed: what takes any kind of pixel would be compiled for all of them.
-    let source = TypedImageRef::<U8x3>::from_buffer(width, height, picture.as_raw()).map_err(|error| failed(&error))?;
-    let mut resized = TypedImage::<U8x3>::new(tower.crop.width, tower.crop.height);
-    let options = ResizeOptions::new().resize_alg(algorithm(tower.filter)).crop(left, top, taken_width, taken_height);
-    Resizer::new().resize_typed(&source, &mut resized, &options).map_err(|error| failed(&error))?;
+    let middle = |resized: u32, crop: u32| (resized - crop) / 2..(resized - crop) / 2 + crop;
+    let columns = middle(resized_width, tower.crop.width);
+    let rows = middle(resized_height, tower.crop.height);
+    let pixels = resample(&picture, (resized_width, resized_height), columns, rows, tower.filter);
 
     // Three tables instead of three operations a sample: there are only 256 values.
     let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
@@ -216,16 +202,15 @@ pub(crate) fn prepare(
         Channels::Rgb => [0, 1, 2],
         Channels::Bgr => [2, 1, 0],
     };
-    let pixels = resized.pixels();
     match tower.layout {
         Layout::Nchw => {
             for channel in order {
-                out.extend(pixels.iter().map(|pixel| tables[channel][usize::from(pixel.0[channel])]));
+                out.extend(pixels.iter().map(|pixel| tables[channel][usize::from(pixel[channel])]));
             }
         }
         Layout::Nhwc => {
-            for pixel in pixels {
-                out.extend(order.map(|channel| tables[channel][usize::from(pixel.0[channel])]));
+            for pixel in &pixels {
+                out.extend(order.map(|channel| tables[channel][usize::from(pixel[channel])]));
             }
         }
     }
@@ -241,16 +226,5 @@ fn shorter_side(width: u32, height: u32, side: u32) -> (u32, u32) {
     if width <= height { (side, longer(width, height)) } else { (longer(height, width), side) }
 }
 
-fn algorithm(filter: Filter) -> ResizeAlg {
-    match filter {
-        Filter::Nearest => ResizeAlg::Nearest,
-        Filter::Box => ResizeAlg::Convolution(FilterType::Box),
-        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Filter::Hamming => ResizeAlg::Convolution(FilterType::Hamming),
-        Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

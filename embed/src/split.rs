@@ -154,8 +154,9 @@ pub(crate) fn choose_pieces(places: &[Place], starts: &[usize], max: usize, over
             candidates.extend((earliest..=end).filter(|start| places[*start].begins_word));
         }
         candidates.push(end);
-        // What is repeated must leave room for a whole sentence more, if there is one that short.
-        from = candidates.iter().copied().find(|start| sentence_end(*start, end).is_some()).unwrap_or(candidates[0]);
+        // What is repeated must leave room for a whole sentence more, if one begins here that is so short.
+        let leaves_room = |start: &usize| sentences.contains(&end) && sentence_end(*start, end).is_some();
+        from = candidates.iter().copied().find(leaves_room).unwrap_or(candidates[0]);
     }
     pieces
 }

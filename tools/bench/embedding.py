@@ -38,9 +38,8 @@ class Images:
     def prepared(self, data):
         with Image.open(io.BytesIO(data)) as opened:
             picture = opened.convert("RGB")
-        scale = self.shorter / min(picture.size)
         # The longer side is rounded down, as torchvision and timm do.
-        size = [max(self.crop, int(side * scale)) for side in picture.size]
+        size = [self.shorter * side // min(picture.size) for side in picture.size]
         picture = picture.resize(size, Image.Resampling.BICUBIC)
         left, top = ((side - self.crop) // 2 for side in picture.size)
         picture = picture.crop((left, top, left + self.crop, top + self.crop))

@@ -39,7 +39,7 @@ fn encoded(picture: RgbImage, format: ImageFormat) -> Vec<u8> {
 }
 
 /// A picture without two rows or columns that are alike, so that every part of it is in its file.
-fn busy(width: u32, height: u32) -> RgbImage {
+pub(crate) fn busy(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         image::Rgb([(x * 7 + y * 13) as u8, (x * y) as u8, ((x * 31) ^ (y * 17)) as u8])
     })

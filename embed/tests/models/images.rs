@@ -22,7 +22,10 @@ fn compare(model: &Model, name: &str) {
     let mut furthest = (1.0, "");
     for ((picture, _), vector) in pictures.iter().zip(found.iter()) {
         let cosine = cosine(vector, &numbers(&expected[picture]));
-        assert!(cosine >= 0.999, "{name}: {picture} has a cosine of {cosine}");
+        // Decoders of JPEG differ by a few units a sample; all else is the same to the bit.
+        let lossy = picture.ends_with(".jpg") || picture.ends_with(".webp");
+        let least = if lossy { 0.999 } else { 0.999_999 };
+        assert!(cosine >= least, "{name}: {picture} has a cosine of {cosine}");
         if cosine < furthest.0 {
             furthest = (cosine, picture);
         }
