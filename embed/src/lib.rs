@@ -37,3 +37,4 @@ pub use model::{Kind, Model, ModelFile, Options, TextEmbeddings, Truncated, Vect
 pub use picture::{ImageInfo, ImageLimits, image_info};
 pub use runtime::{Device, Port};
 pub use split::{split_sentences, split_words};
+pub use text::Tokens;

@@ -262,40 +262,41 @@ impl Model {
     ///
     /// If it is no model for texts, if a text has no tokens, or if the network fails.
     pub fn embed_texts(&self, texts: &[&str]) -> Result<TextEmbeddings, EmbedError> {
-        let prompt =
-            |text: &Text| text.tower.default_prompt.as_ref().and_then(|name| text.tower.prompts.get(name)).cloned();
-        self.embed(texts, |text| Ok(prompt(text).unwrap_or_default()))
+        self.embed_tokens(&self.tokens(None, texts)?)
     }
 
-    /// Embeds texts, each after the prompt of this name, such as `query`.
+    /// The tokens of texts, each after the prompt of this name, such as `query`, or after the model's default one.
     ///
     /// # Errors
     ///
-    /// As [`Model::embed_texts`], and if there is no such prompt.
-    pub fn embed_texts_as(&self, prompt: &str, texts: &[&str]) -> Result<TextEmbeddings, EmbedError> {
-        self.embed(texts, |text| {
-            text.tower.prompts.get(prompt).cloned().ok_or_else(|| EmbedError::UnknownPrompt {
-                name: prompt.to_owned(),
-                known: text.tower.prompts.keys().cloned().collect(),
-            })
-        })
+    /// If it is no model for texts, if there is no such prompt, or if a text has no tokens.
+    pub fn tokens(&self, prompt: Option<&str>, texts: &[&str]) -> Result<Vec<Tokens>, EmbedError> {
+        let tower = self.text_tower()?;
+        let prompts = &tower.tower.prompts;
+        let prompt = match prompt {
+            Some(name) => prompts.get(name).map(String::as_str).ok_or_else(|| EmbedError::UnknownPrompt {
+                name: name.to_owned(),
+                known: prompts.keys().cloned().collect(),
+            })?,
+            None => tower.tower.default_prompt.as_ref().and_then(|name| prompts.get(name)).map_or("", String::as_str),
+        };
+        let encoded = texts.iter().enumerate().map(|(index, text)| {
+            tower.encoder.encode(prompt, text).map_err(|reason| EmbedError::Text { index, reason })
+        });
+        encoded.collect()
     }
 
-    fn embed(
-        &self,
-        texts: &[&str],
-        prompt: impl FnOnce(&Text) -> Result<String, EmbedError>,
-    ) -> Result<TextEmbeddings, EmbedError> {
+    /// Embeds texts whose [`Model::tokens`] these are.
+    ///
+    /// # Errors
+    ///
+    /// If it is no model for texts, or if the network fails.
+    pub fn embed_tokens(&self, encoded: &[Tokens]) -> Result<TextEmbeddings, EmbedError> {
         let tower = self.text_tower()?;
-        let prompt = prompt(tower)?;
-        let encoded = texts.iter().enumerate().map(|(index, text)| {
-            tower.encoder.encode(&prompt, text).map_err(|reason| EmbedError::Text { index, reason })
-        });
-        let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
-        let mut vectors = Vectors::zeros(texts.len(), self.dims);
+        let mut vectors = Vectors::zeros(encoded.len(), self.dims);
         let lengths: Vec<usize> = encoded.iter().map(|tokens| tower.width.unwrap_or(tokens.ids.len())).collect();
         for batch in choose_batches(&lengths, tower.max_rows, MAX_TOKENS, tower.masked) {
-            tower.run(&encoded, &batch, &mut vectors).map_err(EmbedError::Failed)?;
+            tower.run(encoded, &batch, &mut vectors).map_err(EmbedError::Failed)?;
         }
         self.finish(&mut vectors)?;
         let cut = encoded.iter().enumerate().filter(|(_, tokens)| tokens.total > tokens.ids.len());

@@ -18,14 +18,22 @@ pub(crate) struct Encoder {
     lowercase: bool,
 }
 
-/// The tokens of one text.
+/// The tokens of one text, as a model takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tokens {
+pub struct Tokens {
     pub(crate) ids: Vec<u32>,
     /// Which of two texts each belongs to, in the words of BERT. There is one text.
     pub(crate) types: Vec<u32>,
     /// How many there would be, had none been cut off.
     pub(crate) total: usize,
+}
+
+impl Tokens {
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
 }
 
 /// A token of a text, where it stands.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lodedb_embed::{Device, EmbedError, Options as OpenOptions, Port};
+use lodedb_embed::{Device, EmbedError, Options as OpenOptions, Port, Tokens};
 use lodedb_sql::error::Result;
 use lodedb_sql::{SqlError, SqlState};
 use lodedb_wal::fs::FileSystem;
@@ -140,9 +140,24 @@ impl Models {
         texts: &[&str],
         cancel: &CancelToken,
     ) -> std::result::Result<Embedded, NotEmbedded> {
-        self.embed(model, Keys::of_texts(model, prompt), texts, cancel, |part| Inputs::Texts {
-            prompt: prompt.map(str::to_owned),
-            texts: part.iter().map(|text| (*text).to_owned()).collect(),
+        self.embed(model, &Keys::of_texts(model, prompt), texts, |missing, keep| {
+            let running = self.running(model)?;
+            let mut tokens = Vec::with_capacity(missing.len());
+            for places in missing.chunks(INPUTS_AT_ONCE) {
+                cancel.check()?;
+                let part: Vec<&str> = places.iter().map(|&place| texts[place]).collect();
+                let of_part = running.model().tokens(prompt, &part);
+                tokens.extend(places.iter().copied().zip(of_part.map_err(|error| refused(model, places, &error))?));
+            }
+            // What is as long goes together: a network takes the others of its batch for as long as the longest.
+            tokens.sort_by_key(|(_, tokens)| std::cmp::Reverse(tokens.len()));
+            let mut tokens = tokens.into_iter().peekable();
+            while tokens.peek().is_some() {
+                let (places, part): (Vec<usize>, Vec<Tokens>) = tokens.by_ref().take(INPUTS_AT_ONCE).unzip();
+                let answer = running.ask(Inputs::Texts(part), cancel)?;
+                keep(&places, answer.map_err(|error| refused(model, &places, &error))?);
+            }
+            Ok(())
         })
     }
 
@@ -153,18 +168,24 @@ impl Models {
         images: &[&[u8]],
         cancel: &CancelToken,
     ) -> std::result::Result<Embedded, NotEmbedded> {
-        self.embed(model, Keys::of_images(model), images, cancel, |part| {
-            Inputs::Images(part.iter().map(|image| (*image).to_owned()).collect())
+        self.embed(model, &Keys::of_images(model), images, |missing, keep| {
+            let running = self.running(model)?;
+            for places in missing.chunks(INPUTS_AT_ONCE) {
+                let part = places.iter().map(|&place| images[place].to_owned()).collect();
+                let answer = running.ask(Inputs::Images(part), cancel)?;
+                keep(places, answer.map_err(|error| refused(model, places, &error))?);
+            }
+            Ok(())
         })
     }
 
-    fn embed<T: AsRef<[u8]> + Copy>(
+    /// Has those of `inputs` computed that are not known. `compute` is given their places, and gives their vectors back with places.
+    fn embed<T: AsRef<[u8]>>(
         &self,
         model: &Model,
-        keys: Keys,
+        keys: &Keys,
         inputs: &[T],
-        cancel: &CancelToken,
-        take: impl Fn(&[T]) -> Inputs,
+        compute: impl FnOnce(&[usize], &mut dyn FnMut(&[usize], Vec<Entry>)) -> std::result::Result<(), NotEmbedded>,
     ) -> std::result::Result<Embedded, NotEmbedded> {
         // What is there several times is embedded once.
         let mut numbers: HashMap<Key, usize> = HashMap::new();
@@ -172,29 +193,23 @@ impl Models {
         let of: Vec<usize> = inputs
             .iter()
             .enumerate()
-            .map(|(at, input)| {
+            .map(|(place, input)| {
                 let key = keys.of(input.as_ref());
                 *numbers.entry(key).or_insert_with(|| {
                     distinct.push(key);
-                    first.push(at);
+                    first.push(place);
                     distinct.len() - 1
                 })
             })
             .collect();
         let mut entries = self.cache.get(&distinct, model.dims as usize);
-        let mut missing: Vec<usize> = (0..distinct.len()).filter(|&number| entries[number].is_none()).collect();
-        // What is as long goes together: a network takes the others of its batch for as long as the longest.
-        missing.sort_by_key(|&number| std::cmp::Reverse(inputs[first[number]].as_ref().len()));
-        for part in missing.chunks(INPUTS_AT_ONCE) {
-            cancel.check()?;
-            let given: Vec<T> = part.iter().map(|&number| inputs[first[number]]).collect();
-            let answer = self.running(model)?.ask(take(&given), cancel)?;
-            let answer = answer.map_err(|error| {
-                let place = words::place(&error).and_then(|place| part.get(place)).map(|&number| first[number]);
-                NotEmbedded { place, error: sql_error(&model.name, &error) }
+        let missing: Vec<usize> =
+            first.into_iter().zip(&entries).filter(|(_, entry)| entry.is_none()).map(|(place, _)| place).collect();
+        if !missing.is_empty() {
+            compute(&missing, &mut |places, answer| {
+                self.cache.put(places.iter().map(|&place| distinct[of[place]]).zip(&answer));
+                places.iter().zip(answer).for_each(|(&place, entry)| entries[of[place]] = Some(entry));
             })?;
-            self.cache.put(part.iter().map(|&number| distinct[number]).zip(&answer));
-            part.iter().zip(answer).for_each(|(&number, entry)| entries[number] = Some(entry));
         }
         let entries: Vec<Entry> = entries.into_iter().flatten().collect();
         let truncated = entries.iter().filter_map(|entry| entry.truncated).collect();
@@ -273,6 +288,12 @@ pub(crate) fn remove_folders(fs: &dyn FileSystem, dir: &Path, named: &HashSet<&s
         fs.remove_dir_all(&dir.join(&entry.name))?;
     }
     Ok(())
+}
+
+/// An error about one of what lies at `places`, or about none of it.
+fn refused(model: &Model, places: &[usize], error: &EmbedError) -> NotEmbedded {
+    let place = words::place(error).and_then(|at| places.get(at)).copied();
+    NotEmbedded { place, error: sql_error(&model.name, error) }
 }
 
 fn damaged(model: &Model, what: &str) -> SqlError {

@@ -1,11 +1,12 @@
 //! A model that is open, and the one thread that runs it: what several statements ask meanwhile is run together.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use lodedb_embed::{EmbedError, Model};
+use lodedb_embed::{EmbedError, Model, Tokens};
 use lodedb_sql::SqlError;
 use lodedb_sql::error::Result as SqlResult;
 
@@ -21,24 +22,15 @@ const NAP: Duration = Duration::from_millis(5);
 /// What a model is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Inputs {
-    Texts { prompt: Option<String>, texts: Vec<String> },
+    Texts(Vec<Tokens>),
     Images(Vec<Vec<u8>>),
 }
 
 impl Inputs {
     fn len(&self) -> usize {
         match self {
-            Self::Texts { texts, .. } => texts.len(),
+            Self::Texts(texts) => texts.len(),
             Self::Images(images) => images.len(),
-        }
-    }
-
-    /// Whether both can be run at once.
-    fn goes_with(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Texts { prompt, .. }, Self::Texts { prompt: others, .. }) => prompt == others,
-            (Self::Images(_), Self::Images(_)) => true,
-            _ => false,
         }
     }
 }
@@ -116,7 +108,7 @@ fn serve(model: &Model, waiting: &Receiver<Call>, counted: &Counted) {
         let mut together = vec![first];
         while count < INPUTS_AT_ONCE {
             match waiting.try_recv() {
-                Ok(call) if call.inputs.goes_with(&together[0].inputs) => {
+                Ok(call) if discriminant(&call.inputs) == discriminant(&together[0].inputs) => {
                     count += call.inputs.len();
                     together.push(call);
                 }
@@ -151,36 +143,21 @@ fn answers(model: &Model, calls: &[Call]) -> Vec<Answered> {
     }
 }
 
-/// The answers to calls that go together.
+/// The answers to calls that are all about texts, or all about pictures.
 fn run(model: &Model, calls: &[&Call]) -> Result<Vec<Vec<Entry>>, EmbedError> {
-    let Some(first) = calls.first() else { return Ok(Vec::new()) };
-    let (vectors, cut) = match &first.inputs {
-        Inputs::Texts { prompt, .. } => {
-            let texts: Vec<&str> = calls
-                .iter()
-                .flat_map(|call| match &call.inputs {
-                    Inputs::Texts { texts, .. } => texts.as_slice(),
-                    Inputs::Images(_) => &[],
-                })
-                .map(String::as_str)
-                .collect();
-            let embedded = match prompt {
-                Some(prompt) => model.embed_texts_as(prompt, &texts)?,
-                None => model.embed_texts(&texts)?,
-            };
+    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    for call in calls {
+        match &call.inputs {
+            Inputs::Texts(given) => texts.extend(given.iter().cloned()),
+            Inputs::Images(given) => images.extend(given.iter().map(Vec::as_slice)),
+        }
+    }
+    let (vectors, cut) = match images.is_empty() {
+        true => {
+            let embedded = model.embed_tokens(&texts)?;
             (embedded.vectors, embedded.truncated)
         }
-        Inputs::Images(_) => {
-            let images: Vec<&[u8]> = calls
-                .iter()
-                .flat_map(|call| match &call.inputs {
-                    Inputs::Images(images) => images.as_slice(),
-                    Inputs::Texts { .. } => &[],
-                })
-                .map(Vec::as_slice)
-                .collect();
-            (model.embed_images(&images)?, Vec::new())
-        }
+        false => (model.embed_images(&images)?, Vec::new()),
     };
     let mut all: Vec<Entry> =
         vectors.iter().map(|vector| Entry { vector: Arc::from(vector), truncated: None }).collect();

@@ -98,10 +98,13 @@ fn prompts_are_put_before_texts() {
     let difference = |left: &[f32], right: &[f32]| {
         largest_difference(left, &right.iter().map(|value| f64::from(*value)).collect::<Vec<_>>())
     };
-    let (query, passage) = (one(prompted.embed_texts_as("query", &["天气"])), one(prompted.embed_texts(&["天气"])));
+    let (query, passage) = (
+        one(prompted.embed_tokens(&prompted.tokens(Some("query"), &["天气"]).expect("tokens"))),
+        one(prompted.embed_texts(&["天气"])),
+    );
     assert!(difference(&query, by_hand[0]) < 1e-5 && difference(&passage, by_hand[1]) < 1e-5);
     assert!(difference(&query, by_hand[2]) > 1e-3, "a prompt changes the vector");
-    let unknown = prompted.embed_texts_as("title", &["天气"]).expect_err("there is none").to_string();
+    let unknown = prompted.tokens(Some("title"), &["天气"]).expect_err("there is none").to_string();
     assert_eq!(unknown, r#"the model has no prompt "title"; it has: passage, query"#);
 }
 

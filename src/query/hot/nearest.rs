@@ -8,15 +8,15 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::TableProvider;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, LimitClause, ObjectNamePart, OrderByKind, Query, SelectItem,
     Value, ValueWithSpan,
 };
 use lodedb_sql::error::Result;
 use lodedb_sql::vector::Metric;
-use lodedb_sql::{Datum, ScalarType, SqlError, SqlState, TypeWithModifier};
+use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::lookup::{projection, schema_of};
 use super::shape::{Named, folded, single_select};
@@ -24,8 +24,10 @@ use super::value::{Source, count, query_vector};
 use crate::catalog::Table;
 use crate::commit::RowId;
 use crate::db::outcome::Field;
-use crate::query::filter::{RowPredicate, unqualified};
-use crate::query::knn::{metric_of, search::Ask};
+use crate::query::arrow::pg_type;
+use crate::query::dml::evaluate::{has_subquery, one_row, value_of};
+use crate::query::filter::{RowPredicate, physical_expr, unqualified};
+use crate::query::knn::{metric_of, search::Ask, vector_of};
 use crate::query::plan::Planner;
 use crate::query::plan::query::{bind_tree, param_values};
 use crate::query::plan::syntax::shown_name;
@@ -39,7 +41,7 @@ pub(crate) struct Nearest {
     pub(crate) table: Arc<Table>,
     position: usize,
     metric: Metric,
-    query: Source,
+    query: To,
     limit: Source,
     filter: Filter,
     /// The columns that are read.
@@ -47,6 +49,15 @@ pub(crate) struct Nearest {
     /// For each column of the result, whether it is a distance.
     distances: Vec<bool>,
     schema: SchemaRef,
+}
+
+/// What rows are to be near to.
+#[derive(Debug)]
+enum To {
+    /// A vector that is there.
+    Given(Source),
+    /// What a function makes of constants and parameters.
+    Computed(Expr),
 }
 
 /// Which rows count.
@@ -149,7 +160,13 @@ pub(crate) fn recognise(planner: &Planner, query: &Query) -> Result<Option<(Near
         distances.push(true);
         fields.push(Field { name, ty: TypeWithModifier::plain(ScalarType::Float8), table: 0, column: 0 });
     }
-    let Some(query) = query_vector(planner, vector)? else { return Ok(None) };
+    let query = match query_vector(planner, vector)? {
+        Some(source) => To::Given(source),
+        None => match computed_vector(planner, vector) {
+            Some(expr) => To::Computed(expr),
+            None => return Ok(None),
+        },
+    };
     let Some(limit) = count(planner, limit) else { return Ok(None) };
     let Some(filter) = filter(planner, &named, select.selection.as_ref())? else { return Ok(None) };
     let read: Vec<Field> =
@@ -158,6 +175,23 @@ pub(crate) fn recognise(planner: &Planner, query: &Query) -> Result<Option<(Near
     let schema = schema_of(&fields);
     let nearest = Nearest { table: named.table, position, metric, query, limit, filter, projection, distances, schema };
     Ok(Some((nearest, fields.into())))
+}
+
+/// A call that gives a vector, such as `embed('a model', $1)`, made ready; `None` if it takes more than its arguments to know it.
+fn computed_vector(planner: &Planner, vector: &ast::Expr) -> Option<Expr> {
+    let mut vector = vector.clone();
+    if !matches!(vector, ast::Expr::Function(_)) || planner.preparation().expr(&mut vector).is_err() {
+        return None;
+    }
+    let none = DFSchema::empty();
+    // What is wrong with it is for the planned road to say.
+    let expr = planner.settle_partly(|planner| planner.expr(&vector, &none)).ok()?;
+    let plain = matches!(expr, Expr::ScalarFunction(_))
+        && !expr.is_volatile()
+        && !has_subquery(&expr)
+        && !expr.contains_outer();
+    let (_, field) = expr.to_field(&none).ok().filter(|_| plain)?;
+    (pg_type(&field).ty == PgType::Scalar(ScalarType::Vector)).then_some(expr)
 }
 
 /// The condition made ready; `None` if it is not one that is judged row by row.
@@ -177,11 +211,9 @@ fn filter(planner: &Planner, named: &Named, condition: Option<&ast::Expr>) -> Re
         conditions.iter().any(|condition| condition.exists(|expr| Ok(wanted(expr))).unwrap_or(true))
     };
     if has(|expr| matches!(expr, Expr::Placeholder(_) | Expr::ScalarFunction(_))) {
-        let judged = conditions.iter().all(|condition| {
-            !condition.is_volatile()
-                && !crate::query::dml::evaluate::has_subquery(condition)
-                && !condition.contains_outer()
-        });
+        let judged = conditions
+            .iter()
+            .all(|condition| !condition.is_volatile() && !has_subquery(condition) && !condition.contains_outer());
         return Ok(judged.then_some(Filter::Conditions(conditions)));
     }
     if !conditions.iter().all(is_plain) {
@@ -195,12 +227,7 @@ fn filter(planner: &Planner, named: &Named, condition: Option<&ast::Expr>) -> Re
 }
 
 impl Nearest {
-    pub(crate) fn run(
-        &self,
-        parameters: &[lodedb_sql::PgType],
-        reading: &Reading,
-        params: &[Datum],
-    ) -> Result<RecordBatch> {
+    pub(crate) fn run(&self, parameters: &[PgType], reading: &Reading, params: &[Datum]) -> Result<RecordBatch> {
         let k = match self.limit.given(params) {
             Datum::Int8(value) => *value,
             Datum::Int4(value) => i64::from(*value),
@@ -211,6 +238,10 @@ impl Nearest {
         let k = u64::try_from(k)
             .map_err(|_| SqlError::new(SqlState::InvalidParameterValue, "LIMIT must not be negative"))?;
         let k = k.min(crate::query::scan::row_count(&reading.reader, &self.table));
+        let run = || {
+            let (reader, environment) = (reading.reader.clone(), reading.environment.clone());
+            Run::new(&reading.registry, reader, environment, reading.cancel.clone())
+        };
         let (predicate, conditions) = match &self.filter {
             Filter::All => (None, None),
             Filter::Compiled(predicate, conditions) => (Some(predicate.clone()), Some(conditions.clone())),
@@ -220,13 +251,7 @@ impl Nearest {
                     .iter()
                     .map(|condition| bind_tree(condition.clone(), &values))
                     .collect::<Result<Vec<_>>>()?;
-                let run = Run::new(
-                    &reading.registry,
-                    reading.reader.clone(),
-                    reading.environment.clone(),
-                    reading.cancel.clone(),
-                );
-                (RowPredicate::compile(&run.state, &self.table, &conditions)?, Some(conditions))
+                (RowPredicate::compile(&run().state, &self.table, &conditions)?, Some(conditions))
             }
         };
         let access = match &conditions {
@@ -241,7 +266,14 @@ impl Nearest {
                 access::choose(&reading.reader, &self.table, &indexes, conditions)?
             }
         };
-        let query = self.query.vector(params, &cast_environment(&reading.environment))?;
+        let query = match &self.query {
+            To::Given(source) => source.vector(params, &cast_environment(&reading.environment))?,
+            To::Computed(expr) => {
+                let expr = bind_tree(expr.clone(), &param_values(parameters, params)?)?;
+                let physical = sql(physical_expr(&run().state, expr, &DFSchema::empty()))?;
+                vector_of(value_of(physical.as_ref(), &one_row())?)?
+            }
+        };
         let ask = Ask::new(reading, self.table.clone(), self.position, self.metric, k as usize, predicate, &access);
         let (found, _) = ask.run(query.as_deref())?;
         if found.is_empty() {

@@ -13,4 +13,5 @@ pub(crate) mod search;
 
 pub(crate) use index_rows::{class_metric, only_rows_of_indexes};
 pub(crate) use operator::{NeighborOperator, is_search};
+pub(crate) use reader::vector_of;
 pub(crate) use recognise::{metric_of, recognise};
