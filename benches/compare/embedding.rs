@@ -119,7 +119,7 @@ pub(crate) fn how(results: &Map<String, Value>) -> String {
     format!(
         "- Embedding: all-MiniLM-L6-v2 and EfficientNet-Lite0 by one library of ONNX Runtime with as many threads, no cache of embeddings, in turns; {} \
          of WordNet's glosses and {} pictures of openclipart, decoding included. Python takes 64 at once, texts longest first. The least cosine \
-         between its vectors and ours: {:.6} of texts, {:.6} of pictures, which are scaled by another library.",
+         between its vectors and ours: {:.6} of texts, {:.6} of pictures.",
         grouped(of("texts", "inputs"), 0),
         grouped(of("images", "inputs"), 0),
         of("texts", "least_cosine"),
