@@ -45,6 +45,7 @@ states! {
     ArraySubscriptError = "2202E",
     InvalidRegularExpression = "2201B",
     InvalidArgumentForLogarithm = "2201E",
+    InvalidArgumentForWidthBucket = "2201G",
     InvalidArgumentForPowerFunction = "2201F",
     InvalidRowCountInLimitClause = "2201W",
     InvalidRowCountInResultOffsetClause = "2201X",

@@ -184,18 +184,27 @@ fn factorial(args: &[Datum]) -> Result<Datum> {
 }
 
 fn width_bucket(args: &[Datum]) -> Result<Datum> {
-    let (value, low, high, buckets) = (float(args, 0), float(args, 1), float(args, 2), long(args, 3));
-    if buckets <= 0 || low == high {
-        return Err(SqlError::new(SqlState::InvalidParameterValue, "count must be greater than zero"));
+    let (value, low, high, buckets) = (float(args, 0), float(args, 1), float(args, 2), i128::from(long(args, 3)));
+    let wrong = |what: &str| Err(SqlError::new(SqlState::InvalidArgumentForWidthBucket, what));
+    if buckets <= 0 {
+        return wrong("count must be greater than zero");
     }
-    let place = if low < high {
-        if value < low { 0 } else { ((value - low) / (high - low) * buckets as f64) as i64 + 1 }
-    } else if value > low {
-        0
-    } else {
-        ((low - value) / (low - high) * buckets as f64) as i64 + 1
+    if value.is_nan() || low.is_nan() || high.is_nan() {
+        return wrong("operand, lower bound, and upper bound cannot be NaN");
+    }
+    if low.is_infinite() || high.is_infinite() {
+        return wrong("lower and upper bounds must be finite");
+    }
+    if low == high {
+        return wrong("lower bound cannot equal upper bound");
+    }
+    let (before, beyond) = if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
+    let place = match (before, beyond) {
+        (true, _) => 0,
+        (_, true) => buckets + 1,
+        _ => (((value - low) / (high - low) * buckets as f64) as i128).min(buckets - 1) + 1,
     };
-    Ok(Datum::Int4(place.min(buckets + 1) as i32))
+    to_int4(place)
 }
 
 fn numeric_sign(value: &BigDecimal) -> Datum {
@@ -236,7 +245,7 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("abs", &[NUMERIC], Returns::SameAs(0), |_, args| Ok(Datum::Numeric(decimal(args, 0).abs()))),
     function("sign", &[FLOAT8], TO_FLOAT8, |_, args| {
         let value = float(args, 0);
-        Ok(Datum::Float8(if value == 0.0 || value.is_nan() { value } else { value.signum() }))
+        Ok(Datum::Float8(if value == 0.0 || value.is_nan() { 0.0 } else { value.signum() }))
     }),
     function("sign", &[NUMERIC], Returns::Rounded, |_, args| Ok(numeric_sign(&decimal(args, 0)))),
     function("pg_bitwise_not", &[INT2], TO_INT2, |_, args| Ok(Datum::Int2(!long(args, 0) as i16))),
@@ -297,6 +306,9 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("factorial", &[INT8], TO_NUMERIC, |_, args| factorial(args)),
     function("width_bucket", &[FLOAT8, FLOAT8, FLOAT8, INT4], TO_INT4, |_, args| width_bucket(args)),
     function("scale", &[NUMERIC], TO_INT4, |_, args| Ok(Datum::Int4(decimal(args, 0).fractional_digit_count() as i32))),
+    function("numeric_mul", &[NUMERIC, NUMERIC], TO_NUMERIC, |_, args| {
+        Ok(Datum::Numeric(decimal(args, 0) * decimal(args, 1)))
+    }),
     function("numeric_div", &[NUMERIC, NUMERIC], Returns::Quotient, |_, args| {
         numeric_division(args).map(|(a, b)| Datum::Numeric(quotient(&a, &b)))
     }),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_SCALE, DataType};
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
@@ -25,7 +25,7 @@ use super::checked::checked_name;
 use super::keys::has_floats;
 use super::parameters::Parameters;
 use crate::catalog::Catalog;
-use crate::query::arrow::{arrow_type, metadata, pg_type, result_field, scalar_value};
+use crate::query::arrow::{NUMERIC_SCALE, arrow_type, metadata, pg_type, result_field, scalar_value};
 use crate::query::functions::KEY_FUNCTION;
 use crate::query::statement_state::{broken, carry};
 
@@ -68,7 +68,9 @@ impl ExprPlanner for OperatorPlanner {
             return Ok(PlannerResult::Original(expr));
         };
         let start = start_of(&expr.left);
-        let planned = typing.binary(name, expr.left, left, expr.right, right);
+        let planned = typing
+            .binary(name, expr.left, left, expr.right, right)
+            .and_then(|planned| typing.within_digits(planned, schema));
         carry(planned.map_err(|error| match error.state() {
             SqlState::UndefinedFunction => match self.places.operator(&expr.op.to_string(), start) {
                 Some(position) => error.with_position(position),
@@ -200,6 +202,23 @@ impl Typing<'_> {
         }
         let op = datafusion_operator(operator).ok_or_else(|| broken("an operator without a name"))?;
         Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
+    }
+
+    /// A product of decimals whose digits after the point add up to more than there is room for is computed by a function, which
+    /// keeps as many as a `numeric` has.
+    fn within_digits(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
+        use DataType::{Decimal128, Decimal256};
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Multiply, right }) = &expr else { return Ok(expr) };
+        let fits = match (left.get_type(schema), right.get_type(schema)) {
+            (Ok(Decimal128(_, left)), Ok(Decimal128(_, right))) => left + right <= DECIMAL128_MAX_SCALE,
+            (Ok(Decimal256(_, left)), Ok(Decimal256(_, right))) => left + right <= 2 * NUMERIC_SCALE,
+            // Both become the wider one, with the digits of the one that has more.
+            (Ok(Decimal128(_, left) | Decimal256(_, left)), Ok(Decimal128(_, right) | Decimal256(_, right))) => {
+                left.max(right) <= NUMERIC_SCALE
+            }
+            _ => true,
+        };
+        if fits { Ok(expr) } else { self.call("numeric_mul", vec![left.as_ref().clone(), right.as_ref().clone()]) }
     }
 
     /// An operand as the operator takes it.
