@@ -213,11 +213,20 @@ impl<'a> Keys<'a> {
     }
 
     /// What rows are ordered by.
-    fn order(&mut self, keys: &mut [SortExpr]) -> DataFusionResult<()> {
-        keys.iter_mut().map(|key| &mut key.expr).try_for_each(|key| {
-            self.in_one_form(key)?;
-            self.as_column(key)
-        })
+    fn order(&mut self, keys: &mut Vec<SortExpr>) -> DataFusionResult<()> {
+        for mut key in std::mem::take(keys) {
+            self.in_one_form(&mut key.expr)?;
+            let is_array = matches!(key.expr.get_type(self.input.schema())?, DataType::List(_));
+            self.as_column(&mut key.expr)?;
+            // Where NULL is not where it usually is, DataFusion takes the NULLs within arrays there as well.
+            if is_array && key.asc == key.nulls_first {
+                keys.push(SortExpr::new(key.expr.clone().is_null(), !key.nulls_first, false));
+                key.nulls_first = !key.asc;
+                self.changed = true;
+            }
+            keys.push(key);
+        }
+        Ok(())
     }
 
     /// What a window function takes rows together by, and in which order.
