@@ -238,8 +238,17 @@ const KNOWN: &[Known] = &[
         reason: "products that cancel each other are added up in single precision, in another order",
         is: |sql, ours, theirs| match (ours, theirs) {
             (Outcome::Rows { columns, types, rows, .. }, Outcome::Rows { columns: c, types: t, rows: r, .. }) => {
-                let near = |(a, b): (&Option<String>, &Option<String>)| same_within(a.as_deref(), b.as_deref(), 1e-4);
-                sql.contains("inner_product")
+                let cosine = sql.contains("<=>") || sql.contains("cosine_distance");
+                // A cosine near 1 is taken from 1.
+                let as_near = |a: &str, b: &str| match (a.parse::<f64>(), b.parse::<f64>()) {
+                    (Ok(a), Ok(b)) => cosine && (a - b).abs() < 1e-6,
+                    _ => false,
+                };
+                let near = |(a, b): (&Option<String>, &Option<String>)| {
+                    same_within(a.as_deref(), b.as_deref(), 1e-4)
+                        || a.as_deref().zip(b.as_deref()).is_some_and(|(a, b)| as_near(a, b))
+                };
+                (cosine || sql.contains("inner_product"))
                     && columns == c
                     && types == t
                     && rows.len() == r.len()

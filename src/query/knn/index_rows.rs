@@ -33,9 +33,10 @@ pub(crate) fn only_rows_of_indexes(plan: LogicalPlan, catalog: &Catalog) -> Data
 /// What is true of the rows that an index on the first key of a sort holds; none where there is no such index.
 fn held(sort: &Sort, catalog: &Catalog) -> Option<Expr> {
     let key = sort.expr.first().filter(|key| key.asc && !key.nulls_first)?;
-    let mut expr = &key.expr;
-    while let Expr::Alias(alias) = expr {
-        expr = &alias.expr;
+    let mut expr = innermost(&key.expr);
+    // A distance from what a subquery gives is a column of the input.
+    if let (Expr::Column(column), LogicalPlan::Projection(projection)) = (expr, sort.input.as_ref()) {
+        expr = innermost(projection.expr.get(projection.schema.maybe_index_of_column(column)?)?);
     }
     let Expr::ScalarFunction(call) = expr else { return None };
     let metric = class_metric(call.name())?;
@@ -44,7 +45,7 @@ fn held(sort: &Sort, catalog: &Catalog) -> Option<Expr> {
         (Expr::Column(column), other) | (other, Expr::Column(column)) if !other.any_column_refs() => column,
         _ => return None,
     };
-    let reader = table_below(&sort.input)?;
+    let reader = table_below(&sort.input).filter(|_| sort.input.schema().has_column(column))?;
     let position = reader.table().position(&column.name)?;
     let id = reader.table().columns[position].id;
     let is_on_it = |kind: &IndexKind| match kind {
@@ -64,6 +65,13 @@ fn held(sort: &Sort, catalog: &Catalog) -> Option<Expr> {
         return Some(Expr::ScalarFunction(norm).gt(lit(0.0)));
     }
     Some(column.is_not_null())
+}
+
+fn innermost(mut expr: &Expr) -> &Expr {
+    while let Expr::Alias(alias) = expr {
+        expr = &alias.expr;
+    }
+    expr
 }
 
 /// The metric of a function that gives a distance between vectors of any kind.
