@@ -30,9 +30,12 @@ pub(crate) fn only_rows_of_indexes(plan: LogicalPlan, catalog: &Catalog) -> Data
     .map(|changed| changed.data)
 }
 
-/// What is true of the rows that an index on the first key of a sort holds; none where there is no such index.
+/// What is true of the rows that an index on the one key of a sort holds; none where there is no such index.
 fn held(sort: &Sort, catalog: &Catalog) -> Option<Expr> {
-    let key = sort.expr.first().filter(|key| key.asc && !key.nulls_first)?;
+    let [key] = sort.expr.as_slice() else { return None };
+    if !key.asc || key.nulls_first {
+        return None;
+    }
     let mut expr = innermost(&key.expr);
     // A distance from what a subquery gives is a column of the input.
     if let (Expr::Column(column), LogicalPlan::Projection(projection)) = (expr, sort.input.as_ref()) {

@@ -455,7 +455,7 @@ fn below_zero(key: &Expr) -> Option<String> {
 
 /// The name that a key of ORDER BY is, if two columns of the result have it that are not the same expression.
 fn ambiguous(key: &Expr, items: &[SelectItem]) -> Option<String> {
-    let Expr::Identifier(ident) = key else { return None };
+    let Expr::Identifier(ident) = unnested(key) else { return None };
     let name = folded(ident);
     let is_plain = |expr: &Expr| matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
     let named: Vec<&Expr> = items
