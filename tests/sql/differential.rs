@@ -236,25 +236,17 @@ const KNOWN: &[Known] = &[
     },
     Known {
         reason: "products that cancel each other are added up in single precision, in another order",
-        is: |sql, ours, theirs| match (ours, theirs) {
-            (Outcome::Rows { columns, types, rows, .. }, Outcome::Rows { columns: c, types: t, rows: r, .. }) => {
-                let cosine = sql.contains("<=>") || sql.contains("cosine_distance");
-                // A cosine near 1 is taken from 1.
-                let as_near = |a: &str, b: &str| match (a.parse::<f64>(), b.parse::<f64>()) {
-                    (Ok(a), Ok(b)) => cosine && (a - b).abs() < 1e-6,
-                    _ => false,
-                };
-                let near = |(a, b): (&Option<String>, &Option<String>)| {
-                    same_within(a.as_deref(), b.as_deref(), 1e-4)
-                        || a.as_deref().zip(b.as_deref()).is_some_and(|(a, b)| as_near(a, b))
-                };
-                (cosine || sql.contains("inner_product"))
-                    && columns == c
-                    && types == t
-                    && rows.len() == r.len()
-                    && rows.iter().flatten().zip(r.iter().flatten()).all(near)
-            }
-            _ => false,
+        is: |sql, ours, theirs| {
+            let cosine = sql.contains("<=>") || sql.contains("cosine_distance");
+            // A cosine near 1 is taken from 1.
+            let as_near = |a: &str, b: &str| match (a.parse::<f64>(), b.parse::<f64>()) {
+                (Ok(a), Ok(b)) => cosine && (a - b).abs() < 1e-6,
+                _ => false,
+            };
+            (cosine || sql.contains("inner_product"))
+                && rows_are_near(ours, theirs, |a, b| {
+                    same_within(a, b, 1e-4) || a.zip(b).is_some_and(|(a, b)| as_near(a, b))
+                })
         },
     },
     Known {
@@ -277,17 +269,10 @@ const KNOWN: &[Known] = &[
     },
     Known {
         reason: "halves are added up in another order",
-        is: |sql, ours, theirs| match (ours, theirs) {
-            (Outcome::Rows { columns, types, rows, .. }, Outcome::Rows { columns: c, types: t, rows: r, .. }) => {
-                let near = |(a, b): (&Option<String>, &Option<String>)| same_within(a.as_deref(), b.as_deref(), 2e-3);
-                sql.contains("halfvec")
-                    && (sql.contains("sum(") || sql.contains("avg("))
-                    && columns == c
-                    && types == t
-                    && rows.len() == r.len()
-                    && rows.iter().flatten().zip(r.iter().flatten()).all(near)
-            }
-            _ => false,
+        is: |sql, ours, theirs| {
+            sql.contains("halfvec")
+                && (sql.contains("sum(") || sql.contains("avg("))
+                && rows_are_near(ours, theirs, |a, b| same_within(a, b, 2e-3))
         },
     },
     Known {
@@ -315,6 +300,19 @@ const KNOWN: &[Known] = &[
         },
     },
 ];
+
+/// Whether both gave rows that are the same, one after the other, but for values that are `near` each other.
+fn rows_are_near(ours: &Outcome, theirs: &Outcome, near: impl Fn(Option<&str>, Option<&str>) -> bool) -> bool {
+    match (ours, theirs) {
+        (Outcome::Rows { columns, types, rows, .. }, Outcome::Rows { columns: c, types: t, rows: r, .. }) => {
+            columns == c
+                && types == t
+                && rows.len() == r.len()
+                && rows.iter().flatten().zip(r.iter().flatten()).all(|(a, b)| near(a.as_deref(), b.as_deref()))
+        }
+        _ => false,
+    }
+}
 
 /// A decimal number without the zeros that say nothing.
 fn without_zeros(text: &str) -> String {

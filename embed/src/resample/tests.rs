@@ -1,3 +1,5 @@
+//! Resampling beside Pillow's, and a part beside the whole.
+
 use image::RgbImage;
 
 use super::resample;
