@@ -32,7 +32,7 @@ fn options() -> Options {
 }
 
 /// What is asked of a database; `VECTORS` of the table with vectors, `PLAIN` of the one without.
-const QUERIES: [&str; 9] = [
+const QUERIES: [&str; 10] = [
     "SELECT id, note, v FROM t ORDER BY id",
     "SELECT id, note FROM t ORDER BY id",
     "SELECT count(*) FROM t",
@@ -42,6 +42,7 @@ const QUERIES: [&str; 9] = [
     "SELECT id, v <-> (SELECT v FROM t WHERE id = 77) FROM t ORDER BY v <-> (SELECT v FROM t WHERE id = 77) LIMIT 10",
     "SELECT id FROM t WHERE note < 'note 5' ORDER BY v <-> (SELECT v FROM t WHERE id = 78) LIMIT 10",
     "SELECT * FROM plain ORDER BY id",
+    "SELECT * FROM made ORDER BY id",
 ];
 
 async fn run(db: &Db, sql: &str) -> Result<(), SqlError> {
@@ -87,12 +88,29 @@ async fn make(dir: &Path, earlier: &Path, is_closed: bool, has_backups: bool) ->
     run(&db, "VACUUM t").await.unwrap();
     run(&db, "UPDATE t SET note = 'other' WHERE id % 50 = 0").await.unwrap();
     insert(1101, 1140).await;
+    // Definitions and rows in one transaction, with savepoints it returns to and one it keeps.
+    run(
+        &db,
+        "BEGIN; CREATE TABLE made (id int PRIMARY KEY, what text); INSERT INTO made VALUES (1, 'kept'); SAVEPOINT a; \
+         DROP TABLE t; INSERT INTO made VALUES (2, 'undone'); ROLLBACK TO a; ALTER TABLE plain ADD COLUMN size int; \
+         SAVEPOINT b; UPDATE plain SET size = length(big); CREATE INDEX sizes ON plain (size); RELEASE b; COMMIT",
+    )
+    .await
+    .unwrap();
     if has_backups {
         run(&db, &format!("BACKUP TO '{}'", dir.join("backups").display())).await.unwrap();
     }
     run(&db, "CHECKPOINT").await.unwrap();
     insert(1141, 1180).await;
     run(&db, "DELETE FROM t WHERE id = 5; UPDATE plain SET big = 'short' WHERE id = 3").await.unwrap();
+    run(
+        &db,
+        "BEGIN; ALTER TABLE made RENAME COLUMN what TO note; SAVEPOINT a; DROP INDEX near; DELETE FROM made; \
+         ROLLBACK TO a; INSERT INTO made SELECT i, 'row ' || i FROM generate_series(10, 60) AS s(i); \
+         DELETE FROM t WHERE id = 6; COMMIT",
+    )
+    .await
+    .unwrap();
     let mut answers = Vec::new();
     for sql in QUERIES {
         answers.push(ask(&db, sql).await.unwrap());

@@ -23,6 +23,8 @@ const ROWS: i64 = 3000;
 enum Work {
     Commit,
     Copy,
+    /// Rows and definitions, with a savepoint that is returned to.
+    Transaction,
     Seal,
     Compact,
     Checkpoint,
@@ -30,8 +32,16 @@ enum Work {
     Recovery,
 }
 
-const WORKS: [Work; 7] =
-    [Work::Commit, Work::Copy, Work::Seal, Work::Compact, Work::Checkpoint, Work::Backup, Work::Recovery];
+const WORKS: [Work; 8] = [
+    Work::Commit,
+    Work::Copy,
+    Work::Transaction,
+    Work::Seal,
+    Work::Compact,
+    Work::Checkpoint,
+    Work::Backup,
+    Work::Recovery,
+];
 
 fn options() -> Options {
     // No reserve: the disk is met full, not spared.
@@ -48,12 +58,25 @@ async fn ids(db: &Db) -> Vec<i64> {
     rows.iter().map(|row| row.get::<i64>(0).unwrap()).collect()
 }
 
-async fn insert(db: &Db, from: i64, to: i64) -> Result<(), SqlError> {
+fn inserts(from: i64, to: i64) -> String {
     let vector = "(SELECT array_agg(sin(i * (j + 1))::real) FROM generate_series(0, 31) AS g(j))::vector";
-    let sql = format!(
-        "INSERT INTO t SELECT i, repeat('note ', 20) || i, {vector} FROM generate_series({from}, {to}) AS s(i)"
-    );
-    run(db, &sql).await
+    format!("INSERT INTO t SELECT i, repeat('note ', 20) || i, {vector} FROM generate_series({from}, {to}) AS s(i)")
+}
+
+async fn insert(db: &Db, from: i64, to: i64) -> Result<(), SqlError> {
+    run(db, &inserts(from, to)).await
+}
+
+/// How many rows the table has that a transaction makes; none without it.
+async fn made(db: &Db) -> Option<i64> {
+    let mut session = db.session(SessionOptions::default()).unwrap();
+    match session.query("SELECT count(*) FROM made", &[]).await {
+        Ok(rows) => rows.iter().next().map(|row| row.get(0).unwrap()),
+        Err(error) => {
+            assert_eq!(error.state(), SqlState::UndefinedTable, "{error:?}");
+            None
+        }
+    }
 }
 
 fn free(dir: &Path) -> u64 {
@@ -114,6 +137,18 @@ async fn try_work(disk: &Path, work: Work, left: u64) -> (bool, bool) {
             }
             result
         }
+        Work::Transaction => {
+            let (kept, undone) = (inserts(next, next + 99), inserts(next + 100, next + 199));
+            let sql = format!(
+                "BEGIN; {kept}; SAVEPOINT a; {undone}; DROP INDEX near; ROLLBACK TO a; CREATE TABLE made (id bigint PRIMARY KEY); \
+                 INSERT INTO made SELECT id FROM t WHERE id >= {next}; ALTER TABLE t ADD COLUMN size int DEFAULT 1; COMMIT"
+            );
+            let result = run(&db, &sql).await;
+            if result.is_ok() {
+                expected.extend(next..=next + 99);
+            }
+            result
+        }
         Work::Seal => tokio::task::block_in_place(|| {
             db.settle();
             Ok(())
@@ -167,7 +202,7 @@ async fn try_work(disk: &Path, work: Work, left: u64) -> (bool, bool) {
             let missing: Vec<i64> = expected.iter().filter(|id| found.binary_search(id).is_err()).copied().collect();
             assert!(missing.is_empty(), "{work:?} with {left} bytes left: {missing:?}");
             let more = found.len() - expected.len();
-            assert!(more == 0 || more == 50 || more == 6000, "{work:?} with {left} bytes left: {more} more rows");
+            assert!([0, 50, 100, 6000].contains(&more), "{work:?} with {left} bytes left: {more} more rows");
             expected = found;
         }
         match insert(&db, 90_000, 90_000).await {
@@ -178,6 +213,11 @@ async fn try_work(disk: &Path, work: Work, left: u64) -> (bool, bool) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+    if work == Work::Transaction {
+        // Whole or not at all: the table as well as the rows.
+        let rows = expected.iter().filter(|id| **id >= next).count() as i64;
+        assert_eq!(made(&db).await, (rows > 0).then_some(rows), "{work:?} with {left} bytes left");
     }
     expected.push(90_000);
     tokio::task::block_in_place(|| db.settle());

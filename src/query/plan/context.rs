@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 
 use super::operators::OperatorPlanner;
 use super::parameters::Parameters;
+use super::recursive;
 use crate::catalog::{Catalog, Table};
 use crate::db::settings::Environment;
 use crate::query::functions::{NoFunction, to_datafusion};
@@ -159,7 +160,7 @@ impl ContextProvider for Names {
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> DataFusionResult<Arc<dyn TableSource>> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, recursive::work_table(&schema)))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

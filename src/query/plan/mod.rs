@@ -12,6 +12,7 @@ pub(crate) mod parameters;
 pub(crate) mod position;
 pub(crate) mod privileges;
 pub(crate) mod query;
+pub(crate) mod recursive;
 pub(crate) mod relations;
 pub(crate) mod result;
 pub(crate) mod syntax;

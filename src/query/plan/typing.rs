@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DECIMAL256_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
@@ -20,8 +20,9 @@ use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::keys;
 use super::operators::{Typing, operand_type};
+use super::recursive;
 use crate::catalog::Catalog;
-use crate::query::arrow::{arrow_type, pg_type};
+use crate::query::arrow::{QUOTIENT_PRECISION, arrow_type, pg_type};
 use crate::query::functions::{CAST_FUNCTION, EMBEDDING, KEY_FUNCTION, to_datafusion, undefined_function};
 use crate::query::statement_state::carry;
 
@@ -33,6 +34,7 @@ pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionRes
             // What is below may have other types now.
             let plan = if any { Transformed::yes(plan.recompute_schema()?) } else { Transformed::no(plan) };
             let plan = plan.transform_data(|plan| name_union_types(plan, typing))?;
+            let plan = plan.transform_data(recursive::settle)?;
             let plan = plan.transform_data(|plan| keys::settle(plan, typing))?;
             any |= plan.transformed;
             return Ok(plan);
@@ -60,7 +62,7 @@ pub(crate) fn type_tree(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> D
     expr.transform_up(|expr| type_whole(expr, schema, typing)).map(|typed| typed.data)
 }
 
-fn is_untyped(expr: &Expr) -> bool {
+pub(super) fn is_untyped(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(_), None) | Expr::Placeholder(Placeholder { field: None, .. }))
 }
 
@@ -159,16 +161,21 @@ fn name_union_types(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<
             common_type("UNION", &types.iter().filter_map(|types| types.get(at).copied()).collect::<Vec<_>>()).ok()
         })
         .collect();
+    let room: Vec<_> = (0..common.len()).map(|at| decimal_with_room(&union.inputs, at)).collect();
     let mut any = false;
     for (input, types) in union.inputs.iter_mut().zip(&types) {
         let mut changed = false;
         let mut exprs = Vec::with_capacity(types.len());
-        for ((column, ty), common) in input.schema().columns().into_iter().zip(types).zip(&common) {
+        for (at, (column, ty)) in input.schema().columns().into_iter().zip(types).enumerate() {
             let (name, column) = (column.name.clone(), Expr::Column(column));
-            exprs.push(match (ty, common) {
-                (Some(ty), Some(common)) if ty != common && same_form(*ty, *common) => {
+            exprs.push(match (ty, common[at], &room[at]) {
+                (Some(ty), Some(common), _) if *ty != common && same_form(*ty, common) => {
                     changed = true;
-                    carry(typing.cast_call(column, TypeWithModifier::plain(*common)))?.alias(name)
+                    carry(typing.cast_call(column, TypeWithModifier::plain(common)))?.alias(name)
+                }
+                (_, _, Some(room)) => {
+                    changed = true;
+                    Expr::Cast(Cast::new(Box::new(column), room.clone())).alias(name)
                 }
                 _ => column,
             });
@@ -182,6 +189,25 @@ fn name_union_types(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<
         return Ok(Transformed::no(LogicalPlan::Union(union)));
     }
     Union::try_new_with_loose_types(union.inputs).map(LogicalPlan::Union).map(Transformed::yes)
+}
+
+/// The type for decimals of which some have so many digits before the point and others so many after it that DataFusion finds no common
+/// type: nearly all the digits that there can be (those with more are shown without zeros at their end), as many after the point as any has.
+fn decimal_with_room(inputs: &[Arc<LogicalPlan>], at: usize) -> Option<DataType> {
+    let (mut whole, mut scale) = (0, 0);
+    for input in inputs {
+        match input.schema().field(at).data_type() {
+            DataType::Decimal128(precision, digits) | DataType::Decimal256(precision, digits) => {
+                whole = whole.max(i16::from(*precision) - i16::from(*digits));
+                scale = scale.max(*digits);
+            }
+            ty if ty.is_integer() => whole = whole.max(19),
+            DataType::Null => {}
+            _ => return None,
+        }
+    }
+    (whole + i16::from(scale) > i16::from(DECIMAL256_MAX_PRECISION))
+        .then_some(DataType::Decimal256(QUOTIENT_PRECISION - 1, scale))
 }
 
 /// Whether values of the one type are those of the other to DataFusion.
