@@ -102,7 +102,8 @@ pub struct Session {
     pub(super) transaction_time_us: i64,
     pub(super) cancel: CancelToken,
     notices: Vec<Notice>,
-    reported: Vec<(String, String)>,
+    /// The settings as the client was told of them.
+    reported: Arc<Settings>,
     prepared: HashMap<String, Prepared>,
     pub(super) cursors: BTreeMap<String, Cursor>,
     pub(super) hooks: Arc<SessionHooks>,
@@ -143,6 +144,7 @@ impl Session {
             database: options.database,
             state: State::Idle,
             defaults: settings.clone(),
+            reported: settings.clone(),
             settings,
             block_settings: None,
             savepoint_states: Vec::new(),
@@ -151,7 +153,6 @@ impl Session {
             transaction_time_us: 0,
             cancel,
             notices: Vec::new(),
-            reported: Vec::new(),
             prepared: HashMap::new(),
             cursors: BTreeMap::new(),
             hooks,
@@ -170,7 +171,7 @@ impl Session {
             }
         }
         session.defaults = session.settings.clone();
-        session.reported = session.parameter_status();
+        session.reported = session.settings.clone();
         Ok(session)
     }
 
@@ -191,7 +192,11 @@ impl Session {
 
     /// The settings a client is told of at the start.
     pub fn parameter_status(&self) -> Vec<(String, String)> {
-        let mut all = self.settings.reported();
+        self.told(&self.settings)
+    }
+
+    fn told(&self, settings: &Settings) -> Vec<(String, String)> {
+        let mut all = settings.reported();
         for (name, value) in &mut all {
             if name == "session_authorization" && value.is_empty() {
                 value.clone_from(&self.user);
@@ -202,12 +207,12 @@ impl Session {
 
     /// The settings that changed since the last call, for the client.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
-        let now = self.parameter_status();
-        if now == self.reported {
+        if self.settings == self.reported {
             return Vec::new();
         }
-        let changed = now.iter().filter(|entry| !self.reported.contains(entry)).cloned().collect();
-        self.reported = now;
+        let (before, mut changed) = (self.told(&self.reported), self.parameter_status());
+        changed.retain(|entry| !before.contains(entry));
+        self.reported = self.settings.clone();
         changed
     }
 

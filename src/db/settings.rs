@@ -1,7 +1,7 @@
 //! The settings of a session (`SET`, `SHOW`) and the environment a statement runs in.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use lodedb_sql::error::Result;
@@ -200,16 +200,19 @@ const REPORTED: &[(&str, &str)] = &[
 ];
 
 /// The settings that differ from their defaults.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<&'static str, String>,
     /// Of the server: the same for all sessions.
     server: Arc<BTreeMap<&'static str, String>>,
 }
 
+static BY_NAME: LazyLock<HashMap<&'static str, &'static Definition>> =
+    LazyLock::new(|| DEFINITIONS.iter().map(|definition| (definition.name, definition)).collect());
+
 fn definition(name: &str) -> Result<&'static Definition> {
-    let lower = name.to_ascii_lowercase();
-    DEFINITIONS.iter().find(|definition| definition.name == lower).ok_or_else(|| {
+    let found = BY_NAME.get(name).or_else(|| BY_NAME.get(&*name.to_ascii_lowercase()));
+    found.copied().ok_or_else(|| {
         SqlError::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
     })
 }

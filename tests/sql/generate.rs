@@ -250,7 +250,8 @@ impl Round {
         let table = self.table();
         let alias = self.pick(&["", "", "x"]);
         self.see(table, alias);
-        let id = if alias.is_empty() { "id" } else { "x.id" };
+        // With the table's name, since a column of the result may be called `id` as well.
+        let id = format!("{}.id", if alias.is_empty() { &self.tables[table].name } else { alias });
         let list = if self.chance(15) { "*".to_owned() } else { self.some(4) };
         let mut sql = format!("SELECT {list} FROM {} {alias}", self.tables[table].name);
         if self.chance(70) {

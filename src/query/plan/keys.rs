@@ -24,6 +24,9 @@ use crate::query::functions::KEY_FUNCTION;
 use crate::query::knn::class_metric;
 use crate::query::statement_state::carry;
 
+/// The function that gives how long an interval is.
+pub(super) const INTERVAL_ORDER: &str = "pg_interval_order";
+
 /// Settles the keys of a plan whose expressions are typed.
 pub(super) fn settle(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<Transformed<LogicalPlan>> {
     match plan {
@@ -268,7 +271,7 @@ impl<'a> Keys<'a> {
     fn in_one_form(&mut self, key: &mut Expr) -> DataFusionResult<()> {
         let schema = self.input.schema();
         let function = match operand_type(key, schema)? {
-            Some(ty) if ty.ty == PgType::Scalar(ScalarType::Interval) => "pg_interval_order",
+            Some(ty) if ty.ty == PgType::Scalar(ScalarType::Interval) => INTERVAL_ORDER,
             Some(_) if has_floats(&key.get_type(schema)?) && !is_distance(key) => KEY_FUNCTION,
             _ => return Ok(()),
         };

@@ -22,7 +22,7 @@ use lodedb_sql::text::parse_text_in;
 use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::checked::checked_name;
-use super::keys::has_floats;
+use super::keys::{INTERVAL_ORDER, has_floats};
 use super::parameters::Parameters;
 use crate::catalog::Catalog;
 use crate::query::arrow::{NUMERIC_SCALE, arrow_type, metadata, pg_type, result_field, scalar_value};
@@ -111,6 +111,10 @@ pub(crate) fn operand_type(expr: &Expr, schema: &DFSchema) -> DataFusionResult<O
     })
 }
 
+/// What `IS DISTINCT FROM` and its opposite are called as operators.
+pub(super) const IS_DISTINCT: &str = "IS DISTINCT FROM";
+pub(super) const IS_NOT_DISTINCT: &str = "IS NOT DISTINCT FROM";
+
 fn operator_name(op: &BinaryOperator) -> Option<&'static str> {
     Some(match op {
         BinaryOperator::Eq => "=",
@@ -138,6 +142,8 @@ fn operator_name(op: &BinaryOperator) -> Option<&'static str> {
         BinaryOperator::PGILikeMatch => "~~*",
         BinaryOperator::PGNotLikeMatch => "!~~",
         BinaryOperator::PGNotILikeMatch => "!~~*",
+        BinaryOperator::Custom(name) if name == IS_DISTINCT => IS_DISTINCT,
+        BinaryOperator::Custom(name) if name == IS_NOT_DISTINCT => IS_NOT_DISTINCT,
         _ => return None,
     })
 }
@@ -184,9 +190,18 @@ impl Typing<'_> {
         right_type: Option<TypeWithModifier>,
     ) -> Result<Expr> {
         let plain = |ty: Option<TypeWithModifier>| ty.map(|ty| ty.ty);
+        let distinct = match operator {
+            IS_DISTINCT => Some(Operator::IsDistinctFrom),
+            IS_NOT_DISTINCT => Some(Operator::IsNotDistinctFrom),
+            _ => None,
+        };
+        let operator = if distinct.is_some() { "=" } else { operator };
         let choice = resolve_operator(operator, plain(left_type), plain(right_type))?;
         let left = self.convert_operand(operator, left, plain(left_type), choice.left)?;
         let right = self.convert_operand(operator, right, plain(right_type), choice.right)?;
+        if let Some(op) = distinct {
+            return self.distinct(left, op, right, choice.left);
+        }
         if let Some(name) = choice.function {
             return self.call(name, vec![left, right]);
         }
@@ -201,6 +216,21 @@ impl Typing<'_> {
             return self.call(name, vec![left, right]);
         }
         let op = datafusion_operator(operator).ok_or_else(|| broken("an operator without a name"))?;
+        Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
+    }
+
+    /// `left IS [NOT] DISTINCT FROM right`, both of this type. Values that are equal may have several forms, which DataFusion tells apart.
+    fn distinct(&self, left: Expr, op: Operator, right: Expr, ty: PgType) -> Result<Expr> {
+        let data_type = arrow_type(TypeWithModifier::plain(ty));
+        let form = match ty {
+            PgType::Scalar(ScalarType::Interval) => Some(INTERVAL_ORDER),
+            _ if data_type.is_nested() && has_floats(&data_type) => Some(KEY_FUNCTION),
+            _ => None,
+        };
+        let [left, right] = match form {
+            Some(form) => [self.call(form, vec![left])?, self.call(form, vec![right])?],
+            None => [left, right],
+        };
         Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::cte_worktable::CteWorkTable;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result as DataFusionResult;
@@ -120,16 +121,23 @@ fn uncast(term: LogicalPlan) -> DataFusionResult<(Vec<Expr>, Arc<LogicalPlan>)> 
         let columns = term.schema().columns().into_iter().map(Expr::Column).collect();
         return Ok((columns, Arc::new(term)));
     };
-    // The casts of statements are calls of `pg_cast`: these are DataFusion's.
     let bare = projection.expr.into_iter().map(|expr| match expr {
-        Expr::Cast(cast) => *cast.expr,
-        Expr::Alias(alias) => match *alias.expr {
-            Expr::Cast(cast) => cast.expr.alias(alias.name),
-            expr => expr.alias(alias.name),
-        },
-        expr => expr,
+        Expr::Alias(alias) => uncast_expr(*alias.expr).alias(alias.name),
+        expr => uncast_expr(expr),
     });
     Ok((bare.collect(), projection.input))
+}
+
+/// The casts of statements are calls of `pg_cast`; but for those that make integers `integer`, casts are DataFusion's.
+fn uncast_expr(expr: Expr) -> Expr {
+    let is_integer = |expr: &Expr| match expr {
+        Expr::Negative(number) => matches!(**number, Expr::Literal(ScalarValue::Int64(_), _)),
+        other => matches!(other, Expr::Literal(ScalarValue::Int64(_), _)),
+    };
+    match expr {
+        Expr::Cast(cast) if !is_integer(&cast.expr) => *cast.expr,
+        expr => expr,
+    }
 }
 
 /// The recursive term over a work table with these columns.

@@ -16,6 +16,7 @@ use lodedb_sql::rewrite::{as_cast, call, cast};
 use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::forms;
+use super::operators::{IS_DISTINCT, IS_NOT_DISTINCT};
 use super::parameters::Parameters;
 
 /// What stands before the number that tells columns of one name apart; it is cut off before a client sees it.
@@ -379,6 +380,19 @@ impl VisitorMut for Preparation<'_> {
                     *expr = compared;
                 }
             }
+            Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
+                let (left, right) = (std::mem::replace(&mut **left, null()), std::mem::replace(&mut **right, null()));
+                // An operator is planned with the types of its operands.
+                let name = if matches!(expr, Expr::IsDistinctFrom(..)) { IS_DISTINCT } else { IS_NOT_DISTINCT };
+                let op = BinaryOperator::Custom(name.to_owned());
+                let by_field = match (unnested(&left), unnested(&right)) {
+                    (Expr::Tuple(left), Expr::Tuple(right)) if left.len() == right.len() => {
+                        compare_rows(left, &op, right)
+                    }
+                    _ => None,
+                };
+                *expr = by_field.unwrap_or_else(|| binary(left, op, right));
+            }
             Expr::InSubquery { expr: value, subquery, negated } => {
                 if let Expr::Tuple(fields) = unnested(value) {
                     match forms::row_in_query(fields, subquery, *negated) {
@@ -541,6 +555,10 @@ pub(super) fn compare_rows(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -
         }
         BinaryOperator::NotEq => {
             pairs().map(|(l, r)| binary(l, BinaryOperator::NotEq, r)).reduce(|l, r| binary(l, BinaryOperator::Or, r))
+        }
+        BinaryOperator::Custom(name) => {
+            let join = || if name == IS_DISTINCT { BinaryOperator::Or } else { BinaryOperator::And };
+            pairs().map(|(l, r)| binary(l, op.clone(), r)).reduce(|l, r| binary(l, join(), r))
         }
         BinaryOperator::Lt | BinaryOperator::LtEq | BinaryOperator::Gt | BinaryOperator::GtEq => {
             let strict = match op {

@@ -6,9 +6,8 @@ use datafusion::arrow::datatypes::{DECIMAL256_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::expr::{
-    BinaryExpr, Cast, InList, InSubquery, Like, Placeholder, ScalarFunction, SetComparison,
-};
+use datafusion::functions_aggregate::first_last::first_value_udaf;
+use datafusion::logical_expr::expr::{Cast, InList, InSubquery, Like, Placeholder, ScalarFunction, SetComparison};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{disjunction, merge_schema};
 use datafusion::logical_expr::{
@@ -270,19 +269,6 @@ fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusi
             let expr = Expr::SetComparison(SetComparison { expr: Box::new(value), subquery, op, quantifier });
             Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
         }
-        Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
-                && (is_untyped(&left) || is_untyped(&right)) =>
-        {
-            let (Ok(left_type), Ok(right_type)) = (operand_type(&left, schema), operand_type(&right, schema)) else {
-                return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
-            };
-            let (left_type, right_type) = (left_type.map(|ty| ty.ty), right_type.map(|ty| ty.ty));
-            let choice = carry(resolve_operator("=", left_type, right_type))?;
-            let left = Box::new(carry(typing.convert(*left, left_type, choice.left))?);
-            let right = Box::new(carry(typing.convert(*right, right_type, choice.right))?);
-            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
-        }
         Expr::Like(Like { negated, expr: value, pattern, escape_char, case_insensitive })
             if matches!(*pattern, Expr::Placeholder(Placeholder { field: None, .. }))
                 || matches!(*value, Expr::Placeholder(Placeholder { field: None, .. })) =>
@@ -374,9 +360,24 @@ fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusi
             let regtype = TypeWithModifier::plain(ScalarType::Regtype);
             Ok(Transformed::yes(carry(typing.cast_call(unknown, regtype))?))
         }
-        Expr::AggregateFunction(call) => {
+        Expr::AggregateFunction(mut call) => {
             check_aggregate(call.func.name(), &call.params.args, schema)?;
-            Ok(Transformed::no(Expr::AggregateFunction(call)))
+            let ascending = match call.func.name() {
+                "min" => true,
+                "max" => false,
+                _ => return Ok(Transformed::no(Expr::AggregateFunction(call))),
+            };
+            let interval = Some(PgType::Scalar(ScalarType::Interval));
+            match call.params.args.as_slice() {
+                // DataFusion compares intervals part by part; sorted by, they are as long as they are.
+                [value] if operand_type(value, schema)?.map(|ty| ty.ty) == interval => {
+                    call.params.order_by = vec![value.clone().sort(ascending, false)];
+                    call.params.distinct = false;
+                    call.func = first_value_udaf();
+                    Ok(Transformed::yes(Expr::AggregateFunction(call)))
+                }
+                _ => Ok(Transformed::no(Expr::AggregateFunction(call))),
+            }
         }
         Expr::WindowFunction(call) => {
             if let WindowFunctionDefinition::AggregateUDF(function) = &call.fun {
