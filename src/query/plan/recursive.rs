@@ -158,11 +158,10 @@ fn over(term: &LogicalPlan, name: &str, fields: &[Arc<Field>]) -> DataFusionResu
 
 /// A decimal column with room for digits, so many of them after the point.
 fn roomy(field: &Field, scale: i8) -> Arc<Field> {
-    // `Decimal128`, since a product of that and an integer keeps its scale.
-    let ty = if scale < NUMERIC_SCALE {
-        DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale)
-    } else {
-        DataType::Decimal256(NUMERIC_PRECISION, scale)
+    let ty = match field.data_type() {
+        // Of this type, since a product of it and an integer keeps its scale.
+        DataType::Decimal128(..) if scale < NUMERIC_SCALE => DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale),
+        _ => DataType::Decimal256(NUMERIC_PRECISION, scale),
     };
     Arc::new(Field::new(field.name(), ty, true))
 }
