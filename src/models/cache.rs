@@ -13,6 +13,7 @@ use rocksdb::{BlockBasedOptions, Cache as BlockCache, DB, DBCompactionStyle, Fif
 
 use super::Truncated;
 use crate::catalog::Model;
+use crate::store::{StoreError, refuse_endless};
 
 /// Tables of recent writes are this part of the whole at most, so that what is let go at a time is little.
 const PARTS: u64 = 16;
@@ -121,7 +122,8 @@ impl Cache {
     }
 }
 
-fn open(dir: &Path, bytes: u64) -> Result<DB, rocksdb::Error> {
+fn open(dir: &Path, bytes: u64) -> Result<DB, StoreError> {
+    refuse_endless(dir)?;
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_compaction_style(DBCompactionStyle::Fifo);
@@ -137,7 +139,7 @@ fn open(dir: &Path, bytes: u64) -> Result<DB, rocksdb::Error> {
     blocks.set_bloom_filter(10.0, false);
     blocks.set_block_cache(&BlockCache::new_lru_cache(BLOCK_BYTES));
     options.set_block_based_table_factory(&blocks);
-    DB::open(&options, dir)
+    Ok(DB::open(&options, dir)?)
 }
 
 /// How many tokens there were and how many were used, none where nothing was cut; then the numbers. Little-endian.

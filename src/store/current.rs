@@ -21,6 +21,9 @@ const BEGINNINGS: [u8; 2] = [1, 2];
 /// The kinds of records there are.
 const KINDS: std::ops::RangeInclusive<u8> = 1..=4;
 
+/// The kinds of records in a file that is written over an older one.
+const RECYCLED: [u8; 6] = [5, 6, 7, 8, 11, 131];
+
 /// A file that was changed, and what it said.
 #[derive(Debug)]
 pub(super) struct Changed {
@@ -89,25 +92,59 @@ fn current(fs: &dyn FileSystem, dir: &Path) -> Result<Option<(Vec<u8>, u64)>> {
     Ok(named.map(|named| (said, named)))
 }
 
-/// Where the last record begins. Checksums are RocksDB's to compare.
-fn last_record(bytes: &[u8]) -> usize {
-    let (mut at, mut begins) = (0, 0);
-    while at < bytes.len() {
-        let left = BLOCK_BYTES - at % BLOCK_BYTES;
-        if left < HEADER_BYTES {
-            at += left;
+/// Refuses what RocksDB would read for ever: its reader does not go on from a record that says it was written over one of an older file
+/// where those before it do not (`Reader::ReadPhysicalRecord` in db/log_reader.cc). No record of ours says so.
+pub(crate) fn refuse_endless(dir: &Path) -> super::Result<()> {
+    let failed = |error: Error| super::StoreError::Engine(format!("{}: {error}", dir.display()));
+    if !dir.exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if number(&name).is_none() && !name.ends_with(".log") {
             continue;
         }
-        let header = bytes.get(at..at + HEADER_BYTES);
-        let Some(&[_, _, _, _, low, high, kind]) = header.filter(|header| KINDS.contains(&header[6])) else {
-            return at;
-        };
-        if BEGINNINGS.contains(&kind) {
-            begins = at;
+        let bytes = std::fs::read(entry.path()).map_err(failed)?;
+        if let Some((at, _)) = records(&bytes).find(|(_, kind)| kind.is_some_and(|kind| RECYCLED.contains(&kind))) {
+            let path = entry.path();
+            return Err(super::StoreError::damaged(format!(
+                "Corruption: no such kind of record in {} at {at}",
+                path.display()
+            )));
         }
-        at += HEADER_BYTES + usize::from(u16::from_le_bytes([low, high]));
+    }
+    Ok(())
+}
+
+/// Where the last record begins. Checksums are RocksDB's to compare.
+fn last_record(bytes: &[u8]) -> usize {
+    let mut begins = 0;
+    for (at, kind) in records(bytes) {
+        match kind {
+            Some(kind) if BEGINNINGS.contains(&kind) => begins = at,
+            Some(kind) if KINDS.contains(&kind) => {}
+            _ => return at,
+        }
     }
     begins
+}
+
+/// Where records begin, and their kinds; none of the last one if its header is cut off.
+fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, Option<u8>)> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let left = BLOCK_BYTES - next % BLOCK_BYTES;
+        let at = if left < HEADER_BYTES { next + left } else { next };
+        let Some(&[_, _, _, _, low, high, kind]) = bytes.get(at..)?.first_chunk::<HEADER_BYTES>() else {
+            next = bytes.len() + BLOCK_BYTES;
+            return (at < bytes.len()).then_some((at, None));
+        };
+        let end = at + HEADER_BYTES + usize::from(u16::from_le_bytes([low, high]));
+        // What goes over the end of its block is damaged, and the next block is read.
+        next = end.min((at / BLOCK_BYTES + 1) * BLOCK_BYTES);
+        Some((at, Some(kind)))
+    })
 }
 
 /// `MANIFEST-000004`: 4.

@@ -16,6 +16,7 @@ use rocksdb::{
 
 use super::address::{self, Family};
 use super::batch::{Batch, Change};
+use super::current::refuse_endless;
 use super::primitive::Walk;
 use super::{Result, StoreError, StoreOptions};
 
@@ -33,6 +34,7 @@ pub(super) struct Database {
 impl Database {
     pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Self> {
         refuse_headless(dir)?;
+        refuse_endless(dir)?;
         let db = DB::open_cf_descriptors(&options.database(), dir, families(options))?;
         check_version(dir)?;
         Ok(Self { db })
@@ -40,6 +42,7 @@ impl Database {
 
     /// Opens what nobody writes to; this one cannot either.
     pub(super) fn open_read_only(dir: &Path, options: &StoreOptions) -> Result<Self> {
+        refuse_endless(dir)?;
         Ok(Self { db: DB::open_cf_descriptors_read_only(&options.database(), dir, families(options), false)? })
     }
 

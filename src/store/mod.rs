@@ -42,6 +42,7 @@ mod tests;
 use lodedb_sql::Datum;
 
 pub use batch::Batch;
+pub(crate) use current::refuse_endless;
 pub use database::Store;
 pub use error::StoreError;
 pub use fence::VERSION as ROCKSDB_VERSION;

@@ -492,3 +492,31 @@ fn the_end_of_a_manifest_that_was_cut_off_is_taken_off() {
         }
     }
 }
+
+/// RocksDB would read such a MANIFEST for ever.
+#[test]
+fn a_record_of_a_kind_that_none_has_is_damage() {
+    let dir = tempfile::tempdir().expect("it works");
+    let (one, options) = (dir.path().join("one"), StoreOptions::for_test());
+    let open = || Store::open_on(&lodedb_wal::fs::OsFileSystem, &one, &options, 1);
+    let store = Store::open(&one, &options).expect("it works");
+    let mut batch = Batch::new();
+    batch.put_row(7, 1, &row(1, 1));
+    store.write(batch, 1).expect("it works");
+    store.flush().expect("it works");
+    drop(store);
+    let name = fs::read_to_string(one.join("CURRENT")).expect("it works");
+    let path = one.join(name.trim_end());
+    let whole = fs::read(&path).expect("it works");
+    let second = 7 + usize::from(u16::from_le_bytes([whole[4], whole[5]]));
+    for kind in [5, 6, 7, 8, 9, 10, 11, 129, 130, 131, 255] {
+        let mut damaged = whole.clone();
+        damaged[second + 6] = kind;
+        fs::write(&path, &damaged).expect("it works");
+        let refused = open().expect_err("it is refused").to_string();
+        assert!(refused.contains("Corruption"), "{kind}: {refused}");
+        assert_eq!(fs::read(&path).expect("it works"), damaged, "{kind}: it is as it was");
+    }
+    fs::write(&path, &whole).expect("it works");
+    assert_eq!(open().expect("it works").applied_lsn().expect("it works"), 1);
+}
