@@ -52,7 +52,7 @@ impl CheckpointError {
         let state = match self {
             Self::Segment(error) => return error.clone(),
             Self::Lost(_) | Self::Manifest(_) => SqlState::DataCorrupted,
-            Self::Store(crate::store::StoreError::NoSpace(_)) => SqlState::DiskFull,
+            Self::Store(error) => error.state(),
             Self::Io(error) => SqlState::of_io(error),
             _ => SqlState::IoError,
         };

@@ -55,14 +55,20 @@ impl From<rocksdb::Error> for StoreError {
     }
 }
 
+impl StoreError {
+    /// The SQLSTATE that says what it is.
+    pub(crate) fn state(&self) -> SqlState {
+        match self {
+            Self::Damaged(_) => SqlState::DataCorrupted,
+            Self::NoSpace(_) => SqlState::DiskFull,
+            Self::OutOfOrder { .. } | Self::Version { .. } => SqlState::InternalError,
+            Self::Engine(_) => SqlState::IoError,
+        }
+    }
+}
+
 impl From<StoreError> for SqlError {
     fn from(error: StoreError) -> Self {
-        let state = match error {
-            StoreError::Damaged(_) => SqlState::DataCorrupted,
-            StoreError::NoSpace(_) => SqlState::DiskFull,
-            StoreError::OutOfOrder { .. } | StoreError::Version { .. } => SqlState::InternalError,
-            StoreError::Engine(_) => SqlState::IoError,
-        };
-        SqlError::new(state, error.to_string())
+        SqlError::new(error.state(), error.to_string())
     }
 }

@@ -173,6 +173,7 @@ impl BackupError {
             Self::Segment(error) => return error.clone(),
             Self::Checkpoint(error) => return error.to_sql(),
             Self::Io { error, .. } => SqlState::of_io(error),
+            Self::Store(error) => error.state(),
             _ => SqlState::IoError,
         };
         SqlError::new(state, self.to_string())

@@ -675,3 +675,9 @@ async fn the_scrubber_finds_rot_and_mends_it() {
     assert_eq!(rows(&db, ALL).await, all);
     assert_eq!(rows(&db, NEAR).await, near);
 }
+
+#[test]
+fn a_store_without_room_is_a_full_disk() {
+    let full = crate::store::StoreError::NoSpace("No space left on device".into());
+    assert_eq!(BackupError::from(full).to_sql().state(), crate::SqlState::DiskFull);
+}
