@@ -39,6 +39,16 @@ impl StoreError {
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into())
     }
+
+    /// The SQLSTATE that says what it is.
+    pub(crate) fn state(&self) -> SqlState {
+        match self {
+            Self::Damaged(_) => SqlState::DataCorrupted,
+            Self::NoSpace(_) => SqlState::DiskFull,
+            Self::OutOfOrder { .. } | Self::Version { .. } => SqlState::InternalError,
+            Self::Engine(_) => SqlState::IoError,
+        }
+    }
 }
 
 impl From<rocksdb::Error> for StoreError {
@@ -51,18 +61,6 @@ impl From<rocksdb::Error> for StoreError {
         match kind {
             rocksdb::ErrorKind::Corruption => Self::Damaged(message),
             _ => Self::Engine(message),
-        }
-    }
-}
-
-impl StoreError {
-    /// The SQLSTATE that says what it is.
-    pub(crate) fn state(&self) -> SqlState {
-        match self {
-            Self::Damaged(_) => SqlState::DataCorrupted,
-            Self::NoSpace(_) => SqlState::DiskFull,
-            Self::OutOfOrder { .. } | Self::Version { .. } => SqlState::InternalError,
-            Self::Engine(_) => SqlState::IoError,
         }
     }
 }
