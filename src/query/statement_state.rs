@@ -71,6 +71,9 @@ impl Registry {
         for function in super::plan::checked::functions() {
             register(&mut template, function);
         }
+        for function in super::plan::choice::functions() {
+            register(&mut template, function.clone());
+        }
         for name in WITHOUT_BOUNDS {
             remove(&mut template, name);
         }

@@ -376,15 +376,34 @@ impl Round {
 
     fn set_operation(&mut self) {
         let (left, right) = (self.table(), self.table());
-        let ty = self.pick(&[Ty::I4, Ty::Text, Ty::Date, Ty::F8, Ty::Num, Ty::Uuid, Ty::Ints, Ty::Vec]);
+        // Of one type, or of two that have one in common.
+        let (ty, other) = match self.rng.random_range(0..3) {
+            0 => self.pick(&[
+                (Ty::I4, Ty::Num),
+                (Ty::I8, Ty::I4),
+                (Ty::F4, Ty::Num),
+                (Ty::Num, Ty::F8),
+                (Ty::F8, Ty::I4),
+                (Ty::Date, Ty::Ts),
+                (Ty::Tstz, Ty::Date),
+            ]),
+            _ => {
+                let ty = self.pick(&[Ty::I4, Ty::Text, Ty::Date, Ty::F8, Ty::Num, Ty::Uuid, Ty::Ints, Ty::Vec]);
+                (ty, ty)
+            }
+        };
         self.see(left, "");
         let first = self.expression(ty, 2);
         self.scope.clear();
         self.see(right, "");
-        let second = self.expression(ty, 2);
+        let second = self.expression(other, 2);
         let operation = self.pick(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT"]);
         let (left, right) = (&self.tables[left].name, &self.tables[right].name);
-        let sql = format!("SELECT {first} FROM {left} {operation} SELECT {second} FROM {right}");
+        let mut sql = format!("SELECT {first} FROM {left} {operation} SELECT {second} FROM {right}");
+        if ty != other && self.chance(50) {
+            let computed = if matches!(ty, Ty::Date | Ty::Tstz) { "v + interval '1 hour'" } else { "v + 1" };
+            sql = format!("SELECT v, {computed} FROM ({sql}) s (v)");
+        }
         self.read(sql, false);
     }
 

@@ -333,9 +333,20 @@ pub(super) const FUNCTIONS: &[Definition] = &[
     function("cardinality", &[ANY_ARRAY], TO_INT4, |_, args| Ok(Datum::Int4(array(args, 0)?.elements.len() as i32))),
     function("array_to_string", &[ANY_ARRAY, TEXT, TEXT], TO_TEXT, to_string).optional(1).null_allowed().stable(),
     function("string_to_array", &[TEXT, TEXT, TEXT], TO_TEXT_ARRAY, from_string).optional(1).null_allowed(),
-    function("array_position", &[ANY_ARRAY, ANY], TO_INT4, |_, args| {
-        Ok(positions(args)?.unwrap_or_default().first().map_or(Datum::Null, |place| Datum::Int4(*place)))
+    function("array_position", &[ANY_ARRAY, ANY, INT4], TO_INT4, |_, args| {
+        let from = match args.get(2) {
+            None => i32::MIN,
+            Some(Datum::Int4(from)) => *from,
+            Some(_) if args[0].is_null() => return Ok(Datum::Null),
+            Some(_) => {
+                let message = "initial position must not be null";
+                return Err(SqlError::new(SqlState::NullValueNotAllowed, message));
+            }
+        };
+        let found = positions(args)?.unwrap_or_default().into_iter().find(|place| *place >= from);
+        Ok(found.map_or(Datum::Null, Datum::Int4))
     })
+    .optional(1)
     .null_allowed(),
     function("array_positions", &[ANY_ARRAY, ANY], TO_INT4_ARRAY, |_, args| {
         let places = |found: Vec<i32>| array_of(ScalarType::Int4, found.into_iter().map(Datum::Int4).collect());

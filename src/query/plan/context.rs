@@ -19,9 +19,9 @@ use lodedb_sql::parse::Places;
 use lodedb_sql::{SqlError, SqlState};
 use parking_lot::Mutex;
 
-use super::operators::OperatorPlanner;
+use super::operators::{OperatorPlanner, SharedTyping};
 use super::parameters::Parameters;
-use super::recursive;
+use super::{recursive, relations};
 use crate::catalog::{Catalog, Table};
 use crate::db::settings::Environment;
 use crate::query::functions::{NoFunction, to_datafusion};
@@ -61,17 +61,20 @@ impl Names {
         parameters: Arc<Parameters>,
         places: Places,
     ) -> Self {
-        let operators = OperatorPlanner {
+        let typing = SharedTyping {
             state: state.clone(),
-            parameters: parameters.clone(),
+            parameters,
             environment: cast_environment(environment),
             catalog: catalog.clone(),
-            places,
         };
+        let operators = OperatorPlanner { typing: typing.clone(), places };
         let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(operators)];
         planners.extend(state.expr_planners().iter().cloned());
         Self {
-            relation_planners: vec![Arc::new(super::relations::FunctionTables { state: state.clone() })],
+            relation_planners: vec![
+                Arc::new(relations::TypedRelations::new(typing.clone())),
+                Arc::new(relations::FunctionTables { typing }),
+            ],
             state,
             catalog,
             database: environment.database.clone(),

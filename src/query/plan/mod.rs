@@ -4,6 +4,7 @@
 //! stand beside something typed, the next one plans with them, and what is left without a type is `text`.
 
 pub(crate) mod checked;
+pub(crate) mod choice;
 pub(crate) mod context;
 mod forms;
 mod keys;
@@ -15,6 +16,7 @@ pub(crate) mod query;
 pub(crate) mod recursive;
 pub(crate) mod relations;
 pub(crate) mod result;
+mod sets;
 pub(crate) mod syntax;
 pub(crate) mod typing;
 

@@ -24,6 +24,7 @@ use lodedb_sql::{Datum, PgType, ScalarType, SqlError, SqlState, TypeWithModifier
 use super::checked::checked_name;
 use super::keys::{INTERVAL_ORDER, has_floats};
 use super::parameters::Parameters;
+use super::sets;
 use crate::catalog::Catalog;
 use crate::query::arrow::{NUMERIC_SCALE, arrow_type, metadata, pg_type, result_field, scalar_value};
 use crate::query::functions::KEY_FUNCTION;
@@ -38,24 +39,36 @@ pub(crate) struct Typing<'a> {
     pub(crate) catalog: &'a Catalog,
 }
 
-/// Plans binary operators; one for each statement that is planned.
-#[derive(Debug)]
-pub(crate) struct OperatorPlanner {
+/// The same, kept by what DataFusion's planner calls.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedTyping {
     pub(crate) state: Arc<SessionState>,
     pub(crate) parameters: Arc<Parameters>,
     pub(crate) environment: CastEnvironment,
     pub(crate) catalog: Arc<Catalog>,
+}
+
+impl SharedTyping {
+    pub(crate) fn typing(&self) -> Typing<'_> {
+        Typing {
+            state: &self.state,
+            parameters: &self.parameters,
+            environment: self.environment,
+            catalog: &self.catalog,
+        }
+    }
+}
+
+/// Plans binary operators; one for each statement that is planned.
+#[derive(Debug)]
+pub(crate) struct OperatorPlanner {
+    pub(crate) typing: SharedTyping,
     pub(crate) places: Places,
 }
 
 impl ExprPlanner for OperatorPlanner {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
-        let typing = Typing {
-            state: &self.state,
-            parameters: &self.parameters,
-            environment: self.environment,
-            catalog: &self.catalog,
-        };
+        let typing = self.typing.typing();
         if matches!(expr.op, BinaryOperator::And | BinaryOperator::Or) {
             let mut expr = expr;
             expr.left = carry(typing.boolean(expr.left, &expr.op))?;
@@ -63,6 +76,11 @@ impl ExprPlanner for OperatorPlanner {
             return Ok(PlannerResult::Original(expr));
         }
         let Some(name) = operator_name(&expr.op) else { return Ok(PlannerResult::Original(expr)) };
+        let expr = RawBinaryExpr {
+            left: sets::settle_subquery(expr.left, &typing)?,
+            right: sets::settle_subquery(expr.right, &typing)?,
+            ..expr
+        };
         // A column that is not there is for the planner to report.
         let (Ok(left), Ok(right)) = (operand_type(&expr.left, schema), operand_type(&expr.right, schema)) else {
             return Ok(PlannerResult::Original(expr));
@@ -350,13 +368,14 @@ impl Typing<'_> {
             }
             Expr::Literal(..) => typed_literal(&Datum::Null, to),
             Expr::Placeholder(placeholder) => {
-                self.parameters.note_named(&placeholder.id, to.ty);
-                let plain = TypeWithModifier::plain(to.ty);
-                let typed = Expr::Placeholder(Placeholder::new_with_field(
-                    placeholder.id,
-                    Some(result_field("parameter", plain)),
-                ));
-                if to.modifier < 0 { Ok(typed) } else { self.cast_call(typed, to) }
+                let ty = self.parameters.note_named(&placeholder.id, to.ty);
+                let field = Some(result_field("parameter", TypeWithModifier::plain(ty)));
+                let typed = Expr::Placeholder(Placeholder::new_with_field(placeholder.id, field));
+                match to.modifier < 0 && ty == to.ty {
+                    true => Ok(typed),
+                    // Where it stands before it has another type: it is planned once more as one of that.
+                    false => self.cast_call(typed, to),
+                }
             }
             other => self.cast_call(other, to),
         }

@@ -39,11 +39,11 @@ impl Parameters {
         known[number - 1].get_or_insert(ty);
     }
 
-    /// As [`Self::note`], for `$1` as it is written.
-    pub(crate) fn note_named(&self, name: &str, ty: PgType) {
-        if let Some(number) = name.strip_prefix('$').and_then(|digits| digits.parse().ok()) {
-            self.note(number, ty);
-        }
+    /// As [`Self::note`], for `$1` as it is written; gives the type it has.
+    pub(crate) fn note_named(&self, name: &str, ty: PgType) -> PgType {
+        let Some(number) = name.strip_prefix('$').and_then(|digits| digits.parse().ok()) else { return ty };
+        self.note(number, ty);
+        self.get(number).unwrap_or(ty)
     }
 
     /// The type of `$number`, if it is known.

@@ -129,7 +129,7 @@ fn uncast(term: LogicalPlan) -> DataFusionResult<(Vec<Expr>, Arc<LogicalPlan>)> 
 }
 
 /// The casts of statements are calls of `pg_cast`; but for those that make integers `integer`, casts are DataFusion's.
-fn uncast_expr(expr: Expr) -> Expr {
+pub(super) fn uncast_expr(expr: Expr) -> Expr {
     let is_integer = |expr: &Expr| match expr {
         Expr::Negative(number) => matches!(**number, Expr::Literal(ScalarValue::Int64(_), _)),
         other => matches!(other, Expr::Literal(ScalarValue::Int64(_), _)),

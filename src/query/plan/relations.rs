@@ -1,8 +1,10 @@
-//! Functions in FROM: called when the plan runs, once the values of their arguments are known.
+//! What stands in FROM: queries whose columns get their types before they are named, and functions, called when the plan runs, once the
+//! values of their arguments are known.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -14,21 +16,73 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::{Placeholder, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, TableSource, Volatility, WindowFunctionDefinition, cast,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
     FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, TableAlias, TableAliasColumnDef, TableFactor,
 };
 use lodedb_sql::{SqlError, SqlState};
 
+use super::operators::SharedTyping;
+use super::typing::{type_plan, type_tree};
+use super::{check_size, sets};
 use crate::query::functions::to_datafusion;
+
+/// Plans queries in FROM, and those of WITH where they are named, as DataFusion does, and types them: operators around them are chosen by
+/// the types of their columns.
+pub(crate) struct TypedRelations {
+    typing: SharedTyping,
+    /// Whether the next relation that is asked for is one that this planner itself has DataFusion plan.
+    passes: AtomicBool,
+}
+
+impl fmt::Debug for TypedRelations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypedRelations").finish_non_exhaustive()
+    }
+}
+
+impl TypedRelations {
+    pub(crate) fn new(typing: SharedTyping) -> Self {
+        Self { typing, passes: AtomicBool::new(false) }
+    }
+}
+
+impl RelationPlanner for TypedRelations {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> DataFusionResult<RelationPlanning> {
+        let is_query = matches!(relation, TableFactor::Derived { .. } | TableFactor::Table { args: None, .. });
+        if !is_query || self.passes.swap(false, Ordering::Relaxed) {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        }
+        self.passes.store(true, Ordering::Relaxed);
+        let plan = context.plan(relation)?;
+        // The alias of the relation, and that of a query of WITH.
+        let mut query = &plan;
+        while let LogicalPlan::SubqueryAlias(alias) = query {
+            query = &alias.input;
+        }
+        let plan = if sets::is_unsettled(query) {
+            check_size(&plan)?;
+            type_plan(plan, &self.typing.typing())?
+        } else {
+            plan
+        };
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
+    }
+}
 
 /// Plans functions in FROM.
 pub(crate) struct FunctionTables {
-    pub(crate) state: Arc<SessionState>,
+    pub(crate) typing: SharedTyping,
 }
 
 impl fmt::Debug for FunctionTables {
@@ -56,12 +110,13 @@ impl RelationPlanner for FunctionTables {
             other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
         let none = DFSchema::empty();
+        let typing = self.typing.typing();
         let args = args
             .into_iter()
-            .map(|arg| context.sql_expr_to_logical_expr(arg, &none))
+            .map(|arg| type_tree(context.sql_expr_to_logical_expr(arg, &none)?, &none, &typing))
             .collect::<DataFusionResult<Vec<_>>>()?;
-        let table = FunctionTable::new(&self.state, name, args)?;
-        let plan = table.plan(&self.state, ordinality)?;
+        let table = FunctionTable::new(typing.state, name, args)?;
+        let plan = table.plan(typing.state, ordinality)?;
         let alias = Some(complete_alias(alias, &table.name, &plan));
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
@@ -194,7 +249,12 @@ fn provider(state: &dyn Session, name: &str, args: &[Expr]) -> DataFusionResult<
             format!("function {name} does not exist"),
         )));
     };
-    function.create_table_provider_with_args(TableFunctionArgs::new(args, state))
+    let context = SimplifyContext::builder().with_config_options(Arc::new(state.config_options().clone())).build();
+    let simplifier = ExprSimplifier::new(context);
+    let none = DFSchema::empty();
+    let simplified = |arg: &Expr| simplifier.coerce(arg.clone(), &none).and_then(|arg| simplifier.simplify(arg));
+    let args = args.iter().map(simplified).collect::<DataFusionResult<Vec<_>>>()?;
+    function.create_table_provider_with_args(TableFunctionArgs::new(&args, state))
 }
 
 #[async_trait]

@@ -15,6 +15,7 @@ use lodedb_sql::resolve::function_parameter_types;
 use lodedb_sql::rewrite::{as_cast, call, cast};
 use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
+use super::choice;
 use super::forms;
 use super::operators::{IS_DISTINCT, IS_NOT_DISTINCT};
 use super::parameters::Parameters;
@@ -157,16 +158,15 @@ impl Preparation<'_> {
                 Some((value, to)) => {
                     Some(self.name_and_strength(value).filter(|(_, strong)| *strong).unwrap_or((type_name(to), false)))
                 }
-                None => match sliced(function) {
-                    Some(root) => self.name_and_strength(root),
-                    None => self.function_name(function).map(|name| (name, true)),
+                None => match (sliced(function), otherwise(function)) {
+                    (Some(root), _) => self.name_and_strength(root),
+                    (None, Some(result)) => self
+                        .name_and_strength(result)
+                        .filter(|(_, strong)| *strong)
+                        .or(Some(("case".to_owned(), false))),
+                    (None, None) => self.function_name(function).map(|name| (name, true)),
                 },
             },
-            Expr::Case { else_result, .. } => else_result
-                .as_ref()
-                .and_then(|result| self.name_and_strength(result))
-                .filter(|(_, strong)| *strong)
-                .or(Some(("case".to_owned(), false))),
             Expr::Array(_) => strong("array"),
             Expr::Tuple(_) => strong("row"),
             Expr::Exists { .. } => strong("exists"),
@@ -249,6 +249,18 @@ fn sliced(function: &Function) -> Option<&Expr> {
     let FunctionArguments::List(list) = &function.args else { return None };
     match list.args.first()? {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(array)) if name.value == "pg_array_slice" => Some(array),
+        _ => None,
+    }
+}
+
+/// The value of ELSE, if a call is what CASE became.
+fn otherwise(function: &Function) -> Option<&Expr> {
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.last()? {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(result)) => {
+            matches!(name.value.as_str(), choice::CASE | choice::CASE_OF).then_some(result)
+        }
         _ => None,
     }
 }
@@ -409,6 +421,15 @@ impl VisitorMut for Preparation<'_> {
                     *expr =
                         if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found };
                 }
+            }
+            Expr::Case { operand, conditions, else_result, .. } => {
+                let (name, mut args) = match operand.take() {
+                    Some(operand) => (choice::CASE_OF, vec![*operand]),
+                    None => (choice::CASE, Vec::new()),
+                };
+                args.extend(conditions.drain(..).flat_map(|branch| [branch.condition, branch.result]));
+                args.push(else_result.take().map_or_else(null, |otherwise| *otherwise));
+                *expr = call(name, args, Span::empty());
             }
             // DataFusion plans its elements as if there were no query around this one.
             Expr::Array(array) if !array.elem.is_empty() => {

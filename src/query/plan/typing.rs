@@ -11,15 +11,17 @@ use datafusion::logical_expr::expr::{Cast, InList, InSubquery, Like, Placeholder
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{disjunction, merge_schema};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Union, WindowFunctionDefinition, when,
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, WindowFunctionDefinition,
 };
 use lodedb_sql::resolve::{common_type, function_parameter_types, resolve_operator};
 use lodedb_sql::text::parse_text;
-use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
+use lodedb_sql::{PgType, ScalarType, SqlError, TypeWithModifier};
 
+use super::choice;
 use super::keys;
 use super::operators::{Typing, operand_type};
 use super::recursive;
+use super::sets;
 use crate::catalog::Catalog;
 use crate::query::arrow::{QUOTIENT_PRECISION, arrow_type, pg_type};
 use crate::query::functions::{CAST_FUNCTION, EMBEDDING, KEY_FUNCTION, to_datafusion, undefined_function};
@@ -32,7 +34,7 @@ pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionRes
         if plan.expressions().is_empty() {
             // What is below may have other types now.
             let plan = if any { Transformed::yes(plan.recompute_schema()?) } else { Transformed::no(plan) };
-            let plan = plan.transform_data(|plan| name_union_types(plan, typing))?;
+            let plan = plan.transform_data(|plan| sets::settle(plan, typing))?;
             let plan = plan.transform_data(recursive::settle)?;
             let plan = plan.transform_data(|plan| keys::settle(plan, typing))?;
             any |= plan.transformed;
@@ -49,6 +51,7 @@ pub(crate) fn type_plan(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionRes
             let typed = expr.transform_up(|expr| type_whole(expr, &schema, typing))?;
             Ok(if typed.transformed { typed.update_data(|expr| name.restore(expr)) } else { typed })
         })?;
+        let rewritten = rewritten.transform_data(|plan| sets::settle(plan, typing))?;
         let rewritten = rewritten.transform_data(|plan| keys::settle(plan, typing))?;
         any |= rewritten.transformed;
         if any { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
@@ -151,51 +154,12 @@ fn name_type(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionRe
     }
 }
 
-/// Gives the columns of a union the types that PostgreSQL does, where Arrow has one for them all.
-fn name_union_types(plan: LogicalPlan, typing: &Typing<'_>) -> DataFusionResult<Transformed<LogicalPlan>> {
-    let LogicalPlan::Union(mut union) = plan else { return Ok(Transformed::no(plan)) };
-    let types: Vec<Vec<Option<PgType>>> = union.inputs.iter().map(|input| column_types(input)).collect();
-    let common: Vec<_> = (0..union.schema.fields().len())
-        .map(|at| {
-            common_type("UNION", &types.iter().filter_map(|types| types.get(at).copied()).collect::<Vec<_>>()).ok()
-        })
-        .collect();
-    let room: Vec<_> = (0..common.len()).map(|at| decimal_with_room(&union.inputs, at)).collect();
-    let mut any = false;
-    for (input, types) in union.inputs.iter_mut().zip(&types) {
-        let mut changed = false;
-        let mut exprs = Vec::with_capacity(types.len());
-        for (at, (column, ty)) in input.schema().columns().into_iter().zip(types).enumerate() {
-            let (name, column) = (column.name.clone(), Expr::Column(column));
-            exprs.push(match (ty, common[at], &room[at]) {
-                (Some(ty), Some(common), _) if *ty != common && same_form(*ty, common) => {
-                    changed = true;
-                    carry(typing.cast_call(column, TypeWithModifier::plain(common)))?.alias(name)
-                }
-                (_, _, Some(room)) => {
-                    changed = true;
-                    Expr::Cast(Cast::new(Box::new(column), room.clone())).alias(name)
-                }
-                _ => column,
-            });
-        }
-        if changed {
-            *input = Arc::new(LogicalPlanBuilder::from(input.clone()).project(exprs)?.build()?);
-            any = true;
-        }
-    }
-    if !any {
-        return Ok(Transformed::no(LogicalPlan::Union(union)));
-    }
-    Union::try_new_with_loose_types(union.inputs).map(LogicalPlan::Union).map(Transformed::yes)
-}
-
 /// The type for decimals of which some have so many digits before the point and others so many after it that DataFusion finds no common
 /// type: nearly all the digits that there can be (those with more are shown without zeros at their end), as many after the point as any has.
-fn decimal_with_room(inputs: &[Arc<LogicalPlan>], at: usize) -> Option<DataType> {
+pub(super) fn room_for_decimals<'a>(types: impl Iterator<Item = &'a DataType>) -> Option<DataType> {
     let (mut whole, mut scale) = (0, 0);
-    for input in inputs {
-        match input.schema().field(at).data_type() {
+    for data_type in types {
+        match data_type {
             DataType::Decimal128(precision, digits) | DataType::Decimal256(precision, digits) => {
                 whole = whole.max(i16::from(*precision) - i16::from(*digits));
                 scale = scale.max(*digits);
@@ -210,39 +174,57 @@ fn decimal_with_room(inputs: &[Arc<LogicalPlan>], at: usize) -> Option<DataType>
 }
 
 /// Whether values of the one type are those of the other to DataFusion.
-fn same_form(one: PgType, other: PgType) -> bool {
+pub(super) fn same_form(one: PgType, other: PgType) -> bool {
     arrow_type(TypeWithModifier::plain(one)) == arrow_type(TypeWithModifier::plain(other))
 }
 
-/// The types of the columns of a plan; none for what is untyped.
-fn column_types(plan: &LogicalPlan) -> Vec<Option<PgType>> {
-    let untyped = |at: usize| match plan {
-        LogicalPlan::Projection(projection) => {
-            projection.expr.get(at).is_some_and(|expr| is_untyped(&expr.clone().unalias_nested().data))
-        }
-        _ => false,
-    };
-    let types = plan.schema().fields().iter().enumerate().map(|(at, field)| match field.data_type() {
-        DataType::Null => None,
-        _ => (!untyped(at)).then(|| pg_type(field).ty),
-    });
-    types.collect()
+/// Whether this is a number of which DataFusion finds the common type with another as PostgreSQL does.
+pub(super) fn is_exact_number(ty: PgType) -> bool {
+    use ScalarType::{Int2, Int4, Int8, Numeric};
+    matches!(ty, PgType::Scalar(Int2 | Int4 | Int8 | Numeric))
+}
+
+/// The type in which a number or a moment is compared with the elements of an array of others, if DataFusion and our functions would find
+/// another.
+fn compared_in(ty: PgType, element: ScalarType) -> Option<ScalarType> {
+    use ScalarType::{Date, Float4, Float8, Timestamp, Timestamptz};
+    let element = PgType::Scalar(element);
+    if ty == element
+        || !(is_exact_number(ty) || matches!(ty, PgType::Scalar(Float4 | Float8 | Date | Timestamp | Timestamptz)))
+    {
+        return None;
+    }
+    // An array of texts is read as what it is compared with.
+    let choice = resolve_operator("=", Some(ty), Some(element)).ok()?;
+    match choice.left {
+        PgType::Scalar(one) if choice.left == choice.right && !is_exact_number(choice.left) => Some(one),
+        _ => None,
+    }
 }
 
 fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
+    if let Expr::ScalarFunction(call) = &expr {
+        if let Some(settled) = choice::settle(call, schema, typing)? {
+            return Ok(Transformed::yes(settled));
+        }
+        if let Some(converted) = elements_as_one(call, schema, typing)? {
+            return Ok(Transformed::yes(converted));
+        }
+    }
     match expr {
         Expr::InList(InList { expr: value, list, negated }) => {
             let Ok(Some(ty)) = operand_type(&value, schema) else {
                 return Ok(Transformed::no(Expr::InList(InList { expr: value, list, negated })));
             };
+            let (list, mut changed) = constants_as_one(ty.ty, list, schema, typing)?;
             if !value.is_volatile()
                 && (value.get_type(schema)?.is_nested() && has_floats(&value, schema)
-                    || list.iter().any(seems_constant))
+                    || list.iter().any(seems_constant)
+                    || list.iter().any(|item| is_compared_as_another(ty.ty, item, schema)))
                 && let Some(found) = compared_with_each(&value, ty, &list, schema, typing)?
             {
                 return Ok(Transformed::yes(if negated { Expr::Not(Box::new(found)) } else { found }));
             }
-            let mut changed = false;
             let list = list
                 .into_iter()
                 .map(|item| {
@@ -284,57 +266,6 @@ fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusi
             let (value, pattern) = (typed(value)?, typed(pattern)?);
             Ok(Transformed::yes(Expr::Like(Like { negated, expr: value, pattern, escape_char, case_insensitive })))
         }
-        Expr::Case(mut case) => {
-            let mut changed = false;
-            if let Some(mut operand) = case.expr.take() {
-                let Ok(ty) = operand_type(&operand, schema) else {
-                    case.expr = Some(operand);
-                    return Ok(Transformed::no(Expr::Case(case)));
-                };
-                for (when, _) in &mut case.when_then_expr {
-                    if let (Some(ty), true) = (ty, is_untyped(when)) {
-                        let choice = carry(resolve_operator("=", Some(ty.ty), None))?;
-                        **when = carry(typing.convert(std::mem::take(when.as_mut()), None, choice.right))?;
-                        changed = true;
-                    }
-                }
-                if has_floats(&operand, schema) {
-                    let whens = case.when_then_expr.iter_mut().map(|(when, _)| when);
-                    for compared in whens.chain([&mut operand]) {
-                        **compared = carry(typing.call(KEY_FUNCTION, vec![std::mem::take(compared.as_mut())]))?;
-                    }
-                    changed = true;
-                }
-                case.expr = Some(operand);
-            } else {
-                for (when, _) in &mut case.when_then_expr {
-                    let ty = operand_type(when, schema).ok().flatten().map(|ty| ty.ty);
-                    let boolean = PgType::Scalar(ScalarType::Bool);
-                    if is_untyped(when) {
-                        **when = carry(typing.convert(std::mem::take(when.as_mut()), None, boolean))?;
-                        changed = true;
-                    } else if let Some(ty) = ty.filter(|ty| *ty != boolean) {
-                        return carry(Err(SqlError::new(
-                            SqlState::DatatypeMismatch,
-                            format!("argument of CASE/WHEN must be type boolean, not type {}", ty.sql_name()),
-                        )));
-                    }
-                }
-            }
-            let mut results: Vec<&mut Box<Expr>> = case.when_then_expr.iter_mut().map(|(_, then)| then).collect();
-            results.extend(case.else_expr.as_mut());
-            let untyped = results.iter().any(|result| is_untyped(result));
-            let types: Vec<Option<PgType>> =
-                results.iter().map(|result| operand_type(result, schema).ok().flatten().map(|ty| ty.ty)).collect();
-            if untyped && types.iter().any(Option::is_some) {
-                let common = carry(common_type("CASE", &types))?;
-                for (result, _) in results.into_iter().zip(&types).filter(|(result, _)| is_untyped(result)) {
-                    **result = carry(typing.convert(std::mem::take(result.as_mut()), None, common))?;
-                    changed = true;
-                }
-            }
-            Ok(if changed { Transformed::yes(Expr::Case(case)) } else { Transformed::no(Expr::Case(case)) })
-        }
         Expr::ScalarFunction(mut call) if call.name().starts_with("pg_any_") || call.name().starts_with("pg_all_") => {
             if let [value, array] = call.args.as_mut_slice() {
                 let (Ok(value_type), Ok(array_type)) = (operand_type(value, schema), operand_type(array, schema))
@@ -348,6 +279,12 @@ fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusi
                     }
                     (None, Some(PgType::Array(element))) => {
                         *value = carry(typing.convert(std::mem::take(value), None, PgType::Scalar(element)))?;
+                        return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+                    }
+                    (Some(ty), Some(PgType::Array(element))) if let Some(one) = compared_in(ty, element) => {
+                        *value = carry(typing.convert(std::mem::take(value), Some(ty), PgType::Scalar(one)))?;
+                        let of = Some(PgType::Array(element));
+                        *array = carry(typing.convert(std::mem::take(array), of, PgType::Array(one)))?;
                         return Ok(Transformed::yes(Expr::ScalarFunction(call)));
                     }
                     _ => {}
@@ -396,22 +333,11 @@ fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusi
             let call = ScalarFunction { func, args: carry(stripped.collect())? };
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
-        Expr::ScalarFunction(ScalarFunction { func, args })
-            if func.name() == "nullif" && args.iter().any(|arg| has_floats(arg, schema)) =>
-        {
-            let [value, other] = args.as_slice() else {
-                return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
-            };
-            let (ty, other_type) = (operand_type(value, schema)?, operand_type(other, schema)?);
-            let equal = carry(typing.binary("=", value.clone(), ty, other.clone(), other_type))?;
-            let null = Expr::Literal(ScalarValue::try_from(value.get_type(schema)?)?, None);
-            when(equal, null).otherwise(value.clone()).map(Transformed::yes)
-        }
         Expr::ScalarFunction(mut call) if call.args.iter().any(is_untyped) => {
             if let Some(literal) = carry(literal_cast(&call, typing))? {
                 return Ok(Transformed::yes(literal));
             }
-            if let Some(common) = carry(common_argument_type(&call, schema))? {
+            if let Some(common) = common_argument_type(&call, schema) {
                 for arg in call.args.iter_mut().filter(|arg| is_untyped(arg)) {
                     *arg = carry(typing.convert(std::mem::take(arg), None, common))?;
                 }
@@ -538,6 +464,41 @@ fn seems_constant(item: &Expr) -> bool {
     !matches!(item, Expr::Column(_)) && (item.any_column_refs() || item.contains_outer() || item.is_volatile())
 }
 
+/// The items of an IN list, those that are no columns as ones of the type that they have in common with the value, as PostgreSQL makes an
+/// array of them; and whether any was another.
+fn constants_as_one(
+    ty: PgType,
+    mut list: Vec<Expr>,
+    schema: &DFSchema,
+    typing: &Typing<'_>,
+) -> DataFusionResult<(Vec<Expr>, bool)> {
+    let constants: Vec<usize> = (0..list.len()).filter(|&at| !list[at].any_column_refs()).collect();
+    let types: Vec<_> = constants
+        .iter()
+        .map(|&at| operand_type(&list[at], schema).map(|ty| ty.map(|ty| ty.ty)))
+        .collect::<DataFusionResult<_>>()?;
+    if constants.len() < 2 || types.iter().flatten().all(|other| *other == ty) {
+        return Ok((list, false));
+    }
+    let all: Vec<_> = [Some(ty)].into_iter().chain(types.iter().copied()).collect();
+    let Ok(common) = common_type("IN", &all) else { return Ok((list, false)) };
+    let mut changed = false;
+    for (at, ty) in constants.into_iter().zip(types) {
+        if let Some(ty) = ty.filter(|ty| !same_form(*ty, common) && !is_exact_number(common)) {
+            list[at] = carry(typing.convert(std::mem::take(&mut list[at]), Some(ty), common))?;
+            changed = true;
+        }
+    }
+    Ok((list, changed))
+}
+
+/// Whether a value of a type becomes one of another to be compared with an item.
+fn is_compared_as_another(ty: PgType, item: &Expr, schema: &DFSchema) -> bool {
+    let Some(item) = operand_type(item, schema).ok().flatten() else { return false };
+    let choice = resolve_operator("=", Some(ty), Some(item.ty));
+    choice.is_ok_and(|choice| !(same_form(choice.left, ty) || is_exact_number(choice.left) && is_exact_number(ty)))
+}
+
 /// `value = item OR ..`.
 fn compared_with_each(
     value: &Expr,
@@ -554,25 +515,59 @@ fn compared_with_each(
 }
 
 /// The type that what is untyped among the arguments takes from those beside it.
-fn common_argument_type(call: &ScalarFunction, schema: &DFSchema) -> lodedb_sql::error::Result<Option<PgType>> {
-    let shown = match call.name() {
-        "coalesce" => "COALESCE",
-        "greatest" => "GREATEST",
-        "least" => "LEAST",
-        "nullif" => "NULLIF",
-        "make_array" => "ARRAY",
-        "contains_op" | "contained_op" | "overlap_op" => "",
-        _ => return Ok(None),
-    };
+fn common_argument_type(call: &ScalarFunction, schema: &DFSchema) -> Option<PgType> {
+    if !matches!(call.name(), "contains_op" | "contained_op" | "overlap_op") {
+        return None;
+    }
     let types: Vec<Option<PgType>> =
         call.args.iter().map(|arg| operand_type(arg, schema).ok().flatten().map(|ty| ty.ty)).collect();
-    if types.iter().all(Option::is_none) {
+    types.into_iter().flatten().next()
+}
+
+/// Functions of arrays that take elements, or arrays, of one type with the array that is their first argument.
+const OF_ELEMENTS: &[&str] = &[
+    "array_append",
+    "array_cat",
+    "array_position",
+    "array_positions",
+    "array_prepend",
+    "array_remove",
+    "array_replace",
+];
+
+/// A call of one of [`OF_ELEMENTS`] with arrays and elements of the type that they have in common; `None` if they are of one already.
+fn elements_as_one(call: &ScalarFunction, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Option<Expr>> {
+    if !OF_ELEMENTS.contains(&call.name()) {
         return Ok(None);
     }
-    match shown {
-        "" => Ok(types.into_iter().flatten().next()),
-        shown => common_type(shown, &types).map(Some),
+    let given = call
+        .args
+        .iter()
+        // Where array_position begins to look is no element.
+        .take(if call.name() == "array_position" { 2 } else { usize::MAX })
+        .map(|arg| Ok(operand_type(arg, schema)?.map(|ty| ty.ty)))
+        .collect::<DataFusionResult<Vec<_>>>()?;
+    let element = |ty: &Option<PgType>| {
+        ty.map(|ty| match ty {
+            PgType::Scalar(element) | PgType::Array(element) => PgType::Scalar(element),
+        })
+    };
+    let elements: Vec<_> = given.iter().map(element).collect();
+    let mut known = elements.iter().flatten();
+    let first = known.next();
+    if known.all(|ty| Some(ty) == first) {
+        return Ok(None);
     }
+    let Ok(PgType::Scalar(common)) = common_type("ARRAY", &elements) else { return Ok(None) };
+    let mut args = call.args.clone();
+    for (arg, ty) in args.iter_mut().zip(given) {
+        let Some(ty) = ty else { continue };
+        let to = if matches!(ty, PgType::Array(_)) { PgType::Array(common) } else { PgType::Scalar(common) };
+        if !same_form(ty, to) {
+            *arg = carry(typing.convert(std::mem::take(arg), Some(ty), to))?;
+        }
+    }
+    Ok(Some(Expr::ScalarFunction(ScalarFunction { func: call.func.clone(), args })))
 }
 
 /// The literal that an integer in the text of a statement is, once its type is known.
