@@ -202,6 +202,9 @@ fn compared_in(ty: PgType, element: ScalarType) -> Option<ScalarType> {
     }
 }
 
+/// As many items of an IN list, compared one by one, cost no more than looking for one among them.
+const FEW_ITEMS: usize = 8;
+
 fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusionResult<Transformed<Expr>> {
     if let Expr::ScalarFunction(call) = &expr {
         if let Some(settled) = choice::settle(call, schema, typing)? {
@@ -217,8 +220,9 @@ fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusi
                 return Ok(Transformed::no(Expr::InList(InList { expr: value, list, negated })));
             };
             let (list, mut changed) = constants_as_one(ty.ty, list, schema, typing)?;
+            let floats = has_floats(&value, schema);
             if !value.is_volatile()
-                && (value.get_type(schema)?.is_nested() && has_floats(&value, schema)
+                && (floats && list.len() <= FEW_ITEMS
                     || list.iter().any(seems_constant)
                     || list.iter().any(|item| is_compared_as_another(ty.ty, item, schema)))
                 && let Some(found) = compared_with_each(&value, ty, &list, schema, typing)?
@@ -238,6 +242,13 @@ fn type_operands(expr: Expr, schema: &DFSchema, typing: &Typing<'_>) -> DataFusi
                     Ok(item)
                 })
                 .collect::<DataFusionResult<Vec<_>>>()?;
+            let is_key = matches!(value.as_ref(), Expr::ScalarFunction(call) if call.name() == KEY_FUNCTION);
+            if floats && !is_key {
+                // DataFusion looks for one among many by its bits.
+                let key = |expr| carry(typing.call(KEY_FUNCTION, vec![expr]));
+                let list = list.into_iter().map(key).collect::<DataFusionResult<Vec<_>>>()?;
+                return Ok(Transformed::yes(Expr::InList(InList { expr: Box::new(key(*value)?), list, negated })));
+            }
             let expr = Expr::InList(InList { expr: value, list, negated });
             Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
         }
