@@ -21,7 +21,7 @@ use lodedb_sql::resolve::{common_type, resolve_operator};
 use lodedb_sql::{PgType, ScalarType, SqlError, SqlState, TypeWithModifier};
 
 use super::keys;
-use super::operators::{Typing, operand_type};
+use super::operators::{Typing, integer_as_decimal, operand_type};
 use super::typing::{is_exact_number, is_untyped, room_for_decimals, same_form};
 use crate::query::arrow::{TYPE_KEY, arrow_type, list_of, metadata, pg_type};
 use crate::query::functions::KEY_FUNCTION;
@@ -156,15 +156,6 @@ impl ScalarUDFImpl for Choice {
         Ok(Arc::new(field))
     }
 
-    fn conditional_arguments<'a>(&self, args: &'a [Expr]) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
-        let (first, others) = args.split_first()?;
-        Some((vec![first], others.iter().collect()))
-    }
-
-    fn short_circuits(&self) -> bool {
-        true
-    }
-
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         carry(Err(broken("a choice was to be computed before its types were settled")))
     }
@@ -173,22 +164,13 @@ impl ScalarUDFImpl for Choice {
 /// The Arrow type of values of these types once they are all of the common one.
 fn settled_type(given: &[Option<(PgType, DataType)>], common: PgType) -> DataType {
     if common == PgType::Scalar(ScalarType::Numeric) {
+        let as_decimal = |data_type: &DataType| integer_as_decimal(data_type).unwrap_or_else(|| data_type.clone());
         let types: Vec<_> = given.iter().flatten().map(|(_, data_type)| as_decimal(data_type)).collect();
         return one_decimal(&types);
     }
     let mut known = given.iter().flatten();
     let as_given = known.find(|(ty, _)| *ty == common).map(|(_, data_type)| data_type.clone());
     as_given.unwrap_or_else(|| arrow_type(TypeWithModifier::plain(common)))
-}
-
-/// The decimal that an integer becomes.
-fn as_decimal(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Int16 => DataType::Decimal128(5, 0),
-        DataType::Int32 => DataType::Decimal128(10, 0),
-        DataType::Int64 => DataType::Decimal128(19, 0),
-        other => other.clone(),
-    }
 }
 
 /// The type that has room for the values of all of these.
@@ -263,7 +245,7 @@ fn compared(mut args: Vec<Expr>, schema: &DFSchema, typing: &Typing<'_>) -> Data
     }
     let mut one = vec![operand];
     one.append(&mut whens);
-    let one = if alike { untyped_as(one, ty.ty, typing)? } else { of_one_type(one, "CASE", schema, typing)? };
+    let one = of_one_type(one, "CASE", schema, typing)?;
     let floats = keys::has_floats(&one[0].get_type(schema)?);
     let mut one = one.into_iter().map(|expr| match floats {
         true => carry(typing.call(KEY_FUNCTION, vec![expr])),
@@ -271,12 +253,6 @@ fn compared(mut args: Vec<Expr>, schema: &DFSchema, typing: &Typing<'_>) -> Data
     });
     let operand = one.next().transpose()?;
     Ok(case(operand, one.collect::<DataFusionResult<Vec<_>>>()?, values))
-}
-
-/// What is untyped as values of a type.
-fn untyped_as(exprs: Vec<Expr>, ty: PgType, typing: &Typing<'_>) -> DataFusionResult<Vec<Expr>> {
-    let typed = |expr: Expr| if is_untyped(&expr) { carry(typing.convert(expr, None, ty)) } else { Ok(expr) };
-    exprs.into_iter().map(typed).collect()
 }
 
 /// The conditions of a CASE, and its values, that of ELSE last.

@@ -4,17 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::catalog::TableFunctionArgs;
-use datafusion::common::{DFSchema, TableReference};
+use datafusion::common::TableReference;
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
-use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
-use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use lodedb_sql::parse::Places;
 use lodedb_sql::{SqlError, SqlState};
 use parking_lot::Mutex;
@@ -144,22 +141,7 @@ impl ContextProvider for Names {
     }
 
     fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> DataFusionResult<Arc<dyn TableSource>> {
-        let Some(function) = self.state.table_functions().get(name) else {
-            return Err(to_datafusion(SqlError::new(
-                SqlState::UndefinedFunction,
-                format!("function {name} does not exist"),
-            )));
-        };
-        let context = SimplifyContext::builder().with_config_options(self.state.config_options().clone()).build();
-        let simplifier = ExprSimplifier::new(context);
-        let schema = DFSchema::empty();
-        let args = args
-            .into_iter()
-            .map(|arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg)))
-            .collect::<DataFusionResult<Vec<_>>>()?;
-        function
-            .create_table_provider_with_args(TableFunctionArgs::new(&args, self.state.as_ref()))
-            .map(provider_as_source)
+        relations::provider(self.state.as_ref(), name, &args).map(provider_as_source)
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> DataFusionResult<Arc<dyn TableSource>> {

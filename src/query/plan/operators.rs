@@ -334,12 +334,8 @@ impl Typing<'_> {
             return Ok(folded);
         }
         if to.modifier < 0 && is_arrow_conversion(from, to.ty) {
-            let target = match (from, to.ty) {
-                (PgType::Scalar(ScalarType::Int2), PgType::Scalar(ScalarType::Numeric)) => DataType::Decimal128(5, 0),
-                (PgType::Scalar(ScalarType::Int4), PgType::Scalar(ScalarType::Numeric)) => DataType::Decimal128(10, 0),
-                (PgType::Scalar(ScalarType::Int8), PgType::Scalar(ScalarType::Numeric)) => DataType::Decimal128(19, 0),
-                _ => target,
-            };
+            let decimal = integer_as_decimal(&source).filter(|_| to.ty == PgType::Scalar(ScalarType::Numeric));
+            let target = decimal.unwrap_or(target);
             return Ok(Expr::Cast(Cast::new(Box::new(expr), target)));
         }
         self.cast_call(expr, to)
@@ -442,6 +438,16 @@ fn is_text(ty: PgType) -> bool {
             ScalarType::Text | ScalarType::Varchar | ScalarType::Name | ScalarType::Char | ScalarType::Bpchar
         )
     )
+}
+
+/// The type of an integer that becomes a `numeric`.
+pub(super) fn integer_as_decimal(integer: &DataType) -> Option<DataType> {
+    Some(match integer {
+        DataType::Int16 => DataType::Decimal128(5, 0),
+        DataType::Int32 => DataType::Decimal128(10, 0),
+        DataType::Int64 => DataType::Decimal128(19, 0),
+        _ => return None,
+    })
 }
 
 /// An integer literal as another number.

@@ -35,16 +35,11 @@ use crate::query::functions::to_datafusion;
 
 /// Plans queries in FROM, and those of WITH where they are named, as DataFusion does, and types them: operators around them are chosen by
 /// the types of their columns.
+#[derive(Debug)]
 pub(crate) struct TypedRelations {
     typing: SharedTyping,
     /// Whether the next relation that is asked for is one that this planner itself has DataFusion plan.
     passes: AtomicBool,
-}
-
-impl fmt::Debug for TypedRelations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TypedRelations").finish_non_exhaustive()
-    }
 }
 
 impl TypedRelations {
@@ -81,14 +76,9 @@ impl RelationPlanner for TypedRelations {
 }
 
 /// Plans functions in FROM.
+#[derive(Debug)]
 pub(crate) struct FunctionTables {
     pub(crate) typing: SharedTyping,
-}
-
-impl fmt::Debug for FunctionTables {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FunctionTables").finish_non_exhaustive()
-    }
 }
 
 impl RelationPlanner for FunctionTables {
@@ -241,7 +231,8 @@ fn depends(arg: &Expr) -> bool {
         .unwrap_or(false)
 }
 
-fn provider(state: &dyn Session, name: &str, args: &[Expr]) -> DataFusionResult<Arc<dyn TableProvider>> {
+/// A function in FROM, called with arguments whose values are known.
+pub(super) fn provider(state: &dyn Session, name: &str, args: &[Expr]) -> DataFusionResult<Arc<dyn TableProvider>> {
     let registered = state.as_any().downcast_ref::<SessionState>().and_then(|state| state.table_functions().get(name));
     let Some(function) = registered else {
         return Err(to_datafusion(SqlError::new(

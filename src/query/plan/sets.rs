@@ -78,21 +78,21 @@ fn settle_union(mut union: Union, typing: &Typing<'_>) -> DataFusionResult<Trans
 
 /// INTERSECT and EXCEPT: a join whose left side is without duplicates.
 fn settle_join(mut join: Join, typing: &Typing<'_>) -> DataFusionResult<Transformed<LogicalPlan>> {
-    let types = [column_types(&join.left), column_types(&join.right)];
+    let (left, is_distinct) = match join.left.as_ref() {
+        LogicalPlan::Distinct(Distinct::All(input)) => (input.as_ref(), true),
+        other => (other, false),
+    };
+    let types = [column_types(left), column_types(&join.right)];
     let shown = if join.join_type == JoinType::LeftSemi { "INTERSECT" } else { "EXCEPT" };
     let common = common_types(shown, &types)?;
     let room = vec![None; common.len()];
-    let left = match join.left.as_ref() {
-        LogicalPlan::Distinct(Distinct::All(input)) => converted(input, &types[0], &common, &room, typing)?
-            .map(|plan| LogicalPlan::Distinct(Distinct::All(Arc::new(plan)))),
-        other => converted(other, &types[0], &common, &room, typing)?,
-    };
+    let left = converted(left, &types[0], &common, &room, typing)?.map(Arc::new);
     let right = converted(&join.right, &types[1], &common, &room, typing)?;
     if left.is_none() && right.is_none() {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     }
     if let Some(left) = left {
-        join.left = Arc::new(left);
+        join.left = if is_distinct { Arc::new(LogicalPlan::Distinct(Distinct::All(left))) } else { left };
     }
     if let Some(right) = right {
         join.right = Arc::new(right);

@@ -245,22 +245,27 @@ impl Preparation<'_> {
 
 /// The array, if a call is what `array[from:to]` became.
 fn sliced(function: &Function) -> Option<&Expr> {
-    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
-    let FunctionArguments::List(list) = &function.args else { return None };
-    match list.args.first()? {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(array)) if name.value == "pg_array_slice" => Some(array),
-        _ => None,
-    }
+    unnamed(arguments_of(function, &["pg_array_slice"]).first()?)
 }
 
 /// The value of ELSE, if a call is what CASE became.
 fn otherwise(function: &Function) -> Option<&Expr> {
-    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
-    let FunctionArguments::List(list) = &function.args else { return None };
-    match list.args.last()? {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(result)) => {
-            matches!(name.value.as_str(), choice::CASE | choice::CASE_OF).then_some(result)
+    unnamed(arguments_of(function, &[choice::CASE, choice::CASE_OF]).last()?)
+}
+
+/// The arguments of a call, if it is one of these functions of ours.
+fn arguments_of<'f>(function: &'f Function, names: &[&str]) -> &'f [FunctionArg] {
+    match (function.name.0.as_slice(), &function.args) {
+        ([ObjectNamePart::Identifier(name)], FunctionArguments::List(list)) if names.contains(&&*name.value) => {
+            &list.args
         }
+        _ => &[],
+    }
+}
+
+fn unnamed(arg: &FunctionArg) -> Option<&Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value),
         _ => None,
     }
 }

@@ -492,10 +492,11 @@ fn constants_as_one(
         return Ok((list, false));
     }
     let all: Vec<_> = [Some(ty)].into_iter().chain(types.iter().copied()).collect();
-    let Ok(common) = common_type("IN", &all) else { return Ok((list, false)) };
+    let common = common_type("IN", &all).ok().filter(|common| !is_exact_number(*common));
+    let Some(common) = common else { return Ok((list, false)) };
     let mut changed = false;
     for (at, ty) in constants.into_iter().zip(types) {
-        if let Some(ty) = ty.filter(|ty| !same_form(*ty, common) && !is_exact_number(common)) {
+        if let Some(ty) = ty.filter(|ty| !same_form(*ty, common)) {
             list[at] = carry(typing.convert(std::mem::take(&mut list[at]), Some(ty), common))?;
             changed = true;
         }
@@ -506,6 +507,10 @@ fn constants_as_one(
 /// Whether a value of a type becomes one of another to be compared with an item.
 fn is_compared_as_another(ty: PgType, item: &Expr, schema: &DFSchema) -> bool {
     let Some(item) = operand_type(item, schema).ok().flatten() else { return false };
+    // Lists may be long, and most are of the value's own type.
+    if item.ty == ty {
+        return false;
+    }
     let choice = resolve_operator("=", Some(ty), Some(item.ty));
     choice.is_ok_and(|choice| !(same_form(choice.left, ty) || is_exact_number(choice.left) && is_exact_number(ty)))
 }
